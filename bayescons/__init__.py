@@ -1,0 +1,27 @@
+"""Probabilistic programs for physics: NumPyro fields conditioned exactly on conservation laws and boundary conditions."""
+
+from bayescons.conditioning import (
+    Constraint,
+    Update,
+    condition,
+    functional_scale,
+    log_evidence,
+    quadrature_scale,
+    update,
+)
+from bayescons.consistency import InconsistentConstraintsError
+from bayescons.constraints import (
+    check,
+    dirichlet,
+    functional,
+    initial,
+    integral,
+    neumann,
+    periodic,
+    robin,
+    second_difference,
+)
+from bayescons.covariances import Blocks, Dense, Diagonal, Kronecker, LowRank, Restricted
+from bayescons.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
+from bayescons.grids import Grid
+from bayescons.programs import Posterior, StiffnessWarning, VanishingNoiseError, conjugate, exact, impose, observe, soft

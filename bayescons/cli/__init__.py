@@ -1,0 +1,3 @@
+"""The command line: condition anybody's predictions, run a program file, see the problems, watch the demo."""
+
+from bayescons.cli.command import main

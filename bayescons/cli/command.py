@@ -1,0 +1,202 @@
+"""The commands and their options: one dataclass each, which is both the command line and what the command is given.
+
+The work is done in a module of its own for each, imported when the command runs, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import io
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import jax
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg, subcommand
+
+from bayescons.cli.errors import InputError
+
+Facts = UseAppendAction[tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """Condition predictions on conserved totals and boundary values.
+
+    INPUT, NetCDF or .npz, holds a Gaussian prediction over a grid: coordinates (t, x, y, z), and over them `mean` and `scale`
+    (standard deviations) or `variance`. Axes in front of the grid's hold a batch of predictions. Or it holds an ensemble,
+    `draws`, with the draws along its first axis.
+
+    TOTAL and VALUE are numbers or names of arrays in INPUT, with one entry for every point of the axes that remain (and for
+    every prediction of the batch, if they differ): a total over x on a (t, x) grid has one entry per time. They hold exactly,
+    unless a standard deviation follows: x=TOTAL+-0.01, or x=TOTAL+-quadrature for the error of the quadrature rule.
+
+    Example:
+      bayescons condition pred.npz --integral x=mass --dirichlet x:lower=1 --out post.nc
+    """
+
+    input: Annotated[Positional[Path], arg(metavar="INPUT", help_behavior_hint="")]
+    """NetCDF or .npz file. Nothing pickled is ever read."""
+    out: Annotated[Path, arg(metavar="OUT.nc")]
+    """NetCDF file to write: mean, variance, totals before and after, log evidence, draws."""
+    integral: Annotated[Facts, arg(metavar="AXIS=TOTAL")] = ()
+    """The integral over an axis, or over several: x,y=TOTAL."""
+    dirichlet: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()
+    """The value at the end of an axis; SIDE is lower or upper. An initial condition is t:lower=VALUE."""
+    neumann: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()
+    """The slope at the end of an axis, in the direction in which the axis increases."""
+    rule: Literal["trapezoid", "midpoint", "simpson"] = "trapezoid"
+    """Quadrature rule of the integrals. Midpoint takes the values as cell averages."""
+    axes: Annotated[str | None, arg(metavar="NAMES", help_behavior_hint="(default: those of t, x, y, z in INPUT)")] = None
+    """Axes of the grid, in the order of the arrays: t,x. Where the coordinates have other names: t=time,x=depth."""
+    mean: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: mean)")] = None
+    """Array of the means."""
+    scale: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: scale)")] = None
+    """Array of the standard deviations."""
+    variance: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: variance)")] = None
+    """Array of the variances, where there are no standard deviations."""
+    ensemble: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: draws)")] = None
+    """Array of draws, in place of means and standard deviations. M of them become K = F F' + s²I, F their deviations / sqrt(M - 1)."""
+    nugget: Annotated[float, arg(metavar="SHARE")] = 1e-3
+    """For an ensemble: s as a share of the draws' standard deviation (root mean square over the grid)."""
+    draws: Annotated[int, arg(metavar="N")] = 0
+    """How many draws of the conditioned field to write."""
+    seed: int = 0
+    """Seed of the draws."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Problems:
+    """List the problems that come with exact solutions.
+
+    Example:
+      bayescons problems
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Condition a moving front on its mass: the Stefan problem from 100 readings.
+
+    A Gaussian process through 100 scattered readings of the exact solution (u* = 0.6) is conditioned on the mass at every time
+    and on the value at the wall, and compared with itself and with an orthogonal projection. Prints a table and writes
+    profile.png, total.png, front.png and posterior.nc.
+
+    Example:
+      bayescons demo --preset quick --out demo
+    """
+
+    preset: Literal["quick", "full"] = "full"
+    """quick: 41 times, 101 points, 200 draws. full: 201 times, 201 points, 500 draws; under two minutes on two cores."""
+    out: Annotated[Path, arg(metavar="DIR")] = Path("results/demo")
+    """Folder to write to; made if it is not there."""
+    seed: int = 0
+    """Seed of the readings and the draws."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Run a NumPyro program from a file, with its exact statements carried out.
+
+    FILE.py defines `program(...)`, an ordinary NumPyro program with bayescons.observe or bayescons.impose statements, and
+    `inputs(key)`, which returns its arguments as a dictionary.
+
+    Read exactly, the program is rewritten so that every draw satisfies its statements, and sampled. Read softly, they get a
+    finite noise, and it is sampled. Conjugate is the closed form, for Gaussian fields; no sampler is involved.
+
+    Example:
+      bayescons run models/stefan.py --reading conjugate --out stefan.nc
+    """
+
+    file: Annotated[Positional[Path], arg(metavar="FILE.py")]
+    """Python file; it is run as it is."""
+    out: Annotated[Path, arg(metavar="OUT.nc")]
+    """NetCDF file to write: an ArviZ DataTree of draws, sampler statistics and residuals of the statements."""
+    program: Annotated[str, arg(metavar="NAME")] = "program"
+    """Function that is the program."""
+    reading: Literal["exact", "soft", "conjugate"] = "exact"
+    """How exact statements are read."""
+    scale: Annotated[float, arg(metavar="SCALE")] = 1e-2
+    """Soft reading: standard deviation of the noise, in the unit of each statement's value."""
+    sampler: Literal["nuts"] = "nuts"
+    """Sampler of the exact and the soft reading: NumPyro's NUTS."""
+    warmup: Annotated[int, arg(metavar="N")] = 500
+    """Warm-up steps of each chain."""
+    samples: Annotated[int, arg(metavar="N")] = 500
+    """Draws of each chain; of the closed form, draws in all."""
+    chains: Annotated[int, arg(metavar="N")] = 2
+    """Chains, one after another."""
+    latents: Annotated[int, arg(metavar="N")] = 256
+    """Conjugate reading: draws of what is random above the fields, from its prior."""
+    data: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None
+    """Arrays (.npz or NetCDF) that replace arguments of the same name."""
+    seed: int = 0
+    """Seed of the inputs and the draws."""
+
+
+COMMANDS = {"condition": Condition, "run": Run, "problems": Problems, "demo": Demo}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default that of the process. Turns on 64-bit floats in JAX.
+
+    Returns:
+        Exit status: 0, or 2 for input that cannot be used, which is said in one line on stderr. Other errors are raised.
+    """
+    jax.config.update("jax_enable_x64", True)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        options = _parsed(arguments)
+        name = next(name for name, command in COMMANDS.items() if type(options) is command)
+        import_module(f"bayescons.cli.{name}").run(options, arguments)
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parsed(arguments: list[str]) -> Any:
+    """The options as one of the commands; what the parser prints as an error becomes an InputError."""
+    alone = arguments[0] if arguments else None
+    choices = [
+        Annotated[command, subcommand(name, description=_description(command, whole=name == alone))]
+        for name, command in COMMANDS.items()
+    ]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(Union[*choices], prog="bayescons", args=arguments, description=_ABOUT)
+    except SystemExit as end:
+        if end.code in (0, None):
+            raise
+        raise InputError(_unboxed(said.getvalue())) from end
+
+
+_ABOUT = "Predictions and programs, conditioned exactly on conservation laws."
+_EMPTY_LINE = "\u200b"  # zero-width space: tyro joins lines that begin with a letter, and doubles lines that are empty
+
+
+def _description(command: type, *, whole: bool) -> str:
+    """A command's docstring, wrapped to the terminal and indented, so that tyro keeps its lines; or only its first line."""
+    paragraphs = inspect.cleandoc(command.__doc__).split("\n\n")
+    if not whole:
+        return paragraphs[0]
+    width = min(shutil.get_terminal_size().columns, 110) - 2
+    wrapped = [p if p.startswith("Example:") else textwrap.fill(" ".join(p.split()), width) for p in paragraphs]
+    return textwrap.indent(f"\n{_EMPTY_LINE}\n".join(wrapped), "  ")
+
+
+def _unboxed(text: str) -> str:
+    """The sentences of an error that tyro has drawn into a box: without colours, frame, title and help, with semicolons for rules."""
+    lines = [re.sub(r"^[│|] ?|[│|]$", "", line) for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()]
+    inner = "\n".join(line.strip() for line in lines if not re.match(r"[╭╰+]| {8}", line))
+    sentences = [" ".join(sentence.split()).rstrip(".") for sentence in re.split(r"^[─-]{2,}$", inner, flags=re.MULTILINE)]
+    return "; ".join(sentence for sentence in sentences if not sentence.startswith("Argument helptext"))

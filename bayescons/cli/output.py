@@ -1,0 +1,43 @@
+"""What the commands write: NetCDF files that appear whole or not at all, and say how they were made."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+from bayescons.cli.errors import InputError
+from bayescons.programs.results import PACKAGES, whole_file
+
+
+@contextmanager
+def netcdf_file(path: Path) -> Generator[Path]:
+    """Lend a temporary path beside `path`; it takes its place when the block ends without an error, and is gone otherwise.
+
+    Opened before the work is done, so that a place where nothing can be written is found out at once.
+    """
+    if path.suffix != ".nc":
+        raise InputError(f"the output is a NetCDF file; got --out {path}. Write --out {path.with_suffix('.nc')}")
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder. Write --out {path / 'result.nc'}")
+    try:
+        with whole_file(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise InputError(error.strerror or str(error)) from error
+
+
+def attributes(command: Sequence[str], **told) -> dict[str, str | int | float]:
+    """How a file was made: command line, versions, and what else is told."""
+    versions = {f"{package}_version": _version(package) for package in PACKAGES}
+    return {"command": shlex.join(["bayescons", *command]), **told, "python_version": platform.python_version(), **versions}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,31 @@
+"""`bayescons problems`: the problems that come with exact solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bayescons.cli.command import Problems
+from bayescons.cli.terminal import say, show_table
+from bayescons.problems import Problem
+
+
+def run(options: Problems, command: Sequence[str]) -> None:
+    """Print a table of the problems."""
+    del options, command
+    rows = [
+        (
+            problem.__name__,
+            problem.equation.replace(", ", "\n", 1),
+            f"{problem.parameter_name}\n{_interval(problem.train_range)}",
+            ", ".join(f"{value:g}" for value in problem.test_values),
+            f"t {_interval(problem.time_range)}\nx {_interval(problem.space_range)}",
+        )
+        for problem in sorted(Problem.__subclasses__(), key=lambda p: p.name)
+    ]
+    show_table(["problem", "equation", "parameter", "tests", "domain"], rows, text=5)
+    say("Surrogates are trained on parameters of the interval and tested at those named.")
+    say("In Python: bayescons.problems.Stefan(threshold=0.6).total(0.05)")
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return f"[{ends[0]:.4g}, {ends[1]:.4g}]"

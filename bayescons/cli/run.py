@@ -1,0 +1,252 @@
+"""`bayescons run`: a NumPyro program from a file, sampled or in closed form, its draws in one ArviZ tree."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+from numpyro import handlers
+from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
+from numpyro.infer import MCMC, NUTS
+
+from bayescons.cli.command import Run
+from bayescons.cli.errors import InputError, own_refusals
+from bayescons.cli.output import attributes, netcdf_file
+from bayescons.cli.program_file import ProgramFile, arguments, load_program
+from bayescons.cli.terminal import say, show_table, watched, working
+from bayescons.grids import Grid
+from bayescons.programs import Posterior, StiffnessWarning, conjugate, exact, results, soft
+from bayescons.programs.statements import statement
+
+if TYPE_CHECKING:
+    import xarray
+
+STATISTICS = {"diverging": "diverging", "num_steps": "n_steps", "accept_prob": "acceptance_rate", "potential_energy": "energy"}
+WEIGHT = "component_weight"
+SHOWN = 8  # entries of a small variable that are listed one by one
+
+
+class Outcome(NamedTuple):
+    """What a reading gives.
+
+    Attributes:
+        draws: name -> shape (chain, draw, ...).
+        statistics: of the sampler, name -> shape (chain, draw).
+        told: attributes of the file.
+        moments: mean and variance of the fields in closed form, name -> values.
+        mixture: latents and weights of the components in closed form, name -> values, leading axis the component.
+        notes: lines to print.
+    """
+
+    draws: dict[str, np.ndarray]
+    statistics: dict[str, np.ndarray]
+    told: dict[str, object]
+    moments: dict[str, np.ndarray]
+    mixture: dict[str, np.ndarray]
+    notes: list[str]
+
+
+def run(options: Run, command: Sequence[str]) -> None:
+    """Load, read, sample, write, and print a summary.
+
+    Raises:
+        InputError: for options, files or programs that cannot be used. What the user's own code raises passes through.
+    """
+    _check(options)
+    file = load_program(options.file, options.program)
+    key_inputs, key_run = jax.random.split(jax.random.key(options.seed))
+    with working("preparing the inputs"), own_refusals():
+        given = arguments(file, key_inputs, options.data)
+    with netcdf_file(options.out) as temporary:
+        began = time.perf_counter()
+        with own_refusals(), _warnings_in_a_line():
+            outcome = (_solved if options.reading == "conjugate" else _sampled)(options, file, given, key_run)
+        seconds = time.perf_counter() - began
+        with working("writing"):
+            residuals = _residuals(file.program, given, outcome)
+            told = {"reading": options.reading, "seed": options.seed, "file": str(options.file), "seconds": seconds, **outcome.told}
+            tree = _tree(file, outcome, residuals, attributes(command, **told))
+            tree.to_netcdf(temporary, engine="h5netcdf")
+    _report(options, outcome, residuals, tree, seconds)
+
+
+def _check(options: Run) -> None:
+    for name, least in {"warmup": 0, "samples": 1, "chains": 1, "latents": 25}.items():  # 25: what a tail can be fitted to
+        if getattr(options, name) < least:
+            raise InputError(f"--{name} must be {least} or more; got {getattr(options, name)}")
+    if not (math.isfinite(options.scale) and options.scale > 0):
+        raise InputError(f"--scale must be a standard deviation above zero; got {options.scale:g}. For no noise: --reading exact")
+
+
+def _sampled(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Outcome:
+    """Draws of the exact or the soft reading, by NUTS."""
+    program = exact(file.program) if options.reading == "exact" else soft(file.program, scale=options.scale)
+    mcmc = MCMC(
+        NUTS(program),
+        num_warmup=options.warmup,
+        num_samples=options.samples,
+        num_chains=options.chains,
+        chain_method="sequential",
+        progress_bar=watched(),
+    )
+    mcmc.run(key, extra_fields=tuple(STATISTICS), **given)
+    free = {name: np.asarray(values) for name, values in mcmc.get_samples(group_by_chain=True).items()}
+    draws = {name: values for name, values in free.items() if not name.endswith("_free")}  # white noise behind the fields
+    extra = mcmc.get_extra_fields(group_by_chain=True)
+    statistics = {ours: np.asarray(extra[theirs]) for theirs, ours in STATISTICS.items()}
+    steps, lost = statistics["n_steps"].mean(), int(statistics["diverging"].sum())
+    notes = [f"{options.chains} x {options.samples} draws, {steps:.3g} leapfrog steps each, {lost} divergences"]
+    told = {"sampler": options.sampler, "warmup": options.warmup} | ({"scale": options.scale} if options.reading == "soft" else {})
+    return Outcome(draws, statistics, told, {}, {}, notes)
+
+
+def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Outcome:
+    """The closed form, and independent draws from it."""
+    key_latents, key_draws = jax.random.split(key)
+    with working("solving in closed form"):
+        posterior = conjugate(file.program, draws=options.latents, key=key_latents)(**given)
+        found = (posterior.sample(key_draws, options.samples), posterior.mean, posterior.variance)
+        drawn, mean, variance = (_by_name(posterior, values) for values in found)
+    moments = {f"{name}_mean": values for name, values in mean.items()}
+    moments |= {f"{name}_variance": values for name, values in variance.items()}
+    evidence = float(np.sum(posterior.log_evidence))
+    told = {"log_evidence": evidence}
+    notes = [f"{options.samples} independent draws; log evidence {evidence:.6g}"]
+    mixture = {}
+    if posterior.latents:
+        mixture = {name: np.asarray(values) for name, values in posterior.latents.items()} | {WEIGHT: posterior.weights}
+        told["pareto_k"] = posterior.pareto_k
+        notes.append(_trust(posterior))
+    return Outcome({name: values[None] for name, values in drawn.items()}, {}, told, moments, mixture, notes)
+
+
+def _by_name(posterior: Posterior, values) -> dict[str, np.ndarray]:
+    """Values of the fields by name, also where there is one field only."""
+    names = [name for names, _ in posterior.groups for name in names]
+    return {name: np.asarray(v) for name, v in (values.items() if isinstance(values, dict) else [(names[0], values)])}
+
+
+def _trust(posterior: Posterior) -> str:
+    worth = f"{len(posterior.weights)} draws of {', '.join(sorted(posterior.latents))}, worth {posterior.effective_draws:.0f} equal ones"
+    if math.isnan(posterior.pareto_k):
+        return worth
+    verdict = "" if posterior.pareto_k < 0.7 else ", too high to trust: raise --latents, or use --reading exact"
+    return f"{worth}; Pareto k {posterior.pareto_k:.2f}{verdict}"
+
+
+def _residuals(program: Callable, given: dict, outcome: Outcome) -> dict[str, dict[str, np.ndarray]]:
+    """Of every statement its value and, for each draw, G u - value. For draws that hold all that is random: not those of a mixture."""
+    if outcome.mixture:
+        return {}
+
+    def stated(draw: dict) -> dict:
+        seeded = handlers.seed(handlers.substitute(program, data=draw), rng_seed=0)
+        with handlers.block():
+            sites = handlers.trace(seeded).get_trace(**given)
+        known = {name: statement(site["fn"]) for name, site in sites.items() if site["type"] == "sample"}
+        return {name: (k.computed() - sites[name]["value"], sites[name]["value"]) for name, k in known.items() if k is not None}
+
+    found = jax.jit(lambda draws: jax.lax.map(jax.vmap(stated), draws))(outcome.draws)
+    return {name: {"value": np.asarray(value[0, 0]), "residual": np.asarray(residual)} for name, (residual, value) in found.items()}
+
+
+def _tree(file: ProgramFile, outcome: Outcome, residuals: dict, told: dict) -> xarray.DataTree:
+    tree = results.datatree(
+        outcome.draws, file.grid, sample_stats=outcome.statistics or None, constraints=residuals or None, attributes=told
+    )
+    if outcome.moments:
+        tree["closed_form"] = _closed_form(outcome, file.grid)
+    return tree
+
+
+def _closed_form(outcome: Outcome, grid: Grid | None) -> xarray.DataTree:
+    """Moments over the axes of the grid, where they have its shape, and the components of a mixture."""
+    import xarray
+
+    on_grid = [name for name, values in outcome.moments.items() if grid is not None and values.shape == grid.shape]
+    labelled = {}
+    for name, values in {**outcome.moments, **outcome.mixture}.items():
+        lead = ["component"] if name in outcome.mixture else []
+        numbered = [f"{name}_dim_{i}" for i in range(values.ndim - len(lead))]
+        labelled[name] = (list(grid) if name in on_grid else lead + numbered, values)
+    return xarray.DataTree(xarray.Dataset(labelled, coords=dict(grid) if on_grid else {}))
+
+
+def _report(options: Run, outcome: Outcome, residuals: dict, tree: xarray.DataTree, seconds: float) -> None:
+    say(f"{options.file}: {options.program}, {options.reading} reading, {seconds:.1f} s")
+    for note in outcome.notes:
+        say(note)
+    unknowns = [name for name in outcome.draws if not name.endswith("_gap")]
+    small = [name for name in unknowns if math.prod(outcome.draws[name].shape[2:]) <= SHOWN]
+    fields = [name for name in unknowns if name not in small]
+    latents = {name: values for name, values in outcome.mixture.items() if values.ndim == 1 and name != WEIGHT}
+    rows = [_weighted_row(name, values, outcome.mixture[WEIGHT]) for name, values in latents.items()]
+    if small:
+        table = results.summarise(tree, small)
+        columns = ["mean", "sd", "hdi_lower", "hdi_upper", "ess_bulk", "r_hat"]
+        rows += [(name, *(_short(value) for value in row)) for name, row in table[columns].iterrows()]
+    rows += [_field_row(name, outcome.draws[name]) for name in fields]
+    show_table(["unknown", "mean", "sd", "95 % from", "to", "ESS", "R-hat"], rows)
+    if fields:
+        say("Of a field: averages over its points; the smallest ESS and the largest R-hat.")
+    if residuals:
+        left = {name: np.abs(parts["residual"]) for name, parts in residuals.items()}
+        worst = [(name, str(math.prod(size.shape[2:])), f"{size.max():.2e}") for name, size in left.items()]
+        show_table(["statement", "rows", "largest |G u - value| of any draw"], worst)
+    say(f"written to {options.out}")
+
+
+def _field_row(name: str, values: np.ndarray) -> tuple[str, ...]:
+    """A field in a row: averages over its points, and the worst of the diagnostics. Exactly known points have neither ESS nor R-hat."""
+    shape = " x ".join(map(str, values.shape[2:]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        long_enough = values.shape[1] >= 4
+        sizes = effective_sample_size(values) if long_enough else np.full(1, np.nan)
+        ratios = split_gelman_rubin(values) if long_enough and values.shape[0] > 1 else np.full(1, np.nan)
+    varying = values.std(axis=(0, 1)) > 1e-9 * max(float(np.abs(values).max()), 1e-300)
+    worst = [f(r[varying] if np.shape(r) == varying.shape else r) for f, r in ((_least, sizes), (_most, ratios))]
+    return (f"{name} ({shape})", *map(_short, (values.mean(), values.std(axis=(0, 1)).mean())), "", "", *map(_short, worst))
+
+
+def _weighted_row(name: str, values: np.ndarray, weights: np.ndarray) -> tuple[str, ...]:
+    """A latent of a mixture, its components weighted by their evidence."""
+    mean = weights @ values
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    ends = (values[order][min(np.searchsorted(below, share), len(values) - 1)] for share in (0.025, 0.975))
+    return (name, *map(_short, (mean, math.sqrt(weights @ (values - mean) ** 2), *ends, 1 / np.sum(weights**2))), "")
+
+
+def _least(values: np.ndarray) -> float:
+    return float(np.min(values)) if values.size else math.nan
+
+
+def _most(values: np.ndarray) -> float:
+    return float(np.max(values)) if values.size else math.nan
+
+
+def _short(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4g}"
+
+
+@contextmanager
+def _warnings_in_a_line() -> Generator[None]:
+    """Say the library's own warnings as they come, in a line on stderr each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StiffnessWarning)
+        shown = warnings.showwarning
+
+        def show(message, category, *place, **more):
+            if issubclass(category, StiffnessWarning):
+                say(f"warning: {message}", error=True)
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield

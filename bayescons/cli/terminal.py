@@ -1,0 +1,62 @@
+"""What a person sees: tables on stdout, progress on stderr where someone is watching."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None, text: int = 1) -> None:
+    """Print a table; the first `text` columns are text (left), the others numbers (right)."""
+    table = Table(title=title and escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.pad_edge, table.collapse_padding = False, True
+    for i, column in enumerate(columns):
+        table.add_column(escape(column), justify="left" if i < text else "right", overflow="fold", no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    _stdout().print(table)
+
+
+def say(line: str, *, error: bool = False) -> None:
+    """Print a line, wrapped at words; to stderr if it is about an error."""
+    console = Console(stderr=True) if error else _stdout()
+    console.print(escape(line), highlight=False)
+
+
+def watched() -> bool:
+    """Whether someone sees stderr as it is written: a terminal, and not a continuous-integration job."""
+    return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+@contextmanager
+def working(on: str) -> Generator[None]:
+    """A spinner on stderr while the block runs; nothing where nobody watches."""
+    if not watched():
+        yield
+        return
+    with Console(stderr=True).status(on):
+        yield
+
+
+@contextmanager
+def stages(number: int) -> Generator[Callable[[str], object]]:
+    """A bar on stderr for work in stages; yields a function that is told the name of each when it begins. Silent if not watched."""
+    if not watched():
+        yield lambda name: name
+        return
+    columns = (BarColumn(20), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=number, completed=-1)
+        yield lambda name: progress.update(task, advance=1, description=name)
+
+
+def _stdout() -> Console:
+    return Console(file=sys.stdout, soft_wrap=False)

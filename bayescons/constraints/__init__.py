@@ -1,0 +1,21 @@
+"""Constraints: what is known of a field, as linear functionals with a structure the solve can use."""
+
+from bayescons.constraints.boundary import dirichlet, neumann, periodic, robin
+from bayescons.constraints.check import check
+from bayescons.constraints.conservation import integral
+from bayescons.constraints.function import functional, is_affine
+from bayescons.constraints.initial import initial
+from bayescons.constraints.regularity import second_difference
+
+__all__ = [
+    "check",
+    "dirichlet",
+    "functional",
+    "initial",
+    "integral",
+    "is_affine",
+    "neumann",
+    "periodic",
+    "robin",
+    "second_difference",
+]

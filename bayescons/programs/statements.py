@@ -1,0 +1,155 @@
+"""The two statements a program makes about a field: `observe` a functional, or `impose` it."""
+
+from __future__ import annotations
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+
+from bayescons.constraints import functional as as_functional
+from bayescons.functionals import Linear, Stack
+from bayescons.gaussian import over_batch, positive
+
+
+class VanishingNoiseError(RuntimeError):
+    """A program that states exact facts was read by plain NumPyro, which has no density for them."""
+
+
+class Known(dist.Distribution):
+    """Distribution of a statement's site: functional(field) + noise, noise of standard deviation `scale` or vanishing.
+
+    Args:
+        name: of the statement.
+        functional: a functional, or a function of the field or fields.
+        fields: values of the fields' sites.
+        shape: shape of the observed value.
+        scale: None for vanishing noise.
+        learns: True for `observe` (its evidence enters the joint density), False for `impose`.
+        plates: number of plate axes around the statement.
+    """
+
+    support = dist.constraints.real
+    pytree_data_fields = ("fields", "scale")
+    pytree_aux_fields = ("name", "functional", "learns", "plates")
+
+    def __init__(self, name, functional, fields, shape, scale, learns, plates=0):
+        self.name, self.functional, self.fields, self.scale, self.learns = name, functional, fields, scale, learns
+        self.plates = plates
+        super().__init__(batch_shape=(), event_shape=shape)
+
+    def expand(self, batch_shape) -> Known:
+        """In a plate: the same statement of every field of it. Its density is summed over the plate, so no batch axes are gained."""
+        plates = len(batch_shape)
+        return Known(self.name, self.functional, self.fields, self.event_shape, self.scale, self.learns, plates)
+
+    @property
+    def lead(self) -> int:
+        """Number of axes in front of a field: a functional knows its field's, a function is told by the plate it stands in."""
+        return jnp.ndim(self.fields[0]) - len(self.functional.shape) if hasattr(self.functional, "rows") else self.plates
+
+    def computed(self) -> jax.Array:
+        """G u of the fields as they are, with the batch axes of a plate in front."""
+        return over_batch(lambda *fields: jnp.asarray(self.functional(*fields)), self.lead)(*self.fields)
+
+    def sample(self, key, sample_shape=()) -> jax.Array:
+        """G u, with noise where the scale is finite."""
+        computed = self.computed()
+        shape = (*sample_shape, *computed.shape)
+        noise = 0.0 if self.scale is None else self.scale * jax.random.normal(key, shape)
+        return jnp.broadcast_to(computed, shape) + noise
+
+    def log_prob(self, value) -> jax.Array:
+        """log N(value; G u, scale²), summed over rows; an error where the noise vanishes."""
+        if self.scale is None or isinstance(self.scale, str) or not self.learns:
+            what = "is imposed" if not self.learns else "states an exact fact" if self.scale is None else "has scale='quadrature'"
+            raise VanishingNoiseError(
+                f"{self.name!r} {what}, which has no density under plain NumPyro. Wrap the program: bc.exact(program) "
+                "inside NUTS, SVI or BlackJAX; bc.conjugate(program)(...) for the closed form; bc.soft(program, scale=1e-2) for a "
+                "finite noise. (A tiny hand-picked scale is a trap: NUTS freezes below 1e-4 without a divergence warning.)"
+            )
+        computed = self.computed()
+        scale = jnp.broadcast_to(self.scale, computed.shape)
+        return jnp.sum(dist.Normal(computed, scale).log_prob(jnp.broadcast_to(value, computed.shape)))
+
+
+def observe(name: str, functional, field, value, scale=None):
+    """State that a functional of a field was observed: functional(field) = value, with vanishing noise or noise of `scale`.
+
+    The value is information: its evidence log N(value; G m, S) enters the joint density, so hyper-parameters and latents above the field
+    learn from it. One NumPyro sample site, observed; read it with `exact`, `soft` or `conjugate`.
+
+    Args:
+        name: of the site, unique in the program; errors call it that.
+        functional: from `bayescons.constraints`, or any JAX function affine in the field.
+        field: what `numpyro.sample` returned for the field, unchanged; or a tuple of such values, for a function of several fields.
+        value: number or array of the functional's value shape (with the axes of a plate of fields in front).
+        scale: None for vanishing noise; a number or array for Gaussian noise of that standard deviation; "quadrature" for the a-priori
+            error of an integral's quadrature rule.
+
+    Returns:
+        value.
+    """
+    return _state(name, functional, field, value, scale, learns=True)
+
+
+def impose(name: str, functional, field, value, scale=None):
+    """State that the prior itself obeys functional(field) = value: the field is corrected as by `observe`, nothing else learns from it.
+
+    The law defines the prior p(u | θ, G u = b) for every value of the latents θ above the field, so θ keeps its own prior. `observe`
+    instead weights θ by the evidence p(b | θ). Averaging a neural process's corrected draws with equal weights is `impose`.
+
+    Args and returns: as `observe`.
+    """
+    return _state(name, functional, field, value, scale, learns=False)
+
+
+def _state(name, functional, field, value, scale, *, learns):
+    fields = field if isinstance(field, tuple) else (field,)
+    if isinstance(functional, Stack):
+        raise ValueError(f"{name!r} holds several functionals; state them one by one, each under its own name")
+    if not callable(functional):
+        raise TypeError(
+            f"the functional of {name!r} must be a functional or a function of the field; got {type(functional).__name__}"
+        )
+    if isinstance(scale, str) and scale != "quadrature":
+        raise ValueError(f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}")
+    if scale is not None and not isinstance(scale, str):
+        positive(f"scale of {name!r}", scale, jnp.shape(scale), zero=True)
+    scale = None if isinstance(scale, int | float) and scale == 0 else scale
+    value = jnp.asarray(value, jnp.result_type(float))
+    site = Known(name, functional, fields, value.shape, scale, learns)
+    return numpyro.sample(name, site, obs=value, infer={"kind": "constraint"})
+
+
+def statement(site: dist.Distribution) -> Known | None:
+    """The statement behind a site's distribution, through the wrappers that plates put around it; None for an ordinary site."""
+    while isinstance(site, dist.ExpandedDistribution | dist.Independent):
+        site = site.base_dist
+    return site if isinstance(site, Known) else None
+
+
+def functional_of(name: str, function, shape: tuple[int, ...]):
+    """A statement's functional of a field of this shape; a function becomes a functional, checked to be affine."""
+    if not hasattr(function, "rows"):
+        try:
+            return closed(as_functional(function, shape))
+        except ValueError as error:
+            raise ValueError(f"{name!r}: {error}") from None
+    if tuple(function.shape) != shape:
+        raise ValueError(
+            f"the functional of {name!r} acts on fields of shape {tuple(function.shape)}; its field has shape {shape}. "
+            "Build the functional on the field's grid, and declare the field's axes with .to_event(k)"
+        )
+    return function
+
+
+def closed(functional: Linear) -> Linear:
+    """The functional with the random variables that its function closes over as parameters, so that it can leave the `vmap` over them."""
+    traced = jax.make_jaxpr(functional.function)(jnp.zeros(functional.shape, jnp.result_type(float)))
+
+    def function(field, *parameters):
+        return jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(traced.jaxpr, parameters))(field)[0]
+
+    return Linear(function, functional.shape, tuple(traced.consts))

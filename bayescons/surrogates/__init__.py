@@ -1,0 +1,11 @@
+"""Surrogates: from readings of a field to a Gaussian belief over it on a grid."""
+
+from bayescons.surrogates.gaussian_process import (
+    KERNELS,
+    Hyperparameters,
+    fit,
+    gaussian_process,
+    log_evidence_of_readings,
+    separable,
+    straight_between,
+)

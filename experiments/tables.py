@@ -1,0 +1,79 @@
+"""Tables: rows laid out for reading, the same on a terminal and on a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bayescons.cli.terminal import show_table
+from experiments.rows import Row
+
+
+class Table(NamedTuple):
+    """A table of text.
+
+    Attributes:
+        title: what it shows.
+        columns: headings.
+        cells: rows of text.
+        text: how many of the first columns are text; the others are numbers.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    text: int
+
+    def show(self) -> None:
+        """Print it on the terminal."""
+        show_table(self.columns, self.cells, title=self.title, text=self.text)
+
+    def markdown(self) -> str:
+        """As a Markdown table under its title."""
+        rule = [":--"] * self.text + ["--:"] * (len(self.columns) - self.text)
+        rows = [self.columns, rule, *self.cells]
+        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        return "\n".join([f"**{self.title}**", "", *lines])
+
+
+def pivot(title: str, rows: Sequence[Row], metrics: Mapping[str, str], *, methods: str = "method") -> Table:
+    """A line for each parameter and method, a column for each metric.
+
+    Args:
+        title: of the table.
+        rows: at most one for each parameter, method and metric; those of other metrics are left out.
+        metrics: metric -> heading, in order.
+        methods: heading of the methods.
+    """
+    chosen = [row for row in rows if row.metric in metrics]
+    at = {(row.parameter, row.method, row.metric): row for row in chosen}
+    lines = dict.fromkeys((row.parameter, row.method) for row in chosen)
+    cells = [(*line, *(number(at.get((*line, metric))) for metric in metrics)) for line in lines]
+    return Table(title, ("parameter", methods, *metrics.values()), tuple(cells), 2)
+
+
+def against_targets(title: str, rows: Sequence[Row]) -> Table:
+    """A line for each row that has a target: what was measured, the target, and whether it is met."""
+    chosen = [row for row in rows if isinstance(row.reference, str)]
+    verdict = {True: "yes", False: "no", None: "–"}
+    cells = [(row.parameter, row.method, row.metric, number(row), row.reference, verdict[row.met]) for row in chosen]
+    return Table(title, ("parameter", "method", "metric", "measured", "target", "met"), tuple(cells), 3)
+
+
+def number(row: Row | None) -> str:
+    """Three digits, the standard error in brackets behind them; the note where there is no number."""
+    if row is None:
+        return ""
+    if math.isnan(row.mean):
+        return row.note or "–"
+    return compact(row.mean) + ("" if math.isnan(row.se) else f" ({compact(row.se, 1)})")
+
+
+def compact(value: float, digits: int = 3) -> str:
+    """A number to some significant digits; written out between 0.001 and 100,000, with a power of ten otherwise."""
+    if value == 0 or not 1e-3 <= abs(value) < 1e5:
+        return f"{value:.{digits}g}" if value == 0 else f"{value:.{digits - 1}e}"
+    return np.format_float_positional(value, digits, unique=False, fractional=False, trim="-")

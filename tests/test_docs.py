@@ -1,0 +1,38 @@
+"""The Python in README.md and in the documentation runs as it stands, page by page."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "docs/method.md", "docs/choosing.md"]
+
+
+def python_blocks(page: Path) -> str:
+    return "\n".join(re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.broadcasts
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_every_page_runs(page, capsys):
+    source = python_blocks(ROOT / page)
+    assert "import bayescons as bc" in source
+    exec(compile(source, page, "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out
+
+
+def test_the_pages_keep_their_promises(capsys):
+    page = ROOT / "docs/method.md"
+    exec(compile(python_blocks(page), str(page), "exec"), {"__name__": "page"})
+    printed = capsys.readouterr().out
+    assert "mass[t=0] contradicts initial by 1.0e-03" in printed
+    assert "5 rows, largest |residual|" in printed
+
+
+@pytest.mark.parametrize("page", sorted(p.relative_to(ROOT).as_posix() for p in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]))
+def test_links_between_files_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(r"literalinclude\} (\S+)", text)
+    missing = [t for t in targets if not ((ROOT / page).parent / t).exists()]
+    assert not missing, f"{page} points to files that are not there: {missing}"

@@ -1,0 +1,75 @@
+"""Models: each is a short program that states what it knows, and in every draw of every reading that is so."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro import handlers
+from numpyro.infer import Predictive
+
+import bayescons as bc
+from bayescons.programs.statements import statement
+
+FILES = sorted((Path(__file__).resolve().parent.parent / "models").glob("*.py"))
+NO_CLOSED_FORM: dict[str, str] = {}  # file -> what the TypeError of bc.conjugate says
+DRAWS = 3
+
+
+@pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
+def model(request):
+    """Name, program and inputs of a file, loaded by its path."""
+    spec = importlib.util.spec_from_file_location(f"model_{request.param.stem}", request.param)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return request.param.stem, module.program, module.inputs(jax.random.key(0))
+
+
+def assert_facts_hold(program, inputs, sites: dict) -> None:
+    """Every exact statement holds at these values of the sites: |G u - b| <= 1e-12 |G| |u|, the rounding of a sum of that size."""
+    settled = handlers.seed(handlers.substitute(program, data=sites), rng_seed=0)
+    facts = [s for s in handlers.trace(settled).get_trace(**inputs).values() if s["infer"].get("kind") == "constraint"]
+    assert facts
+    for site in facts:
+        known = statement(site["fn"])
+        if known.scale is None:
+            rows = jnp.atleast_2d(jax.jacobian(known.functional)(*known.fields).reshape(-1, known.fields[0].size))
+            size = jnp.abs(rows) @ jnp.abs(known.fields[0]).ravel()
+            error = jnp.abs(jnp.ravel(known.computed() - jnp.broadcast_to(site["value"], known.computed().shape)))
+            assert float(jnp.max(error - 1e-12 * jnp.maximum(size, 1.0))) <= 0, site["name"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_model_is_one_page(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_the_closed_form_holds_every_fact_in_every_draw(model):
+    name, program, inputs = model
+    solve = bc.conjugate(program, draws=32, key=jax.random.key(1))
+    if name in NO_CLOSED_FORM:
+        with pytest.raises(TypeError, match=NO_CLOSED_FORM[name]):
+            solve(**inputs)
+        return
+    posterior = solve(**inputs)
+    assert np.isfinite(posterior.log_evidence)
+    assert np.isfinite(posterior.mean).all()
+    assert (np.asarray(posterior.variance) >= 0).all()
+    draws = posterior.sample(jax.random.key(2), DRAWS)
+    for draw in draws:
+        assert_facts_hold(program, inputs, {"u": draw})
+
+
+def test_the_exact_reading_holds_every_fact_in_every_draw(model):
+    _, program, inputs = model
+    sites = Predictive(bc.exact(program), num_samples=DRAWS)(jax.random.key(3), **inputs)
+    for i in range(DRAWS):
+        assert_facts_hold(program, inputs, {name: value[i] for name, value in sites.items()})
+
+
+def test_draws_differ(model):
+    _, program, inputs = model
+    u = Predictive(bc.exact(program), num_samples=2)(jax.random.key(4), **inputs)["u"]
+    assert float(jnp.max(jnp.abs(u[0] - u[1]))) > 0
