@@ -466,12 +466,13 @@ class Downdate:
         return jnp.maximum(prior - total.astype(prior.dtype), 0.0)
 
     def gain(self, rows) -> jax.Array:
-        """K G' S⁺ y, with one step of iterative refinement."""
+        """K G' S⁺ y, in two steps: the second moves by what the first missed, so that rounding is that of the small second move."""
         solved = self.gram.solve(rows)
-        missed = rows - self._rows(self._adjoint(solved))
+        moved = self._adjoint(solved)
+        missed = rows - self._rows(moved)
         if self.noise is not None:
             missed = missed - self.noise * solved
-        return self._adjoint(solved + self.gram.solve(missed))
+        return moved + self._adjoint(self.gram.solve(missed))
 
     def mv(self, field) -> jax.Array:
         """K u - K G' S⁺ G K u."""

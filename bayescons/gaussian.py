@@ -159,6 +159,7 @@ def over_batch(function, lead: int, shared: bool = False):
 
 
 def concrete(array) -> bool:
+    """Whether an array's numbers are known now: it is not being traced."""
     return not isinstance(array, jax.core.Tracer)
 
 
@@ -169,6 +170,7 @@ def real(array) -> jax.Array:
 
 
 def finite(what: str, array):
+    """The array, or an error that counts its NaN and infinite entries."""
     if concrete(array) and not np.isfinite(np.asarray(array)).all():
         bad = int(np.size(array) - np.isfinite(np.asarray(array)).sum())
         raise ValueError(f"{what} holds {bad} NaN or infinite entries; remove or replace them first")
@@ -176,13 +178,15 @@ def finite(what: str, array):
 
 
 def positive(what: str, array, shape: tuple, *, zero: bool = False):
+    """Standard deviations, broadcast to a shape, or an error that names the smallest; `zero` lets zero pass."""
     array = real(array)
     if array.shape not in ((), shape):
         raise ValueError(f"{what} must be a number or have shape {shape}; got {array.shape}")
     finite(what, array)
-    if concrete(array) and not (np.asarray(array) >= 0 if zero else np.asarray(array) > 0).all():
+    least = float(np.min(np.asarray(array), initial=np.inf)) if concrete(array) else 1.0
+    if least < 0 or (least == 0 and not zero):
         raise ValueError(
-            f"{what} must be {'at least' if zero else 'above'} zero everywhere; its smallest entry is {float(np.min(np.asarray(array))):g}. "
+            f"{what} must be {'at least' if zero else 'above'} zero everywhere; its smallest entry is {least:g}. "
             "It is a standard deviation; state what is known exactly as a constraint instead"
         )
     return jnp.broadcast_to(array, shape)

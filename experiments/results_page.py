@@ -22,7 +22,7 @@ def page(name: str, rows: Sequence[Row], origin: dict) -> str:
     """The page of an experiment: what it asks, its tables, its figures, and where the numbers come from."""
     experiment = import_module(f"experiments.{name}")
     title, _, text = inspect.getdoc(experiment).partition("\n\n")
-    figures = [f"![{caption}]({name}{ending}.png)\n\n*{caption}*" for ending, caption in experiment.FIGURES.items()]
+    figures = [f"![{caption}]({name}{ending}.png)\n\n{caption}" for ending, caption in experiment.FIGURES.items()]
     versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
     made = (
         f"Made by `python -m experiments {name} --preset {origin['preset']} --seed {origin['seed']}` on {origin['date']}; "

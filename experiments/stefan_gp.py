@@ -94,7 +94,9 @@ PUBLISHED = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Size of a run. Totals at 201 times in place of 21 change the scores in the fourth digit, and take half an hour.
+    """Size of a run.
+
+    Totals at 201 times in place of 21 changed the MSE of one test function by 0.04 % and its LL by 0.004, at many times the cost.
 
     Attributes:
         functions: test functions for each threshold.

@@ -1,6 +1,8 @@
 """Heat on a ring, from noisy readings: the Gaussian process and its hyper-parameters are part of the program.
 
     ∂u/∂t = k ∂²u/∂x²,  x on a ring;   ∫ u dx = 0,   value and slope equal at the two ends of the cut
+
+The readings stand below the field as an ordinary likelihood; sizes and lengths above it are learnt from them.
 """
 
 import jax

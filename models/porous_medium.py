@@ -1,6 +1,8 @@
 """The porous medium equation: gas that seeps into an empty bed from the left, behind a sharp front.
 
     ∂u/∂t = ∂/∂x (u^m ∂u/∂x);   ∫ u dx = total(t),   u(0, x) = 0,   u(t, 0) = (m t)^(1/m),   u(t, 1) = 0
+
+Some of these facts imply others (an empty bed has no content): redundant rows change nothing.
 """
 
 import numpyro

@@ -1,6 +1,8 @@
 """The Stefan problem: a belief about the temperature, made to conserve energy at every time and to hold the wall at its temperature.
 
     ∂u/∂t = ∂/∂x (k(u) ∂u/∂x),  k = 1 where u ≥ u*, else 0;   ∫ u dx = total(t),   u(t, 0) = 1
+
+Any Gaussian belief will do; `inputs` makes one from a hundred readings of the exact solution.
 """
 
 import numpyro

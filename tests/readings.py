@@ -55,8 +55,9 @@ def push_forward(program, *args, given=None, free="u_free", field="u"):
         return sites(program, *args, given=given | {free: white.reshape(shape)})[field].ravel()
 
     origin = jnp.zeros(int(np.prod(shape)))
-    root = np.asarray(jax.jacobian(draw)(origin))
-    return np.asarray(draw(origin)), root @ root.T
+    mean, derivative = jax.linearize(draw, origin)
+    root = np.asarray(jax.vmap(derivative)(jnp.eye(origin.size)).T)
+    return np.asarray(mean), root @ root.T
 
 
 def log_normal(white) -> float:

@@ -32,10 +32,7 @@ from tests.structures import (
 
 EPS = float(np.finfo(float).eps)
 # With noise every row counts, so one kind of each shape of problem: one row a block, many coupled rows, rows of a function.
-NOISY = [
-    (kind, scale) for kind in ("mass", "slopes at both ends", "mass, initial and wall", "user function") for scale in (1.0, 1e-2)
-]
-REDUNDANT = ("mass", "mass, initial and wall")
+NOISY = [(kind, scale) for kind in ("mass", "mass, initial and wall", "user function") for scale in (1.0, 1e-2)]
 
 every_structure = pytest.mark.parametrize("structure", STRUCTURES)
 TIMES, PLACES = GRID.shape
@@ -82,8 +79,8 @@ def test_conditioning_is_the_textbook_formula(structure, kind, scale):
 def test_an_exact_fact_holds_in_the_mean_in_every_draw_and_has_no_variance(structure, kind):
     posterior, constraint = conditioned(structure, kind).posterior, facts(structure, kind)
     rows, values = rows_of(structure, constraint), values_of(constraint)
-    draws = np.asarray(posterior.sample(jax.random.key(0), (3,))).reshape(3, -1)
-    for field in (np.asarray(posterior.mean).ravel(), *draws):
+    draws = [posterior.sample(jax.random.key(i)) for i in range(3)]
+    for field in (np.asarray(f).ravel() for f in (posterior.mean, *draws)):
         # of the terms that are summed: a row of second differences cancels numbers a hundred times its value
         size = np.abs(rows) @ (np.abs(field) + np.sqrt(np.diag(belief(structure).unconditioned)))
         np.testing.assert_array_less(np.abs(rows @ field - values), 1e-12 * size)
@@ -121,7 +118,7 @@ def test_the_order_of_the_facts_does_not_matter(structure, kind):
 
 @pytest.mark.usefixtures("eagerly")
 def test_where_facts_are_redundant_their_order_moves_the_evidence_of_every_belief_alike():
-    """So that evidence compares beliefs: which of the redundant rows counts does not depend on the belief (here by the logarithm of a weight)."""
+    """So that evidence compares beliefs: which of the redundant rows counts does not depend on the belief."""
     functionals, field = dict(FACTS["mass, initial and wall"]), truth("diagonal")
     members = [exactly(f, f(field), name) for name, f in functionals.items()]
 
@@ -170,7 +167,7 @@ def test_a_bar_conditions():
 
 @pytest.mark.usefixtures("eagerly")
 @every_structure
-@pytest.mark.parametrize("kind", REDUNDANT)
+@pytest.mark.parametrize("kind", ["mass", "mass and wall"])
 def test_repeating_a_fact_changes_nothing_and_is_reported(structure, kind):
     result, constraint = conditioned(structure, kind), facts(structure, kind)
     again = update(belief(structure).gaussian, stack([*constraint.members, constraint.members[0]]))
@@ -188,7 +185,7 @@ def test_repeating_a_fact_changes_nothing_and_is_reported(structure, kind):
 
 @pytest.mark.usefixtures("eagerly")
 @every_structure
-@pytest.mark.parametrize("kind", REDUNDANT)
+@pytest.mark.parametrize("kind", ["mass", "mass, initial and wall"])
 def test_what_the_belief_already_holds_changes_nothing_and_is_reported(structure, kind):
     result = conditioned(structure, kind)
     again = update(result.posterior, facts(structure, kind))
@@ -200,7 +197,7 @@ def test_what_the_belief_already_holds_changes_nothing_and_is_reported(structure
 
 
 def test_the_rows_reported_redundant_are_those_that_earlier_ones_imply():
-    """Of mass, initial and wall: the last row of the initial field, given its total, and the first of the wall, stated before as initial."""
+    """Of mass, initial and wall: the last row of the initial field, given its total, and the first of the wall, an initial value."""
     np.testing.assert_array_equal(
         np.flatnonzero(conditioned("dense", "mass, initial and wall").redundant), [TIMES + PLACES - 1, TIMES + PLACES]
     )
@@ -289,9 +286,7 @@ def _path(kind, noise):
     return at
 
 
-@pytest.mark.parametrize(
-    ("kind", "noise"), [("mass", None), ("mass, initial and wall", None), ("user function", None), ("mass", 0.3)]
-)
+@pytest.mark.parametrize(("kind", "noise"), [("mass", None), ("mass, initial and wall", None), ("mass", 0.3)])
 def test_gradients_are_finite_differences(kind, noise):
     """Of evidence, mean and variance, in the prior's mean, the truth and the prior's scale; with equal variances and redundant rows too."""
     at = jax.jit(lambda direction: jnp.stack(_path(kind, noise)(direction, jnp.full(GRID.shape, 0.7))))
@@ -370,7 +365,7 @@ def test_a_batch_of_means_may_share_one_covariance():
 
 
 @pytest.mark.usefixtures("eagerly")
-@pytest.mark.parametrize("structure", ["diagonal", "kronecker", "restricted", "blocks"])
+@pytest.mark.parametrize("structure", ["kronecker", "restricted"])
 def test_a_posterior_of_a_batch_can_be_conditioned_again(structure):
     """Two copies of one belief as a batch: every leaf gets a leading axis."""
     gaussian, constraint = belief(structure).gaussian, facts(structure, "mass")
@@ -539,7 +534,7 @@ def test_a_bad_scale_of_a_fact_is_refused(scale, says):
 
 
 def test_a_quadrature_scale_is_for_integrals():
-    with pytest.raises(ValueError, match="is the error of an integral; this functional is none. Give its scale as a number"):
+    with pytest.raises(ValueError, match=r"is the error of an integral; this functional is none\. Give its scale as a number"):
         bc.condition(_prior, Constraint(_wall, 1.0, "quadrature", "wall"))
 
 
@@ -608,13 +603,13 @@ def test_under_jit_a_contradiction_is_in_the_gap():
 def test_more_facts_than_points_are_refused():
     everything = [exactly(bc.functional(lambda u: u, GRID), 0.0, "all"), exactly(_mass, 0.0, "mass")]
     with pytest.raises(
-        ValueError, match="18 exact rows for 15 points: more facts than unknowns. Drop rows, or give some a scale > 0"
+        ValueError, match=r"18 exact rows for 15 points: more facts than unknowns\. Drop rows, or give some a scale > 0"
     ):
         bc.condition(_prior, stack(everything))
 
 
 def test_a_field_with_no_free_direction_left_is_refused():
     with pytest.raises(
-        ValueError, match="no free direction left: 15 independent exact rows fix all 15 points. Solve the linear system"
+        ValueError, match=r"no free direction left: 15 independent exact rows fix all 15 points\. Solve the linear system"
     ):
         bc.condition(_prior, exactly(bc.functional(lambda u: u, GRID), 0.0, "all"))

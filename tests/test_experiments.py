@@ -13,7 +13,7 @@ import pytest
 
 import bayescons as bc
 from experiments import __main__ as command
-from experiments import measurement, results_page, speed, stefan_gp
+from experiments import mass_update, measurement, results_page, speed, stefan_gp
 from experiments.rows import Row, averaged, from_json, to_json
 from experiments.tables import compact
 
@@ -167,11 +167,11 @@ def test_the_formulas_that_are_timed_against_each_other_agree():
     size = (2, 3, 21)
     grid = bc.Grid(t=np.arange(3.0), x=np.linspace(0, 1, 21))
     weights = np.asarray(bc.integral(grid, over="x").weights[1])
-    belief = speed.field(size)
+    belief = mass_update.field(size)
     arrays = tuple(map(np.asarray, belief))
-    expected = speed.numpy_update(*arrays, weights)
-    product = [np.reshape(part, size) for part in speed.dense_product_update(*belief, weights)]
-    for computed in (speed.mass_update(grid)(*belief)[:2], speed.dense_update(*arrays, weights), product):
+    expected = mass_update.numpy_update(*arrays, weights)
+    product = [np.reshape(part, size) for part in mass_update.dense_product_update(*belief, weights)]
+    for computed in (mass_update.compiled_update(grid)(*belief)[:2], mass_update.dense_update(*arrays, weights), product):
         for ours, theirs in zip(computed, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-15)
 

@@ -170,7 +170,7 @@ def _with(array, value):
         (lambda: bc.diagonal(_zeros, _with(_ones, np.inf)), "scale holds 1 NaN or infinite entries"),
         (
             lambda: bc.diagonal(_zeros, _with(_ones, 0)),
-            "scale must be above zero.*smallest entry is 0.*state what is known exactly as a con",
+            "scale must be above zero.*smallest entry is 0.*state what is known exactly",
         ),
         (lambda: bc.diagonal(_zeros, -1.0), "scale must be above zero everywhere; its smallest entry is -1"),
         (lambda: bc.diagonal(np.zeros(5), np.ones((5, 1))), r"scale must be a number or have shape \(5,\); got \(5, 1\)"),

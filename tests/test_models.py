@@ -15,7 +15,7 @@ from bayescons.programs.statements import statement
 
 FILES = sorted((Path(__file__).resolve().parent.parent / "models").glob("*.py"))
 NO_CLOSED_FORM: dict[str, str] = {}  # file -> what the TypeError of bc.conjugate says
-DRAWS = 3
+DRAWS = 2
 
 
 @pytest.fixture(scope="module", params=FILES, ids=lambda path: path.stem)
@@ -67,9 +67,4 @@ def test_the_exact_reading_holds_every_fact_in_every_draw(model):
     sites = Predictive(bc.exact(program), num_samples=DRAWS)(jax.random.key(3), **inputs)
     for i in range(DRAWS):
         assert_facts_hold(program, inputs, {name: value[i] for name, value in sites.items()})
-
-
-def test_draws_differ(model):
-    _, program, inputs = model
-    u = Predictive(bc.exact(program), num_samples=2)(jax.random.key(4), **inputs)["u"]
-    assert float(jnp.max(jnp.abs(u[0] - u[1]))) > 0
+    assert float(jnp.max(jnp.abs(sites["u"][0] - sites["u"][1]))) > 0

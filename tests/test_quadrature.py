@@ -80,5 +80,5 @@ def test_one_point_is_refused():
 
 
 def test_simpsons_rule_on_an_even_number_of_points_is_refused():
-    with pytest.raises(ValueError, match="odd number of points; got 10. Add or drop a point, or use rule='trapezoid'"):
+    with pytest.raises(ValueError, match=r"odd number of points; got 10\. Add or drop a point, or use rule='trapezoid'"):
         quadrature_weights(EQUAL[:-1], "simpson")

@@ -33,10 +33,11 @@ def hierarchical(state=bc.observe):
 
 def gaussian(density):
     """Mean, covariance and log integral of exp(density), a parabola in the field."""
-    gradient, precision = jax.grad(density)(ORIGIN), -jax.hessian(density)(ORIGIN)
+    derivatives = jax.jit(lambda u: (density(u), jax.grad(density)(u), -jax.hessian(density)(u)))
+    value, gradient, precision = map(np.asarray, derivatives(ORIGIN))
     covariance = np.linalg.inv(precision)
     mean = covariance @ gradient
-    top = density(ORIGIN) + gradient @ mean / 2
+    top = value + gradient @ mean / 2
     return mean, covariance, float(top + (N * np.log(2 * np.pi) - np.linalg.slogdet(precision)[1]) / 2)
 
 
@@ -51,7 +52,7 @@ def test_a_soft_program_is_its_facts_with_noise():
 
 def test_the_soft_reading_tends_to_the_exact_one_like_the_square_of_the_scale():
     exact = answer(KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0))
-    scales = np.array([0.1, 0.05, 0.025, 0.0125])
+    scales = np.array([0.05, 0.025, 0.0125])
     errors = []
     for scale in scales:
         mean, covariance, evidence = gaussian(lambda u, scale=scale: log_joint(bc.soft(linear, scale), u=u))

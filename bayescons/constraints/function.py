@@ -10,7 +10,6 @@ import numpy as np
 from numpyro.ops.provenance import eval_provenance
 
 from bayescons.functionals import Functional, Linear
-from bayescons.gaussian import concrete
 from bayescons.grids import Grid
 
 

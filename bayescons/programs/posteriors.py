@@ -218,9 +218,10 @@ def _raise_on_gaps(gaps) -> None:
 def _pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     """Normalised, Pareto-smoothed importance weights and the shape k of their tail (Vehtari et al., JMLR 2024), by ArviZ.
 
-    Weights that are all equal, or whose largest is shared (discrete latents), have no tail to smooth: they stay, and k is NaN.
+    Fewer than 25 weights, weights that are all equal, and weights whose largest is shared (discrete latents) have no tail to smooth: they
+    stay, and k is NaN.
     """
-    if np.sum(log_weights > np.max(log_weights) - 1e-12) >= min(5, len(log_weights)):
+    if len(log_weights) < 25 or np.sum(log_weights > np.max(log_weights) - 1e-12) >= 5:
         weights = np.exp(log_weights - np.max(log_weights))
         return weights / weights.sum(), float("nan")
     from arviz_stats.base import array_stats
