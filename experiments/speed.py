@@ -11,8 +11,8 @@ A belief of independent points (or of low rank, or separable) is conditioned on 
 Both dense ones take one function and time after another, which is smaller than the reference's all at once. Times are the least of all
 runs, medians beside them; ratios are of the least. A size is functions × times × points.
 
-Memory is what the compiler has planned (arguments, results and temporaries), and for the largest size the peak of resident memory of a
-process of its own above what it held before; both count the input, and are shares of it. Growth is measured over the sizes with most
+Memory is what the compiler has planned (arguments, results and temporaries), and for large sizes the peak of resident memory of a process
+of its own above what it held before; both count the input, and are multiples of it. Growth is measured over the sizes with most
 functions: with small ones the processor's cache and the allocator's reuse of pages would be measured as well.
 
 NUTS has 100 independent unknowns and one total (models/one_total.py), 4 chains, and runs as one compiled call; processor time is that of
@@ -218,14 +218,12 @@ def _growth_rows(updates: Sequence[Row], settings: Settings) -> list[Row]:
 
 
 def _memory_rows(settings: Settings) -> list[Row]:
-    largest = max(settings.sizes, key=math.prod)
-    peak = elsewhere("experiments.mass_update:peak_memory", largest)
+    row = {size: functools.partial(Row, "mass update", _words(size), "bayescons", reference="≤ 6") for size in settings.sizes}
+    large = [size for size in settings.sizes if math.prod(size) * 8 >= CACHE] or [max(settings.sizes, key=math.prod)]
+    peaks = {size: elsewhere("experiments.mass_update:peak_memory", size) for size in large}
     return [
-        *(
-            Row("mass update", _words(s), "bayescons", "planned memory / input", planned_memory(s), reference="≤ 6")
-            for s in settings.sizes
-        ),
-        Row("mass update", _words(largest), "bayescons", "peak memory / input", peak, reference="≤ 6"),
+        *(row[size]("planned memory / input", planned_memory(size)) for size in settings.sizes),
+        *(row[size]("peak memory / input", peak) for size, peak in peaks.items()),
     ]
 
 
