@@ -1,5 +1,6 @@
 """Probabilistic programs for physics: NumPyro fields conditioned exactly on conservation laws and boundary conditions."""
 
+from bayescons.composites import Blocks, Downdate, Restricted
 from bayescons.conditioning import (
     Constraint,
     Update,
@@ -21,7 +22,7 @@ from bayescons.constraints import (
     robin,
     second_difference,
 )
-from bayescons.covariances import Blocks, Dense, Diagonal, Kronecker, LowRank, Restricted
+from bayescons.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
 from bayescons.grids import Grid
 from bayescons.programs import Posterior, StiffnessWarning, VanishingNoiseError, conjugate, exact, impose, observe, soft

@@ -22,8 +22,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons import gram
+from bayescons.composites import Covariance, Downdate
 from bayescons.consistency import raise_on_contradiction
-from bayescons.covariances import Covariance, Downdate
 from bayescons.functionals import Functional, Linear, Product, Stack
 from bayescons.gaussian import Gaussian, concrete, finite, over_batch, positive
 

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def _static(**kwargs):
+def static(**kwargs):
+    """A dataclass field that shapes a program: part of a pytree's structure, not one of its leaves."""
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
@@ -37,8 +38,8 @@ class Product:
     weights: tuple
     coordinates: tuple = ()
     bridges: tuple = ()
-    shape: tuple[int, ...] = _static(default=())
-    names: tuple[str, ...] = _static(default=())
+    shape: tuple[int, ...] = static(default=())
+    names: tuple[str, ...] = static(default=())
 
     @property
     def members(self) -> tuple:
@@ -121,7 +122,7 @@ class Linear:
     """
 
     function: Callable = dataclasses.field(metadata={"static": True})
-    shape: tuple[int, ...] = _static(default=())
+    shape: tuple[int, ...] = static(default=())
     parameters: tuple = ()
 
     @property
@@ -201,8 +202,8 @@ class Points:
 
     indices: tuple
     coordinates: tuple = ()
-    shape: tuple[int, ...] = _static(default=())
-    names: tuple[str, ...] = _static(default=())
+    shape: tuple[int, ...] = static(default=())
+    names: tuple[str, ...] = static(default=())
 
     @property
     def members(self) -> tuple:
@@ -272,8 +273,8 @@ class Embedded:
     """
 
     functional: Functional
-    index: int = _static()
-    shapes: tuple[tuple[int, ...], ...] = _static()
+    index: int = static()
+    shapes: tuple[tuple[int, ...], ...] = static()
 
     @property
     def members(self) -> tuple:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from bayescons.covariances import Covariance, Dense, Diagonal, Kronecker, LowRank
+from bayescons.composites import Covariance
+from bayescons.covariances import Dense, Diagonal, Kronecker, LowRank
 
 
 class Gaussian(dist.Distribution):

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.linalg import block_diag
 
 import bayescons as bc
+from bayescons.composites import Blocks, Restricted
 from bayescons.conditioning import Constraint, Update, stack, update
-from bayescons.covariances import Blocks, Restricted
 from bayescons.functionals import Functional
 
 GRID = bc.Grid(t=np.array([0.0, 0.5, 1.0]), x=np.array([0.0, 0.2, 0.45, 0.8, 1.0]))

@@ -7,10 +7,11 @@ import pytest
 import tinygp
 from tinygp.transforms import Subspace
 
+from bayescons.composites import Downdate, Restricted
 from bayescons.conditioning import Constraint, condition
 from bayescons.consistency import InconsistentConstraintsError
 from bayescons.constraints import dirichlet, integral
-from bayescons.covariances import Downdate, Kronecker, Restricted
+from bayescons.covariances import Kronecker
 from bayescons.functionals import Points
 from bayescons.grids import Grid
 from bayescons.surrogates import (

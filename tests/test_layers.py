@@ -10,7 +10,7 @@ from importlinter.cli import lint_imports
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescons"
 # The floors that need jax alone (numpy and scipy come with it), and those where the Gaussian, a NumPyro distribution, is at home.
-GROUND = {"grids", "quadrature", "stencils", "functionals", "gram", "covariances"}
+GROUND = {"grids", "quadrature", "stencils", "functionals", "gram", "covariances", "composites"}
 GAUSSIAN = {"gaussian", "consistency", "conditioning", "constraints"}
 ARRAYS = {"jax", "numpy", "scipy", "jaxtyping", "bayescons"} | set(sys.stdlib_module_names)
 # Library -> the only parts of bayescons that may import it.

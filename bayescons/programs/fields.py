@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
-from bayescons.covariances import Blocks, Dense, Diagonal, Kronecker, LowRank
+from bayescons.composites import Blocks
+from bayescons.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussian import Gaussian
 
 

@@ -26,8 +26,8 @@ import tinygp
 from jax.typing import ArrayLike
 from tinygp.transforms import Subspace
 
+from bayescons.composites import Restricted
 from bayescons.conditioning import Constraint, condition
-from bayescons.covariances import Restricted
 from bayescons.functionals import Points
 from bayescons.gaussian import Gaussian, concrete, finite, kronecker, positive
 from bayescons.grids import Grid
