@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons.covariances import LOG_2PI, Dense, Diagonal, Kronecker, LowRank
-from bayescons.functionals import Functional, split_fields, static
+from bayescons.functionals import Functional, Leaf, split_fields, static
 from bayescons.gram import Gram
 
 
@@ -166,7 +166,7 @@ class Downdate:
     prior: Covariance
     functional: Functional
     gram: Gram
-    noise: jax.Array | None
+    noise: Leaf | None
     axes: tuple[int, ...] = static()
     exact: bool = static()
 

@@ -21,7 +21,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bayescons.functionals import static
+from bayescons.functionals import Leaf, static
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -36,7 +36,7 @@ class Diagonal:
         dims: number of axes of the field.
     """
 
-    diagonal: jax.Array
+    diagonal: Leaf
     dims: int = static()
 
     @property
@@ -93,8 +93,8 @@ class LowRank:
         dims: number of axes of the field.
     """
 
-    diagonal: jax.Array
-    factor: jax.Array
+    diagonal: Leaf
+    factor: Leaf
     dims: int = static()
 
     @property
@@ -160,7 +160,7 @@ class Kronecker:
     """
 
     roots: tuple
-    scale: jax.Array
+    scale: Leaf
     shape: tuple[int, ...] = static()
 
     @property
@@ -226,7 +226,7 @@ class Dense:
         shape: shape of the field, n = prod(shape).
     """
 
-    factor: jax.Array
+    factor: Leaf
     shape: tuple[int, ...] = static()
 
     @property

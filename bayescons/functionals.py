@@ -11,10 +11,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+# An array of a pytree. While JAX takes a pytree apart and rebuilds it, anything may stand in its place, so constructors check nothing.
+Leaf = Any
 
 
 def static(**kwargs):

@@ -13,6 +13,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from bayescons.functionals import Leaf
+
 # Elements of field that may be held at once while S is probed column by column.
 PROBE_ELEMENTS = 2**22
 
@@ -32,12 +34,12 @@ class Gram:
             rows redundant, so the evidence of the rows counted is comparable between beliefs; that of the rows kept would jump.
     """
 
-    cholesky: jax.Array
-    order: jax.Array
-    kept: jax.Array
-    spread: jax.Array
-    counted: jax.Array
-    volume: jax.Array
+    cholesky: Leaf
+    order: Leaf
+    kept: Leaf
+    spread: Leaf
+    counted: Leaf
+    volume: Leaf
 
     @property
     def rank(self) -> jax.Array:
