@@ -14,10 +14,10 @@ and in x, hyper-parameters by maximum marginal likelihood) is the belief. Then
 Scores are of the marginals at t = 0.05 over 201 points, averaged over the test functions, standard errors in brackets. The log
 likelihood leaves out points known exactly (variance below 1e-12), as it must. The front is where a profile drawn from the posterior
 first falls through u*/2; its error is the mean over the draws less the exact front. Nothing was chosen by looking at these functions:
-kernel, readings and rules are the library's defaults. The mean log
-likelihood is that of a heavy tail: a process without a reading beside the jump can be very sure of a wrong slope, and a few such
-functions carry it (hence the standard errors); MSE, CRPS and the front's spread are steadier. u* = 0.5 lies outside the range on which networks are trained for this benchmark;
-a Gaussian process, which is not trained, does not care.
+kernel, readings and rules are the library's defaults. The mean log likelihood is that of a heavy tail: a process without a reading
+beside the jump can be very sure of a wrong slope, and a few such functions carry it (hence the standard errors); MSE, CRPS and the
+front's spread are steadier. u* = 0.5 lies outside the range on which networks are trained for this benchmark; a Gaussian process, which
+is not trained, does not care.
 
 The numbers for orientation are those of another belief, the neural process of the ProbConserv reference (ANP) with the authors' own
 weights, run on the authors' test functions, whose contexts are others than these.

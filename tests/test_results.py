@@ -167,3 +167,22 @@ def test_the_summary_names_each_point_of_a_field_and_only_the_variables_asked_fo
     table = results.summarise(example(), ["u"])
     assert len(table) == GRID.size
     assert list(results.summarise(example(), "amplitude").index) == ["amplitude"]
+
+
+def test_the_worst_mixing_point_of_a_field_is_found_and_known_points_are_left_out():
+    generator = np.random.default_rng(0)
+    draws = generator.normal(size=(4, 200, 3, 5))
+    draws[..., 0, 0] = 1.0
+    smallest, largest = results.worst_mixing(draws)
+    assert smallest > 400
+    assert largest < 1.03
+    draws[..., 1, 2] += np.arange(4)[:, None] * 3
+    smallest, largest = results.worst_mixing(draws)
+    assert smallest < 20
+    assert largest > 1.5
+
+
+def test_constant_fields_and_short_chains_have_no_mixing_to_judge():
+    assert np.isnan(results.worst_mixing(np.ones((2, 50, 3)))).all()
+    assert np.isnan(results.worst_mixing(np.zeros((2, 3, 3)))).all()
+    assert np.isnan(results.worst_mixing(np.random.default_rng(1).normal(size=(1, 50, 3)))[1])

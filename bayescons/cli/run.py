@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 from numpyro import handlers
-from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import MCMC, NUTS
 
 from bayescons.cli.command import Run
@@ -194,7 +193,7 @@ def _report(options: Run, outcome: Outcome, residuals: dict, tree: xarray.DataTr
     rows += [_field_row(name, outcome.draws[name]) for name in fields]
     show_table(["unknown", "mean", "sd", "95 % from", "to", "ESS", "R-hat"], rows)
     if fields:
-        say("Of a field: averages over its points; the smallest ESS and the largest R-hat.")
+        say("Of a field: averages over its points; the smallest bulk ESS and the largest R-hat, over at most 500 points.")
     if residuals:
         left = {name: np.abs(parts["residual"]) for name, parts in residuals.items()}
         worst = [(name, str(math.prod(size.shape[2:])), f"{size.max():.2e}") for name, size in left.items()]
@@ -203,15 +202,10 @@ def _report(options: Run, outcome: Outcome, residuals: dict, tree: xarray.DataTr
 
 
 def _field_row(name: str, values: np.ndarray) -> tuple[str, ...]:
-    """A field in a row: averages over its points, and the worst of the diagnostics. Exactly known points have neither ESS nor R-hat."""
+    """A field in a row: averages over its points, and the worst of the diagnostics."""
     shape = " x ".join(map(str, values.shape[2:]))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        long_enough = values.shape[1] >= 4
-        sizes = effective_sample_size(values) if long_enough else np.full(1, np.nan)
-        ratios = split_gelman_rubin(values) if long_enough and values.shape[0] > 1 else np.full(1, np.nan)
-    varying = values.std(axis=(0, 1)) > 1e-9 * max(float(np.abs(values).max()), 1e-300)
-    worst = [f(r[varying] if np.shape(r) == varying.shape else r) for f, r in ((_least, sizes), (_most, ratios))]
-    return (f"{name} ({shape})", *map(_short, (values.mean(), values.std(axis=(0, 1)).mean())), "", "", *map(_short, worst))
+    moments = (values.mean(), values.std(axis=(0, 1)).mean())
+    return (f"{name} ({shape})", *map(_short, moments), "", "", *map(_short, results.worst_mixing(values)))
 
 
 def _weighted_row(name: str, values: np.ndarray, weights: np.ndarray) -> tuple[str, ...]:
@@ -221,14 +215,6 @@ def _weighted_row(name: str, values: np.ndarray, weights: np.ndarray) -> tuple[s
     below = np.cumsum(weights[order])
     ends = (values[order][min(np.searchsorted(below, share), len(values) - 1)] for share in (0.025, 0.975))
     return (name, *map(_short, (mean, math.sqrt(weights @ (values - mean) ** 2), *ends, 1 / np.sum(weights**2))), "")
-
-
-def _least(values: np.ndarray) -> float:
-    return float(np.min(values)) if values.size else math.nan
-
-
-def _most(values: np.ndarray) -> float:
-    return float(np.max(values)) if values.size else math.nan
 
 
 def _short(value: float) -> str:

@@ -136,6 +136,30 @@ def summarise(datatree: xarray.DataTree, var_names: str | Sequence[str] | None =
     return table.rename(columns=dict(zip(bounds, ("hdi_lower", "hdi_upper"), strict=True)))
 
 
+def worst_mixing(draws: np.ndarray, points: int = 500) -> tuple[float, float]:
+    """Smallest bulk ESS and largest R-hat (rank-normalised, by ArviZ) over the points of a field.
+
+    Points that never vary, such as those known exactly, have neither and are left out.
+
+    Args:
+        draws: shape (chain, draw, *field).
+        points: how many points, spread evenly over the field, are looked at; each costs about a millisecond.
+
+    Returns:
+        ESS and R-hat; NaN with fewer than four draws a chain or no point that varies, R-hat also for one chain.
+    """
+    from arviz_stats.base import array_stats
+
+    flat = draws.reshape(*draws.shape[:2], -1)
+    varying = np.flatnonzero(flat.std(axis=(0, 1)) > 1e-9 * np.abs(flat).max(initial=0.0))
+    if draws.shape[1] < 4 or not varying.size:
+        return float("nan"), float("nan")
+    chosen = flat[..., varying[np.unique(np.linspace(0, varying.size - 1, points).astype(int))]]
+    smallest = np.min(array_stats.ess(chosen, chain_axis=0, draw_axis=1))
+    largest = np.max(array_stats.rhat(chosen, chain_axis=0, draw_axis=1)) if len(draws) > 1 else np.nan
+    return float(smallest), float(largest)
+
+
 @contextmanager
 def whole_file(path: str | os.PathLike) -> Generator[Path, None, None]:
     """Lend a temporary path beside `path`, and put the file in its place once the block has ended without an error.
