@@ -9,7 +9,7 @@ A belief of independent points (or of low rank, or separable) is conditioned on 
   computes; here compiled by JAX as well, which is faster than NumPy's and steadier on a shared machine.
 
 Both dense ones take one function and time after another, which is smaller than the reference's all at once. Times are the least of all
-runs, medians beside them; ratios are of the least. A size is functions × times × points.
+runs, medians beside them; ratios are of the least, growth is of the medians (one lucky run would tilt a fit to three points). A size is functions × times × points.
 
 Memory is what the compiler has planned (arguments, results and temporaries), and for large sizes the peak of resident memory of a process
 of its own above what it held before; both count the input, and are multiples of it. Growth is measured over the sizes with most
@@ -200,7 +200,7 @@ def _growth_rows(updates: Sequence[Row], settings: Settings) -> list[Row]:
     sizes = {_words(size): math.prod(size) for size in settings.sizes if size[0] == most}
     if len(sizes) < 2:
         return []
-    seconds = {(row.method, row.parameter): row.mean for row in updates if row.metric == "seconds"}
+    seconds = {(row.method, row.parameter): row.mean for row in updates if row.metric == "seconds, median"}
     name, small = f"{most} functions", min(sizes.values()) * 8 < CACHE
     return [
         Row(
