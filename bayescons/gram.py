@@ -53,13 +53,13 @@ class Gram:
 
     def whiten(self, rows) -> jax.Array:
         """L^-1 P D^-1 y: rows with covariance S become independent with unit variance, dropped ones zero."""
-        scaled = jnp.take_along_axis(rows / self.spread, self.order, axis=-1) * self.kept
+        scaled = _gather(rows / self.spread, self.order) * self.kept
         return _triangular(self.cholesky, scaled, transpose=False)
 
     def unwhiten_adjoint(self, rows) -> jax.Array:
         """D^-1 P' L^-T y, the adjoint of `whiten`."""
         solved = _triangular(self.cholesky, rows, transpose=True) * self.kept
-        return jnp.put_along_axis(jnp.zeros_like(solved), self.order, solved, axis=-1, inplace=False) / self.spread
+        return _scatter(solved, self.order) / self.spread
 
     def solve(self, rows) -> jax.Array:
         """S⁺ y, with S⁺ the inverse on the rows kept and zero on the redundant ones."""
@@ -69,7 +69,7 @@ class Gram:
         """Log N(residual; 0, S) of the rows counted, summed over blocks (nats)."""
         white = self.whiten(residual)
         logs = jnp.log(jnp.diagonal(self.cholesky, axis1=-2, axis2=-1)) + math.log(2 * math.pi) / 2
-        spread = jnp.take_along_axis(self.spread, self.order, axis=-1)
+        spread = _gather(self.spread, self.order)
         return -jnp.sum(white**2) / 2 - jnp.sum(self.kept * (logs + jnp.log(spread))) - jnp.sum(self.volume)
 
 
@@ -102,7 +102,7 @@ def factor(blocks, prior) -> Gram:
     rows = blocks.shape[-1]
     tolerance = rank_tolerance(rows, scaled.dtype)
     order, kept, columns = _pivots(jax.lax.stop_gradient(scaled), tolerance)
-    chosen = jnp.take_along_axis(jnp.take_along_axis(scaled, order[..., :, None], axis=-2), order[..., None, :], axis=-1)
+    chosen = jnp.swapaxes(_gather(jnp.swapaxes(_gather(scaled, order[..., None, :]), -1, -2), order[..., None, :]), -1, -2)
     mask = kept[..., :, None] * kept[..., None, :]
     padded = jnp.where(mask > 0, chosen, jnp.broadcast_to(jnp.eye(rows, dtype=scaled.dtype), chosen.shape))
     counted, volume = _stated(columns, order, kept, jax.lax.stop_gradient(spread), math.sqrt(tolerance))
@@ -174,10 +174,20 @@ def _stated(columns, order, kept, spread, threshold: float):
 
     _, distance = jax.lax.fori_loop(0, columns.shape[-1], step, (jnp.zeros_like(columns), jnp.zeros_like(spread)))
     counted = (distance > 0).astype(columns.dtype)
-    pivots = jnp.diagonal(jnp.take_along_axis(columns, order[..., :, None], axis=-2), axis1=-2, axis2=-1)
+    pivots = jnp.diagonal(_gather(jnp.swapaxes(columns, -1, -2), order[..., None, :]), axis1=-2, axis2=-1)
     own = jnp.log(jnp.where(distance > 0, distance * spread, 1.0))
-    chosen = jnp.log(jnp.where(kept > 0, pivots * jnp.take_along_axis(spread, order, axis=-1), 1.0))
+    chosen = jnp.log(jnp.where(kept > 0, pivots * _gather(spread, order), 1.0))
     return counted, jnp.sum(own - chosen, axis=-1)
+
+
+def _gather(rows, order) -> jax.Array:
+    """Rows, along the last axis, in pivoting order. One row has no order, and is spared an indexing that costs more than its solve."""
+    return rows if rows.shape[-1] == 1 else jnp.take_along_axis(rows, order, axis=-1)
+
+
+def _scatter(rows, order) -> jax.Array:
+    """Inverse of `_gather`."""
+    return rows if rows.shape[-1] == 1 else jnp.put_along_axis(jnp.zeros_like(rows), order, rows, axis=-1, inplace=False)
 
 
 def _cholesky(matrix) -> jax.Array:

@@ -24,7 +24,7 @@ print(json.dumps(getattr(importlib.import_module(module), name)(*arguments)))
 
 
 def timings(
-    thunks: Mapping[str, Callable[[], object]], *, repeats: int, rounds: int = 3, budget: float = 20.0
+    thunks: Mapping[str, Callable[[], object]], *, repeats: int, rounds: int = 3, budget: float = 8.0
 ) -> dict[str, np.ndarray]:
     """Wall-clock seconds of each, once warm: `rounds` times round, `repeats` runs of each in a row.
 

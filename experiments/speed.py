@@ -9,7 +9,8 @@ A belief of independent points (or of low rank, or separable) is conditioned on 
   computes; here compiled by JAX as well, which is faster than NumPy's and steadier on a shared machine.
 
 Both dense ones take one function and time after another, which is smaller than the reference's all at once. Times are the least of all
-runs, medians beside them; ratios are of the least, growth is of the medians (one lucky run would tilt a fit to three points). A size is functions × times × points.
+runs, medians beside them; ratios are of the least, growth is of the medians (one lucky run would tilt a fit to three points). A size is
+functions × times × points.
 
 Memory is what the compiler has planned (arguments, results and temporaries), and for large sizes the peak of resident memory of a process
 of its own above what it held before; both count the input, and are multiples of it. Growth is measured over the sizes with most
@@ -106,7 +107,7 @@ SETTINGS = {
     "paper": Settings(
         sizes=((1, 201, 201), (1, 201, 401), (1, 201, 801), (50, 201, 801), (50, 201, 1601), (50, 201, 3201)),
         dense_points=801,
-        repeats=10,
+        repeats=100,
         draws=1000,
         draws_size=(1, 21, 201),
         low_rank=(500, 800, 200, 20),
