@@ -14,11 +14,11 @@ RULES = ("trapezoid", "midpoint", "simpson")
 def quadrature_weights(points: np.ndarray, rule: str = "trapezoid") -> np.ndarray:
     """Weights of a rule on given points, `weights @ u ≈ ∫ u dx`.
 
-    * `"trapezoid"`: w_i = (h_{i-1} + h_i) / 2, from end point to end point. Exact for piecewise linear u, order 2.
-    * `"midpoint"`: every point is the centre of a cell and its value the average over it, w_i = width of cell i; the cells at the ends
+    - `"trapezoid"`: w_i = (h_{i-1} + h_i) / 2, from end point to end point. Exact for piecewise linear u, order 2.
+    - `"midpoint"`: every point is the centre of a cell and its value the average over it, w_i = width of cell i; the cells at the ends
       reach beyond the end points by half a spacing. Exact for cell averages, order 2; on equal spacings it is also the spectrally
       accurate rule of a periodic field stored without its last point.
-    * `"simpson"`: exact for piecewise quadratics, order 4 on equal spacings. Needs an odd number of points.
+    - `"simpson"`: exact for piecewise quadratics, order 4 on equal spacings. Needs an odd number of points.
 
     Args:
         points: strictly increasing coordinates, shape (n,), n >= 2.

@@ -36,12 +36,11 @@ def exact(program: Callable) -> Callable:
 
     For every constrained field u ~ N(m, K) with statements G u = b + e, e ~ N(0, R), R → 0:
 
-    * a site `<u>_free`, white noise z ~ N(0, I), is what a sampler sees in place of the field;
-    * u = m + K G' S⁺ (b - G m) + A z with A A' = K - K G' S⁺ G K (Matheron's rule), recorded as the deterministic site `<u>`; it satisfies
+    - a site `<u>_free`, white noise z ~ N(0, I), is what a sampler sees in place of the field;
+    - u = m + K G' S⁺ (b - G m) + A z with A A' = K - K G' S⁺ G K (Matheron's rule), recorded as the deterministic site `<u>`; it satisfies
       the statements to rounding for every z;
-    * a factor `<u>_evidence`, log N(b; G m, S), for what was observed: latents above the field learn from it. Imposed statements have none.
-
-    * in a program with latents above its fields, whose rows may contradict each other for some of their values only, a deterministic
+    - a factor `<u>_evidence`, log N(b; G m, S), for what was observed: latents above the field learn from it. Imposed statements have none.
+    - in a program with latents above its fields, whose rows may contradict each other for some of their values only, a deterministic
       site `<u>_gap`: the largest violation of an exact row, in prior standard deviations; rounding, unless rows contradict each other.
 
     Everything else in the program is untouched, so NUTS, SVI, Predictive and BlackJAX run on the result. What does not depend on a random
