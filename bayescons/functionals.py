@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -26,9 +27,54 @@ def static(**kwargs):
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
+class Rowwise:
+    """Reading by rows, for every functional that provides `shape`, `value_shape`, `__call__` and `adjoint`.
+
+    Attributes:
+        kept: axes of the field on which G is the identity, and for each the axis of the value that it becomes; none unless stated.
+    """
+
+    kept: Mapping[int, int] = MappingProxyType({})
+
+    @property
+    def members(self) -> tuple:
+        """Itself alone; a `Stack` has several."""
+        return (self,)
+
+    @property
+    def pointwise(self) -> frozenset[int]:
+        """Axes of the field on which G is the identity."""
+        return frozenset(self.kept)
+
+    def count(self, axes: tuple[int, ...]) -> int:
+        """Rows per point of `axes`."""
+        return math.prod(self.value_shape) // math.prod(self.shape[a] for a in axes)
+
+    def rows(self, field, axes: tuple[int, ...]) -> jax.Array:
+        """G u by rows: shape (*axes, count)."""
+        return self.pack(self(field), axes)
+
+    def transpose(self, rows, axes: tuple[int, ...]) -> jax.Array:
+        """Adjoint of `rows`: from (*axes, count) to a field."""
+        return self.adjoint(self.unpack(rows, axes))
+
+    def pack(self, value, axes: tuple[int, ...]) -> jax.Array:
+        """Values of shape `value_shape` by rows."""
+        front = [self.kept[a] for a in axes]
+        lead = tuple(self.shape[a] for a in axes)
+        return jnp.moveaxis(value, front, range(len(axes))).reshape(*lead, self.count(axes))
+
+    def unpack(self, rows, axes: tuple[int, ...]) -> jax.Array:
+        """Inverse of `pack`."""
+        front = [self.kept[a] for a in axes]
+        rest = tuple(n for i, n in enumerate(self.value_shape) if i not in front)
+        lead = tuple(self.shape[a] for a in axes)
+        return jnp.moveaxis(rows.reshape(lead + rest), range(len(axes)), front)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Product:
+class Product(Rowwise):
     """G = ⊗_a W_a: along axis a the identity (None), one row of weights (n_a,), or a matrix of rows (r_a, n_a).
 
     Attributes:
@@ -46,14 +92,10 @@ class Product:
     names: tuple[str, ...] = static(default=())
 
     @property
-    def members(self) -> tuple:
-        """Itself alone; a `Stack` has several."""
-        return (self,)
-
-    @property
-    def pointwise(self) -> frozenset[int]:
-        """Axes of the field on which G is the identity."""
-        return frozenset(a for a, w in enumerate(self.weights) if w is None)
+    def kept(self) -> dict[int, int]:
+        """Axes without weights; axes before them become as many axes of the value as their weights have rows."""
+        axes = [1 if w is None else w.ndim - 1 for w in self.weights]
+        return {a: sum(axes[:a]) for a, w in enumerate(self.weights) if w is None}
 
     @property
     def value_shape(self) -> tuple[int, ...]:
@@ -74,31 +116,6 @@ class Product:
             value = _expand(w, value, axis)
         return value
 
-    def count(self, axes: tuple[int, ...]) -> int:
-        """Rows per point of `axes`."""
-        return math.prod(self.value_shape) // math.prod(self.shape[a] for a in axes)
-
-    def rows(self, field, axes: tuple[int, ...]) -> jax.Array:
-        """G u by rows: shape (*axes, count)."""
-        return self.pack(self(field), axes)
-
-    def transpose(self, rows, axes: tuple[int, ...]) -> jax.Array:
-        """Adjoint of `rows`: from (*axes, count) to a field."""
-        return self.adjoint(self.unpack(rows, axes))
-
-    def pack(self, value, axes: tuple[int, ...]) -> jax.Array:
-        """Values of shape `value_shape` by rows."""
-        front = [self._value_axis(a) for a in axes]
-        lead = tuple(self.shape[a] for a in axes)
-        return jnp.moveaxis(value, front, range(len(axes))).reshape(*lead, self.count(axes))
-
-    def unpack(self, rows, axes: tuple[int, ...]) -> jax.Array:
-        """Inverse of `pack`."""
-        front = [self._value_axis(a) for a in axes]
-        rest = tuple(n for i, n in enumerate(self.value_shape) if i not in front)
-        lead = tuple(self.shape[a] for a in axes)
-        return jnp.moveaxis(rows.reshape(lead + rest), range(len(axes)), front)
-
     def labels(self) -> list[str]:
         """What tells one row from another, e.g. "[t=0.05]", in the order of the raveled values."""
         if not self.value_shape:
@@ -110,13 +127,10 @@ class Product:
             for index in np.ndindex(self.value_shape)
         ]
 
-    def _value_axis(self, axis: int) -> int:
-        return sum(1 if w is None else w.ndim - 1 for w in self.weights[:axis])
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Linear:
+class Linear(Rowwise):
     """Any JAX function that is affine in the field, f(u) = G u + c; its rows come from its derivative at zero.
 
     Attributes:
@@ -128,16 +142,6 @@ class Linear:
     function: Callable = dataclasses.field(metadata={"static": True})
     shape: tuple[int, ...] = static(default=())
     parameters: tuple = ()
-
-    @property
-    def members(self) -> tuple:
-        """Itself alone; a `Stack` has several."""
-        return (self,)
-
-    @property
-    def pointwise(self) -> frozenset[int]:
-        """No axis is known to be left alone."""
-        return frozenset()
 
     @property
     def value_shape(self) -> tuple[int, ...]:
@@ -158,29 +162,6 @@ class Linear:
         """G' v."""
         return jax.vjp(self._affine, self._zeros())[1](value)[0]
 
-    def count(self, axes: tuple[int, ...]) -> int:
-        """Number of rows; `axes` is always empty."""
-        del axes
-        return math.prod(self.value_shape)
-
-    def rows(self, field, axes: tuple[int, ...]) -> jax.Array:
-        """G u, flattened."""
-        return self.pack(self(field), axes)
-
-    def transpose(self, rows, axes: tuple[int, ...]) -> jax.Array:
-        """Adjoint of `rows`."""
-        return self.adjoint(self.unpack(rows, axes))
-
-    def pack(self, value, axes: tuple[int, ...]) -> jax.Array:
-        """Values, flattened."""
-        del axes
-        return jnp.ravel(value)
-
-    def unpack(self, rows, axes: tuple[int, ...]) -> jax.Array:
-        """Inverse of `pack`."""
-        del axes
-        return rows.reshape(self.value_shape)
-
     def labels(self) -> list[str]:
         """Index of each row."""
         return [""] if not self.value_shape else ["[" + ",".join(map(str, i)) + "]" for i in np.ndindex(self.value_shape)]
@@ -194,7 +175,7 @@ class Linear:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Points:
+class Points(Rowwise):
     """(G u)_j = u[i_j]: the field read at r of its points, such as scattered readings at points of a tensor grid.
 
     Attributes:
@@ -210,16 +191,6 @@ class Points:
     names: tuple[str, ...] = static(default=())
 
     @property
-    def members(self) -> tuple:
-        """Itself alone; a `Stack` has several."""
-        return (self,)
-
-    @property
-    def pointwise(self) -> frozenset[int]:
-        """None: the points are scattered over all axes."""
-        return frozenset()
-
-    @property
     def value_shape(self) -> tuple[int, ...]:
         """(r,)."""
         return jnp.shape(self.indices[0])
@@ -231,29 +202,6 @@ class Points:
     def adjoint(self, value) -> jax.Array:
         """Scatter; values read at the same point add up."""
         return jnp.zeros(self.shape, jnp.result_type(value)).at[self.indices].add(value)
-
-    def count(self, axes: tuple[int, ...]) -> int:
-        """Number of rows; `axes` is always empty."""
-        del axes
-        return self.value_shape[0]
-
-    def rows(self, field, axes: tuple[int, ...]) -> jax.Array:
-        """G u."""
-        return self.pack(self(field), axes)
-
-    def transpose(self, rows, axes: tuple[int, ...]) -> jax.Array:
-        """Adjoint of `rows`."""
-        return self.adjoint(self.unpack(rows, axes))
-
-    def pack(self, value, axes: tuple[int, ...]) -> jax.Array:
-        """The values as they are."""
-        del axes
-        return value
-
-    def unpack(self, rows, axes: tuple[int, ...]) -> jax.Array:
-        """The values as they are."""
-        del axes
-        return rows
 
     def labels(self) -> list[str]:
         """What tells one row from another, e.g. "[t=0.05, x=0.2]"."""
@@ -267,7 +215,7 @@ class Points:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Embedded:
+class Embedded(Rowwise):
     """A functional of one of several fields that are laid end to end in one vector.
 
     Attributes:
@@ -281,19 +229,9 @@ class Embedded:
     shapes: tuple[tuple[int, ...], ...] = static()
 
     @property
-    def members(self) -> tuple:
-        """Itself alone."""
-        return (self,)
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """(n_1 + n_2 + ...,)."""
         return (sum(map(math.prod, self.shapes)),)
-
-    @property
-    def pointwise(self) -> frozenset[int]:
-        """None: the one axis runs over all fields."""
-        return frozenset()
 
     @property
     def value_shape(self) -> tuple:
@@ -304,27 +242,11 @@ class Embedded:
         """G u of the one field."""
         return self.functional(split_fields(vector, self.shapes)[self.index])
 
-    def count(self, axes: tuple[int, ...]) -> int:
-        """All rows; `axes` is always empty."""
-        return self.functional.count(axes)
-
-    def rows(self, vector, axes: tuple[int, ...]) -> jax.Array:
-        """G u, flattened."""
-        return self.functional.rows(split_fields(vector, self.shapes)[self.index], axes)
-
-    def transpose(self, rows, axes: tuple[int, ...]) -> jax.Array:
-        """Adjoint of `rows`: zero for the other fields."""
-        part = self.functional.transpose(rows, axes)
+    def adjoint(self, value) -> jax.Array:
+        """G' v, zero for the other fields."""
+        part = self.functional.adjoint(value)
         fields = [part if i == self.index else jnp.zeros(s, part.dtype) for i, s in enumerate(self.shapes)]
         return jnp.concatenate([f.reshape(-1) for f in fields])
-
-    def pack(self, value, axes: tuple[int, ...]) -> jax.Array:
-        """Values, flattened."""
-        return self.functional.pack(value, axes)
-
-    def unpack(self, rows, axes: tuple[int, ...]) -> jax.Array:
-        """Inverse of `pack`."""
-        return self.functional.unpack(rows, axes)
 
     def labels(self) -> list[str]:
         """Those of the functional."""
