@@ -205,7 +205,7 @@ class Downdate:
             return self._adjoint(self.gram.unwhiten_adjoint(jnp.broadcast_to(unit, lead))) ** 2
 
         prior = self.prior.variance
-        if len(units) == 1:
+        if len(units) == 1:  # a loop of one step would keep the compiler from fusing it
             return jnp.maximum(prior - explained(units[0]).astype(prior.dtype), 0.0)
         total, _ = jax.lax.scan(lambda sum_, unit: (sum_ + explained(unit), None), jnp.zeros(self.shape, units.dtype), units)
         return jnp.maximum(prior - total.astype(prior.dtype), 0.0)

@@ -68,4 +68,4 @@ def _along(grid: Grid, axis: str, weights: np.ndarray) -> Product:
     at = grid.axis(axis)
     kept = [name for name in grid.names if name != axis]
     rows = tuple(weights if a == at else None for a in range(len(grid.shape)))
-    return Product(rows, tuple(grid[n] for n in kept), (None,) * len(grid.shape), shape=grid.shape, names=tuple(kept))
+    return Product(rows, tuple(grid[n] for n in kept), shape=grid.shape, names=tuple(kept))

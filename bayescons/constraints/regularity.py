@@ -18,4 +18,4 @@ def second_difference(grid: Grid, axis: str = "x") -> Product:
     at = grid.axis(axis)
     rows = tuple(interior_stencils(grid[axis]) if a == at else None for a in range(len(grid.shape)))
     coordinates = tuple(grid[n][1:-1] if n == axis else grid[n] for n in grid.names)
-    return Product(rows, coordinates, (None,) * len(grid.shape), shape=grid.shape, names=grid.names)
+    return Product(rows, coordinates, shape=grid.shape, names=grid.names)
