@@ -12,19 +12,23 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import erf
 
-from bayescons.problems import Diffusion, PorousMedium, Problem, Readings, Stefan, contexts, targets
+from bayescons.diagnostics import front_position
+from bayescons.problems import Advection, Burgers, Diffusion, PorousMedium, Problem, Readings, Stefan, contexts, targets
 from bayescons.problems.problem import checked_parameter
 
 EPS = np.finfo(np.float64).eps
 ROUNDING = 1e3 * EPS  # a few hundred operations, none of them badly conditioned
-FAMILIES = [Diffusion, PorousMedium, Stefan]
-PROBLEMS = [family(value) for family in FAMILIES for value in family.test_values] + [PorousMedium(0.7)]
+FAMILIES = [Advection, Burgers, Diffusion, PorousMedium, Stefan]
+OUT_OF_RANGE = [Advection(7.5), Burgers(5.0), PorousMedium(0.7)]  # Stefan's published tests hold one already
+PROBLEMS = [family(value) for family in FAMILIES for value in family.test_values] + OUT_OF_RANGE
 FRONTS = [problem for problem in PROBLEMS if not isinstance(problem, Diffusion)]
+JUMPS = [problem for problem in FRONTS if not isinstance(problem, PorousMedium)]
 # Long enough that every front has left the domain.
-HORIZON = {"diffusion": 1.0, "porous_medium": 1.7, "stefan": 2.0}
+HORIZON = {"advection": 0.9, "burgers": 3.7, "diffusion": 1.0, "porous_medium": 1.7, "stefan": 2.0}
 
 every_problem = pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 every_front = pytest.mark.parametrize("problem", FRONTS, ids=str)
+every_jump = pytest.mark.parametrize("problem", JUMPS, ids=str)
 every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 
 
@@ -37,9 +41,45 @@ def conductivity(problem, u):
     return jnp.where(u >= problem.threshold, 1.0, 0.0)
 
 
+def flux(problem, t, x):
+    """F of ∂u/∂t + ∂F/∂x = 0 on the exact solution, written from the equation and not from the code under test."""
+    u = problem.solution(t, x)
+    if isinstance(problem, Advection):
+        return problem.speed * u
+    if isinstance(problem, Burgers):
+        return u**2 / 2
+    return -conductivity(problem, u) * jax.grad(problem.solution, 1)(t, x)
+
+
+def kinks(problem, t):
+    """Positions at which the solution is not smooth, at one time."""
+    if isinstance(problem, Burgers) and t < problem.breaking_time:
+        return [problem.amplitude * t - 1, 0.0]
+    return [] if isinstance(problem, Diffusion) else [float(problem.front(t))]
+
+
+def passages(problem, x):
+    """Times at which such a position passes by x; the last of them is when the front does."""
+    match problem:
+        case Advection(speed=b):
+            return [(x - 0.5) / b]
+        case Burgers(amplitude=a):
+            return [(2 * x + 1) / a] if x > 0 else [(x + 1) / a]
+        case PorousMedium():
+            return [x]
+        case Stefan():
+            return [(x / (2 * problem.root)) ** 2]
+    return [math.inf]
+
+
 def arrival(problem):
     """The time at which the front reaches the upper wall; infinite without a front."""
-    return {"diffusion": math.inf, "porous_medium": 1.0}.get(problem.name) or 1 / (4 * problem.root**2)
+    return passages(problem, problem.space_range[1])[-1]
+
+
+def jump_from(problem):
+    """The time from which the field ends at the front: a Burgers ramp has to break first."""
+    return getattr(problem, "breaking_time", 0.0)
 
 
 def some_times(problem, count=12):
@@ -50,11 +90,14 @@ def some_times(problem, count=12):
 
 
 def points_away_from_the_front(problem, margin=0.02, count=200):
+    """Points of the domain: away from the front, and in time from the moment of breaking, where the slope of a ramp is infinite."""
     random = np.random.default_rng(0)
     t = random.uniform(margin, HORIZON[problem.name], 2 * count)
+    early = max(2 * jump_from(problem), 4 * margin)  # so that there are enough of a ramp that breaks soon
+    t[: count // 2] = random.uniform(margin, early, count // 2)
     x = random.uniform(*problem.space_range, 2 * count)
-    away = np.flatnonzero(~(np.abs(np.asarray(problem.front(t)) - x) < margin))[:count]
-    return jnp.asarray(t[away]), jnp.asarray(x[away])
+    away = ~(np.abs(np.asarray(problem.front(t)) - x) < margin) & ~(np.abs(t - jump_from(problem)) < 0.2 * jump_from(problem))
+    return jnp.asarray(t[away][:count]), jnp.asarray(x[away][:count])
 
 
 def integrate(function, low, high, breaks=()):
@@ -76,15 +119,27 @@ def compiled(problem, method):
 
 @every_problem
 def test_solution_satisfies_its_equation(problem):
-    def flux(t, x):
-        return -conductivity(problem, problem.solution(t, x)) * jax.grad(problem.solution, 1)(t, x)
-
     def terms(t, x):
-        return jax.grad(problem.solution, 0)(t, x), jax.grad(flux, 1)(t, x)
+        return jax.grad(problem.solution, 0)(t, x), jax.grad(flux, 2)(problem, t, x)
 
     rate, divergence = jax.jit(jax.vmap(terms))(*points_away_from_the_front(problem))
-    assert jnp.abs(rate).max() > 0.1
+    assert isinstance(problem, Advection) or jnp.abs(rate).max() > 0.1  # a step is constant wherever it is smooth
     np.testing.assert_allclose(rate + divergence, 0.0, atol=ROUNDING * float(jnp.abs(rate).max()))
+
+
+@every_problem
+def test_what_a_part_of_the_domain_gains_has_come_in_through_its_ends(problem):
+    """The equation in integrated form, over parts that the front enters and leaves: it says what the jumps have to do."""
+    solution, current = compiled(problem, "solution"), jax.jit(functools.partial(flux, problem))
+    lower, upper = problem.space_range
+    ends = [lower + share * (upper - lower) for share in (0.07, 0.33, 0.61, 0.93)]
+    times = [share * HORIZON[problem.name] for share in (0.04, 0.11, 0.43)]
+    for (start, stop), (left, right) in itertools.product(itertools.pairwise(times), itertools.pairwise(ends)):
+        amounts = [integrate(lambda x, t=t: float(solution(t, x)), left, right, kinks(problem, t)) for t in (start, stop)]
+        through = [integrate(lambda t, x=x: float(current(t, x)), start, stop, passages(problem, x)) for x in (left, right)]
+        bound = sum(b for _, b in amounts + through)
+        assert bound < 1e-8
+        assert abs(amounts[1][0] - amounts[0][0] - (through[0][0] - through[1][0])) <= bound + ROUNDING
 
 
 @pytest.mark.float32
@@ -124,6 +179,13 @@ def test_boundary_and_initial_values_are_those_of_the_literature():
     np.testing.assert_allclose(PorousMedium(3.0).lower(t), np.cbrt(3 * t), rtol=8 * EPS)
     np.testing.assert_array_equal(PorousMedium(3.0).upper(t), 0.0)
     np.testing.assert_allclose(Diffusion(2.0).initial(x), np.sin(x), rtol=8 * EPS)
+    np.testing.assert_array_equal(Advection(2.0).initial(x), np.where(x <= 0.5, 1.0, 0.0))
+    np.testing.assert_array_equal(Advection(2.0).lower(t), 1.0)
+    np.testing.assert_array_equal(Advection(2.0).upper(t), 0.0)
+    x = np.linspace(-1.5, 1, 11)
+    np.testing.assert_allclose(Burgers(2.0).initial(x), np.where(x <= -1, 2.0, np.where(x <= 0, -2 * x, 0.0)), rtol=8 * EPS)
+    np.testing.assert_array_equal(Burgers(2.0).lower(t), 2.0)
+    np.testing.assert_array_equal(Burgers(2.0).upper(t), 0.0)
 
 
 # --- conservation ---
@@ -133,7 +195,7 @@ def test_boundary_and_initial_values_are_those_of_the_literature():
 def test_total_equals_the_integral_of_the_solution(problem):
     solution = compiled(problem, "solution")
     for t in [0.0, *some_times(problem)]:
-        integral, bound = integrate(lambda x, t=t: float(solution(t, x)), *problem.space_range, [float(problem.front(t))])
+        integral, bound = integrate(lambda x, t=t: float(solution(t, x)), *problem.space_range, kinks(problem, t))
         assert bound < 1e-8
         assert abs(float(problem.total(t)) - integral) <= bound + ROUNDING, f"t = {t}"
 
@@ -162,12 +224,11 @@ def test_total_changes_by_the_boundary_fluxes_integrated_over_time(problem):
 
 
 @every_problem
-def test_boundary_fluxes_are_minus_conductivity_times_slope(problem):
+def test_boundary_fluxes_are_the_flux_of_the_equation_at_the_walls(problem):
     t = jnp.asarray(some_times(problem))
-    slope = jax.jit(jax.vmap(jax.grad(problem.solution, 1), (0, None)))
-    for wall, flux in zip(problem.space_range, (problem.flux_lower, problem.flux_upper), strict=True):
-        fourier = -conductivity(problem, problem.solution(t, wall)) * slope(t, wall)
-        np.testing.assert_allclose(flux(t), fourier, rtol=ROUNDING, atol=ROUNDING)
+    current = jax.jit(jax.vmap(functools.partial(flux, problem), (0, None)))
+    for wall, stated in zip(problem.space_range, (problem.flux_lower, problem.flux_upper), strict=True):
+        np.testing.assert_allclose(stated(t), current(t, wall), rtol=ROUNDING, atol=ROUNDING)
 
 
 @every_front
@@ -186,6 +247,17 @@ def test_totals_are_the_published_formulas_while_the_front_is_inside():
     m = 3.0
     np.testing.assert_allclose(PorousMedium(m).total(t), m ** (1 + 1 / m) / (m + 1) * t ** (1 + 1 / m), rtol=ROUNDING)
     np.testing.assert_array_equal(Diffusion().total(t), 0.0)
+    np.testing.assert_allclose(Advection(3.0).total(t), 0.5 + 3 * t, rtol=ROUNDING)
+    np.testing.assert_allclose(Burgers(3.0).total(t), 1.5 * (1 + 3 * t), rtol=ROUNDING)
+
+
+def test_a_domain_that_a_hyperbolic_front_has_left_is_full():
+    """The published total of the Burgers problem, a/2 (1 + a t), grows on."""
+    times = np.linspace(0.76, 2.0, 5)
+    np.testing.assert_allclose(Burgers(4.0).total(times), 2 * 4.0, rtol=ROUNDING)
+    np.testing.assert_array_equal(Burgers(4.0).upper(times), 4.0)
+    np.testing.assert_allclose(Advection(4.0).total(times), 1.0, rtol=ROUNDING)
+    np.testing.assert_array_equal(Advection(4.0).upper(times), 1.0)
 
 
 # --- fronts ---
@@ -193,7 +265,7 @@ def test_totals_are_the_published_formulas_while_the_front_is_inside():
 
 @every_front
 def test_field_is_zero_ahead_of_the_front_and_positive_behind_it(problem):
-    times = np.asarray(problem.grid()["t"])[1:]
+    times = np.linspace(jump_from(problem), HORIZON[problem.name], 201)[1:]
     front = np.asarray(problem.front(times))
     ahead, behind = problem.solution(times, front * (1 + 8 * EPS)), problem.solution(times, front * (1 - 8 * EPS))
     np.testing.assert_array_equal(ahead, 0.0)
@@ -217,6 +289,46 @@ def test_porous_medium_front_moves_with_the_limit_of_flux_over_field():
     u = problem.solution(t, behind)
     velocity = -(u ** (3.0 - 1)) * jax.grad(problem.solution, 1)(t, behind)
     np.testing.assert_allclose(velocity, jax.grad(problem.front)(t), rtol=1e-6)  # t - x = 1e-9 is known to 1e-7
+
+
+@every_jump
+def test_a_jump_moves_at_the_jump_of_the_flux_over_the_jump_of_the_field(problem):
+    """Rankine and Hugoniot; for a Stefan problem, the Stefan condition."""
+    t = jnp.linspace(jump_from(problem), 0.9 * arrival(problem), 12)[1:]
+    behind = problem.front(t) - 8 * EPS  # ahead, field and flux are zero
+    speed = jax.jit(jax.vmap(jax.grad(problem.front)))(t)
+    current = jax.jit(jax.vmap(functools.partial(flux, problem)))
+    np.testing.assert_allclose(speed * problem.solution(t, behind), current(t, behind), rtol=ROUNDING)
+
+
+@pytest.mark.parametrize("amplitude", [1.0, 2.0, 3.0, 4.0, 5.0])
+def test_a_ramp_breaks_when_and_where_its_characteristics_meet(amplitude):
+    problem = Burgers(amplitude)
+    t, x = problem.breaking_time, np.linspace(-1, 1, 9)
+    shock = problem.solution(t, x)  # the published code divides by zero here
+    np.testing.assert_array_equal(shock, np.where(x <= 0, amplitude, 0.0))
+    np.testing.assert_allclose(problem.solution(t * (1 - 8 * EPS), x[x != 0]), shock[x != 0])
+    np.testing.assert_allclose(problem.solution(t * (1 + 8 * EPS), x[x != 0]), shock[x != 0])
+    foot = x[x < 0] * 0.99
+    before = t * 0.6
+    np.testing.assert_allclose(
+        problem.solution(before, foot + before * problem.initial(foot)), problem.initial(foot), rtol=ROUNDING
+    )
+    slopes = jax.jit(jax.value_and_grad(lambda a, t, x: Burgers(a).solution(t, x).sum(), (0, 1, 2)))(amplitude, t, jnp.asarray(x))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
+
+
+@pytest.mark.parametrize("problem", [Advection(3.0), Burgers(1.0), Burgers(3.0), Burgers(5.0)], ids=str)
+def test_the_front_is_where_a_profile_falls_through_half_its_height(problem):
+    """So the diagnostic of draws and the truth they are compared with mean the same; a ramp is found exactly, a jump to half a cell."""
+    x = problem.grid(2, 401)["x"]
+    times = np.linspace(0.0, 0.95 * arrival(problem), 20)
+    fields = problem.solution(times[:, None], x)
+    error = np.asarray(front_position(fields, x, threshold=float(problem.lower(0.0)) / 2) - problem.front(times))
+    smooth = times < 0.9 * jump_from(problem)
+    assert smooth.any() == (problem.name == "burgers")
+    np.testing.assert_allclose(error[smooth], 0.0, atol=ROUNDING)
+    assert np.abs(error).max() <= (x[1] - x[0]) / 2 + ROUNDING
 
 
 def test_diffusion_has_no_front():

@@ -78,6 +78,10 @@ class Diffusion(Problem):
         """Zero at all times: the two halves of the wave cancel."""
         return jnp.zeros_like(floating(t))
 
+    def flux(self, u: ArrayLike, slope: ArrayLike) -> jax.Array:
+        """F = -k ∂u/∂x."""
+        return -self.diffusivity * coordinates(u, slope)[1]
+
     def flux_lower(self, t: ArrayLike) -> jax.Array:
         """-k ∂u/∂x = -k exp(-k t) at x = 0: the flux through the point where the ring is cut, from the crest into the trough."""
         return -self.diffusivity * jnp.exp(-self.diffusivity * floating(t))

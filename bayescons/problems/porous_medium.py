@@ -86,6 +86,11 @@ class PorousMedium(Problem):
         m, t = self.exponent, floating(t)
         return m ** (1 + 1 / m) / (m + 1) * (_power(t, 1 + 1 / m) - _power(t - 1, 1 + 1 / m))
 
+    def flux(self, u: ArrayLike, slope: ArrayLike) -> jax.Array:
+        """F = -u^m ∂u/∂x; nothing flows where the field is zero, or below."""
+        u, slope = coordinates(u, slope)
+        return -_power(u, self.exponent) * slope
+
     def flux_lower(self, t: ArrayLike) -> jax.Array:
         """-uᵐ ∂u/∂x at x = 0, which on this solution is u(t, 0)."""
         return self.lower(t)

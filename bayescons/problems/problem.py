@@ -77,6 +77,10 @@ class Problem(Protocol):
         """The conserved amount, ∫ u(t, x) dx over the domain, in closed form."""
         ...
 
+    def flux(self, u: ArrayLike, slope: ArrayLike) -> jax.Array:
+        """The flux F in the direction of +x, where the field is u and its slope ∂u/∂x; u and slope broadcast."""
+        ...
+
     def flux_lower(self, t: ArrayLike) -> jax.Array:
         """Flux F in the direction of +x through the lower wall: d total/dt = flux_lower - flux_upper."""
         ...

@@ -116,6 +116,11 @@ class Stefan(Problem):
         left = self.amplitude * erf(1 / (2 * jnp.sqrt(since))) + entered * jnp.exp(-1 / (4 * since)) - 1
         return jnp.where(t > 0, entered - jnp.where(self._has_left(t), left, 0.0), 0.0)
 
+    def flux(self, u: ArrayLike, slope: ArrayLike) -> jax.Array:
+        """F = -k(u) ∂u/∂x: the slope's where the field has reached the threshold, zero elsewhere."""
+        u, slope = coordinates(u, slope)
+        return jnp.where(u >= self.threshold, -slope, jnp.zeros_like(slope))
+
     def flux_lower(self, t: ArrayLike) -> jax.Array:
         """-∂u/∂x = c₁ / √(π t) at x = 0; infinite at t = 0."""
         return self.amplitude / jnp.sqrt(math.pi * floating(t))
