@@ -1,6 +1,6 @@
 """Probabilistic programs for physics: NumPyro fields conditioned exactly on conservation laws and boundary conditions."""
 
-from bayescons.composites import Blocks, Downdate, Restricted
+from bayescons.composites import Blocks, Downdate, Restricted, Scaled
 from bayescons.conditioning import (
     Constraint,
     Update,

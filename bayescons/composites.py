@@ -1,4 +1,4 @@
-"""Covariances made of others: several fields end to end, a part of a field, and a field after conditioning.
+"""Covariances made of others: several fields end to end, a part of a field, a field scaled, and a field after conditioning.
 
 They offer what every covariance offers (see `bayescons.covariances`), so they nest.
 """
@@ -145,6 +145,63 @@ class Restricted:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Scaled:
+    """The covariance of a centred field times a factor, K' = D K D with D = diag(factor): s² K for one number.
+
+    Attributes:
+        whole: K.
+        factor: s > 0, of shape (*batch, *shape) with one in place of an axis along which it does not change.
+    """
+
+    whole: Covariance
+    factor: Leaf
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the field."""
+        return self.whole.shape
+
+    @property
+    def batch_dims(self) -> int:
+        """Number of leading batch axes."""
+        return self.whole.batch_dims
+
+    @property
+    def noise_size(self) -> int:
+        """That of the field before scaling."""
+        return self.whole.noise_size
+
+    @property
+    def independent(self) -> frozenset[int]:
+        """As before scaling."""
+        return self.whole.independent
+
+    @property
+    def unconditioned(self) -> Scaled:
+        """The unconditioned covariance, scaled alike."""
+        whole = self.whole.unconditioned
+        return self if whole is self.whole else Scaled(whole, self.factor)
+
+    @property
+    def variance(self) -> jax.Array:
+        """s² times that before."""
+        return self.factor**2 * self.whole.variance
+
+    def mv(self, field) -> jax.Array:
+        """D K D u."""
+        return self.factor * self.whole.mv(self.factor * field)
+
+    def root(self, noise) -> jax.Array:
+        """D A z."""
+        return self.factor * self.whole.root(noise)
+
+    def log_density(self, field) -> jax.Array:
+        """Log N(u / s; 0, K) - Σ log s."""
+        return self.whole.log_density(field / self.factor) - jnp.sum(jnp.log(jnp.broadcast_to(self.factor, self.shape)))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Downdate:
     """The covariance after conditioning, K - K G' S⁺ G K with S = G K G' + R, as the recipe and not as a matrix.
 
@@ -248,7 +305,7 @@ class Downdate:
         return self.prior.mv(self.functional.transpose(rows, self.axes))
 
 
-type Covariance = Diagonal | LowRank | Kronecker | Dense | Blocks | Restricted | Downdate
+type Covariance = Diagonal | LowRank | Kronecker | Dense | Blocks | Restricted | Scaled | Downdate
 
 
 def _no_density(what: str) -> str:

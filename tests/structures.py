@@ -13,7 +13,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 import bayescons as bc
-from bayescons.composites import Blocks, Restricted
+from bayescons.composites import Blocks, Restricted, Scaled
 from bayescons.conditioning import Constraint, Update, stack, update
 from bayescons.functionals import Functional
 
@@ -113,6 +113,14 @@ def _restricted(rng):
     return bc.Gaussian(jnp.asarray(mean), Restricted(whole, (np.arange(3), kept))), mean, covariance
 
 
+def _scaled(rng):
+    gaussian, mean, covariance = _kronecker_independent_in_time(rng)
+    factor = np.array([[0.5], [1.0], [1.5]])  # one for each time
+    spread = np.broadcast_to(factor, GRID.shape).ravel()
+    scaled = bc.Gaussian(gaussian.loc, Scaled(gaussian.covariance, jnp.asarray(factor)))
+    return scaled, mean, spread[:, None] * covariance * spread
+
+
 def _blocks(rng):
     field, mean, covariance = _diagonal(rng)
     other, scale, factor = rng.normal(size=BESIDE), np.full(BESIDE, 0.4), rng.normal(size=(BESIDE, 1))
@@ -129,6 +137,7 @@ PLAIN = {
     "dense": _dense,
     "restricted": _restricted,
     "blocks": _blocks,
+    "scaled": _scaled,
 }
 # Already conditioned: on what, from which belief, with which scale.
 CONDITIONED = {
@@ -136,7 +145,16 @@ CONDITIONED = {
     "conditioned with noise": ("kronecker independent in time", "wall", 0.3),
 }
 STRUCTURES = (*PLAIN, *CONDITIONED)
-WITH_DENSITY = ("diagonal", "low rank", "kronecker", "kronecker independent in time", "dense", "blocks", "conditioned with noise")
+WITH_DENSITY = (
+    "diagonal",
+    "low rank",
+    "kronecker",
+    "kronecker independent in time",
+    "dense",
+    "blocks",
+    "scaled",
+    "conditioned with noise",
+)
 
 _MASS = ("mass", bc.integral(GRID))
 _WALL = ("wall", bc.dirichlet(GRID, "x", "lower"))

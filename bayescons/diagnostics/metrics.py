@@ -9,17 +9,15 @@ variance zero. Its squared error, CRPS and coverage are well defined and are cou
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any, SupportsIndex
 
 import jax.numpy as jnp
 import scoringrules
 from jax import Array
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
-Axis = int | Sequence[int] | None
+from bayescons.diagnostics.averages import Axis, alike, average, fitted, mask, refuse_dead
 
 
 def conservation_error(field: ArrayLike, total: ArrayLike, weights: ArrayLike) -> Array:
@@ -45,7 +43,7 @@ def conservation_error(field: ArrayLike, total: ArrayLike, weights: ArrayLike) -
             f"for a field of shape {field.shape}. Write the weights over x alone, and put x last in the field"
         )
     amount = field @ weights
-    return amount - _fitted(total, amount.shape, "total", "the field's shape without its last axis")
+    return amount - fitted(total, amount.shape, "total", "the field's shape without its last axis")
 
 
 def mean_squared_error(mean: ArrayLike, truth: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
@@ -63,8 +61,8 @@ def mean_squared_error(mean: ArrayLike, truth: ArrayLike, *, axis: Axis = -1, wh
     Raises:
         ValueError: where the shapes differ.
     """
-    mean, truth = _alike(mean=mean, truth=truth)
-    return _average((mean - truth) ** 2, axis, where)
+    mean, truth = alike(mean=mean, truth=truth)
+    return average((mean - truth) ** 2, axis, where)
 
 
 def log_likelihood(
@@ -99,14 +97,14 @@ def log_likelihood(
     Raises:
         ValueError: where the shapes differ, or (outside jit) where a point that counts has a variance of zero or less.
     """
-    mean, variance, truth = _alike(mean=mean, variance=variance, truth=truth)
-    counted = _mask(where, mean.shape)
+    mean, variance, truth = alike(mean=mean, variance=variance, truth=truth)
+    counted = mask(where, mean.shape)
     variance = variance if floor is None else jnp.maximum(variance, floor)
     dead = counted & (variance <= 0)
-    _refuse_dead(dead)
+    refuse_dead(dead)
     safe = jnp.where(counted & ~dead, variance, 1.0)
     density = -0.5 * (jnp.log(2 * jnp.pi * safe) + (truth - mean) ** 2 / safe)
-    return _average(jnp.where(dead, -jnp.inf, density), axis, counted)
+    return average(jnp.where(dead, -jnp.inf, density), axis, counted)
 
 
 def crps(mean: ArrayLike, variance: ArrayLike, truth: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None) -> Array:
@@ -133,11 +131,11 @@ def crps(mean: ArrayLike, variance: ArrayLike, truth: ArrayLike, *, axis: Axis =
         Gneiting and Raftery, Strictly proper scoring rules, prediction, and estimation, JASA 102 (2007), section 4.2: a proper
         score in the unit of the observation, which generalises the absolute error. Computed by `scoringrules.crps_normal`.
     """
-    mean, variance, truth = _alike(mean=mean, variance=variance, truth=truth)
+    mean, variance, truth = alike(mean=mean, variance=variance, truth=truth)
     known = variance == 0
     scale = jnp.sqrt(jnp.where(known, 1.0, variance))
     score = scoringrules.crps_normal(truth, mean, scale, backend="jax")
-    return _average(jnp.where(known, jnp.abs(truth - mean), score), axis, where)
+    return average(jnp.where(known, jnp.abs(truth - mean), score), axis, where)
 
 
 def coverage(
@@ -172,10 +170,10 @@ def coverage(
     Raises:
         ValueError: where the shapes differ, or the level is not strictly between 0 and 1.
     """
-    mean, variance, truth = _alike(mean=mean, variance=variance, truth=truth)
+    mean, variance, truth = alike(mean=mean, variance=variance, truth=truth)
     halfwidth = jnp.maximum(normal_quantile(level) * jnp.sqrt(variance), tolerance)
     inside = jnp.abs(truth - mean) <= halfwidth
-    return _average(inside.astype(mean.dtype), axis, where)
+    return average(inside.astype(mean.dtype), axis, where)
 
 
 def normal_quantile(level: float) -> float:
@@ -223,10 +221,10 @@ def scores(
         ValueError: where the arrays have no time axis, their shapes do not match, there is no such slice, or a variance is
             negative.
     """
-    mean, variance, truth = _alike(mean=mean, variance=variance, truth=truth)
+    mean, variance, truth = alike(mean=mean, variance=variance, truth=truth)
     times = _times(mean.shape, time)
     error = conservation_error(mean, total, weights)[..., times]
-    counted = _mask(where, mean.shape)[..., times, :]
+    counted = mask(where, mean.shape)[..., times, :]
     mean, variance, truth = (a[..., times, :] for a in (mean, variance, truth))
     known = (variance >= 0) & (variance <= known_below)
     points: dict[str, Any] = {"axis": (-2, -1), "where": counted}
@@ -237,7 +235,7 @@ def scores(
         "log_likelihood": log_likelihood(mean, variance, truth, axis=(-2, -1), where=counted & ~known),
         "crps": crps(mean, variance, truth, **points),
         "coverage": coverage(mean, variance, truth, level=level, **points),
-        "known": _average(known.astype(mean.dtype), **points),
+        "known": average(known.astype(mean.dtype), **points),
     }
 
 
@@ -252,45 +250,3 @@ def _times(shape: tuple[int, ...], time: SupportsIndex | None) -> slice:
             f"time must be the index of one of {shape[-2]} slices; got {time}. Find it from a time with np.searchsorted"
         )
     return slice(time, time + 1 or None)
-
-
-def _average(values: Array, axis: Axis, where: ArrayLike | None) -> Array:
-    axis = tuple(axis) if isinstance(axis, Sequence) else axis
-    return jnp.mean(values, axis=axis, where=_mask(where, values.shape))
-
-
-def _mask(where: ArrayLike | None, shape: tuple[int, ...]) -> Array:
-    if where is None:
-        return jnp.ones(shape, dtype=bool)
-    where = jnp.asarray(where)
-    if where.dtype != bool:
-        raise ValueError(
-            f"where must be boolean, true where a point counts; got {where.dtype}. Write where=variance > 0, for example"
-        )
-    return _fitted(where, shape, "where", "the mean's shape")
-
-
-def _fitted(array: Array, shape: tuple[int, ...], name: str, meaning: str) -> Array:
-    try:
-        return jnp.broadcast_to(array, shape)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} must broadcast to {shape}, {meaning}; got shape {array.shape}. Give it a matching shape"
-        ) from error
-
-
-def _alike(**given: ArrayLike) -> list[Array]:
-    arrays = {name: jnp.asarray(array) for name, array in given.items()}
-    if len({array.shape for array in arrays.values()}) > 1:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ValueError(f"{', '.join(arrays)} must have one shape; got {shapes}. Broadcast them first with jnp.broadcast_to")
-    return [jnp.asarray(array, jnp.result_type(float, *arrays.values())) for array in arrays.values()]
-
-
-def _refuse_dead(dead: Array) -> None:
-    if isinstance(dead, Tracer) or not dead.any():
-        return
-    raise ValueError(
-        f"{int(dead.sum())} of {dead.size} points have a variance of zero or less, so no log density: (a) exactly known points: "
-        "exclude them with where=variance > 0; (b) rounding: set floor=...; (c) something else given as the variance"
-    )
