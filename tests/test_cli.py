@@ -204,7 +204,7 @@ def test_the_problems_are_listed_with_their_equations(capsys):
     assert all(word in said for word in ("Diffusion", "PorousMedium", "Stefan", "∂u/∂t", "threshold", "[0.55, 0.7]"))
 
 
-@pytest.mark.parametrize("command", [[], ["condition"], ["problems"], ["run"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["condition"], ["problems"], ["run"], ["train"], ["demo"]])
 @pytest.mark.parametrize("columns", [80, 120])
 def test_help_fits_the_terminal_and_shows_an_example(capsys, monkeypatch, command, columns):
     monkeypatch.setenv("COLUMNS", str(columns))

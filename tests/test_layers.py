@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescons"
 # The floors that need jax alone (numpy and scipy come with it), and those where the Gaussian, a NumPyro distribution, is at home.
 GROUND = {"grids", "quadrature", "stencils", "functionals", "gram", "covariances", "composites"}
-GAUSSIAN = {"gaussian", "consistency", "conditioning", "constraints"}
+GAUSSIAN = {"gaussian", "consistency", "conditioning", "constraints", "shapes"}
 ARRAYS = {"jax", "numpy", "scipy", "jaxtyping", "bayescons"} | set(sys.stdlib_module_names)
 # Library -> the only parts of bayescons that may import it.
 HOMES = {
@@ -21,6 +21,9 @@ HOMES = {
     "arviz_plots": {"programs", "diagnostics"},
     "xarray": {"programs", "diagnostics", "plots", "cli"},
     "flax": {"networks", "training"},
+    "optax": {"training"},
+    "orbax": {"training"},
+    "safetensors": {"networks"},
 }
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "core", "misc", "base"}

@@ -142,7 +142,77 @@ class Run:
     """Seed of the inputs and the draws."""
 
 
-COMMANDS = {"condition": Condition, "run": Run, "problems": Problems, "demo": Demo}
+PRESET = "preset"  # where None is a value that may be given
+PRESETS_OWN = "(default: the preset's)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train a network on the functions of a problem.
+
+    A neural process (anp) or a deep ensemble learns to turn 100 readings of a field into a belief about it, from exact solutions
+    whose parameter is drawn at random. Weights and a card that says how they came about are left in DIR, beside a log.
+
+    The preset "quick" is for trying the path: 200 steps of a small network, a minute. "paper" is 9000 steps with batches of 32 new
+    functions and a rate that falls as a cosine; half an hour on two cores. "published" is how Hansen et al. (ICML 2023) trained a
+    neural process: 20,000 steps with 250 of 10,000 functions, a constant rate, raw inputs and dropout; for an accelerator. What knows the
+    physics (softc, conditioned) begins with the neural process that comes with bayescons.
+
+    It can be stopped at any moment, by Ctrl-C or otherwise: the same command goes on from the last checkpoint, to the same result
+    to the last bit. A run that is complete is not run again.
+
+    Example:
+      bayescons train anp --problem stefan --preset quick
+    """
+
+    kind: Annotated[Positional[Literal["anp", "softc", "conditioned", "ensemble"]], arg(metavar="{anp,softc,conditioned,ensemble}")]
+    """What is trained: an attentive neural process; one with a penalty on the equation's residual; one judged after the total has been
+    imposed; or a deep ensemble of networks without a latent."""
+    problem: Annotated[str, arg(metavar="NAME")]
+    """The problem; `bayescons problems` lists them."""
+    preset: Literal["quick", "paper", "published"] = "paper"
+    """What the options below are unless given, as above."""
+    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: results/KIND_NAME)")] = None
+    """Folder to write to; made if it is not there."""
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Gradient steps."""
+    size: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Functions in a batch."""
+    rate: Annotated[float | None, arg(metavar="RATE", help_behavior_hint=PRESETS_OWN)] = None
+    """Learning rate of Adam, the highest one."""
+    schedule: Annotated[Literal["cosine", "constant"] | None, arg(metavar="{cosine,constant}", help_behavior_hint=PRESETS_OWN)] = (
+        None
+    )
+    """How the rate goes: up over the first 5 % of the steps, then down to zero; or constant."""
+    clip: Annotated[str, arg(metavar="NORM|none", help_behavior_hint=PRESETS_OWN)] = PRESET
+    """Largest norm of a gradient."""
+    tails: Annotated[str, arg(metavar="SDS|none", help_behavior_hint=PRESETS_OWN)] = PRESET
+    """Standard deviations beyond which training counts a residual linearly; none: a Gaussian likelihood throughout."""
+    pool: Annotated[str, arg(metavar="N|none", help_behavior_hint=PRESETS_OWN)] = PRESET
+    """Draw functions from a pool of so many, a multiple of the size; none: new ones at every step."""
+    dropout: Annotated[float | None, arg(metavar="SHARE", help_behavior_hint=PRESETS_OWN)] = None
+    """Share of channels dropped out in training (anp)."""
+    width: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Channels."""
+    heads: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Heads of the attention, a divisor of the width."""
+    members: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Networks of the ensemble."""
+    inputs: Annotated[Literal["scaled", "raw"] | None, arg(metavar="{scaled,raw}", help_behavior_hint=PRESETS_OWN)] = None
+    """Points as the network is given them: the domain mapped to [-1, 1]², or as they are."""
+    start: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=PRESETS_OWN)] = None
+    """Weights to begin with: some that come with bayescons, or a file."""
+    penalty: Annotated[float | None, arg(metavar="WEIGHT", help_behavior_hint=PRESETS_OWN)] = None
+    """Weight of the squared residual at every target (softc)."""
+    round_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Steps between validations; after each the state is kept."""
+    patience: Annotated[str, arg(metavar="N|none", help_behavior_hint=PRESETS_OWN)] = PRESET
+    """Stop when so many validations in a row have brought nothing lower; none: go on to the end."""
+    seed: int = 0
+    """Seed of the first weights, the functions and the noise."""
+
+
+COMMANDS = {"condition": Condition, "run": Run, "problems": Problems, "train": Train, "demo": Demo}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -12,8 +11,8 @@ import numpy as np
 from bayescons import plots
 from bayescons.cli.command import Demo
 from bayescons.cli.comparison import STAGES, Comparison, Method, Size, compare
-from bayescons.cli.errors import InputError, refusals
-from bayescons.cli.output import attributes
+from bayescons.cli.errors import refusals
+from bayescons.cli.output import attributes, output_folder
 from bayescons.cli.terminal import say, show_table, stages
 from bayescons.constraints import dirichlet, integral
 from bayescons.diagnostics import front_position
@@ -28,7 +27,7 @@ def run(options: Demo, command: Sequence[str]) -> None:
     Raises:
         InputError: where the folder cannot be written to.
     """
-    with _folder(options.out) as folder, stages(STAGES + 1) as tell:
+    with output_folder(options.out) as folder, stages(STAGES + 1) as tell:
         comparison = compare(jax.random.key(options.seed), SIZES[options.preset], tell=tell)
         tell("drawing figures, writing files")
         with refusals():
@@ -38,23 +37,6 @@ def run(options: Demo, command: Sequence[str]) -> None:
     say(f"Figures and draws are in {folder.absolute()}:")
     for name, shows in {**figures, "posterior.nc": "draws of the conditioned field, an ArviZ DataTree"}.items():
         say(f"  {name:<12}  {shows}")
-
-
-@contextmanager
-def _folder(path: Path) -> Generator[Path]:
-    """A folder, made at once so that a place where nothing can be written is found out first; removed again if it stays empty."""
-    made = not path.exists()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / ".writable").touch()
-        (path / ".writable").unlink()
-    except OSError as error:
-        raise InputError(f"cannot write into the folder {path}: {error.strerror}. Choose another with --out DIR") from error
-    try:
-        yield path
-    finally:
-        if made and not any(path.iterdir()):
-            path.rmdir()
 
 
 def _report(comparison: Comparison) -> None:

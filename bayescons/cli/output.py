@@ -1,4 +1,4 @@
-"""What the commands write: NetCDF files that appear whole or not at all, and say how they were made."""
+"""What the commands write: NetCDF files that appear whole or not at all and say how they were made, and folders of files."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ def netcdf_file(path: Path) -> Generator[Path]:
             yield temporary
     except OSError as error:
         raise InputError(error.strerror or str(error)) from error
+
+
+@contextmanager
+def output_folder(path: Path) -> Generator[Path]:
+    """A folder, made at once so that a place where nothing can be written is found out first; removed again if it stays empty."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / ".writable").touch()
+        (path / ".writable").unlink()
+    except OSError as error:
+        raise InputError(f"cannot write into the folder {path}: {error.strerror}. Choose another with --out DIR") from error
+    try:
+        yield path
+    finally:
+        for folder in made:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
 
 
 def attributes(command: Sequence[str], **told) -> dict[str, str | int | float]:

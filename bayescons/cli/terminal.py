@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 
@@ -56,6 +56,26 @@ def stages(number: int) -> Generator[Callable[[str], object]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=number, completed=-1)
         yield lambda name: progress.update(task, advance=1, description=name)
+
+
+@contextmanager
+def steps(number: int, *, done: int = 0) -> Generator[Callable[[int, str], object]]:
+    """A bar on stderr for work in many steps, with the time it takes and has left; yields a function that is told the steps taken so
+    far and what to say of them. Silent if not watched.
+    """
+    if not watched():
+        yield lambda taken, text: (taken, text)
+        return
+    columns = (
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(BarColumn(20), *columns, console=Console(stderr=True), transient=True, speed_estimate_period=600) as progress:
+        task = progress.add_task("compiling", total=number, completed=done)
+        yield lambda taken, text: progress.update(task, completed=taken, description=escape(text))
 
 
 def _stdout() -> Console:

@@ -127,11 +127,32 @@ def conjugate(program: Callable, *, draws: int = 256, key=None) -> Callable:
             )
         gaussians, latents, log_weights, gaps = jax.vmap(functools.partial(component, tied))(jax.random.split(key, draws))
         _raise_on_gaps(gaps)
-        weights, pareto_k = _pareto_smooth(np.asarray(log_weights))
+        weights, pareto_k = importance_weights(np.asarray(log_weights))
         evidence = jax.nn.logsumexp(log_weights) - jnp.log(draws)
         return Posterior(gaussians, tuple(tied[: len(gaussians)]), latents, weights, evidence, pareto_k)
 
     return solved
+
+
+def importance_weights(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Normalised, Pareto-smoothed importance weights and the shape k of their tail (Vehtari et al., JMLR 2024), by ArviZ.
+
+    Fewer than 25 weights, weights that are all equal, and weights whose largest is shared (discrete latents) have no tail to smooth: they
+    stay, and k is NaN. A tail that spans more than the range of floats (one draw foresaw the values, the others not at all) has no fit:
+    the weights stay, and k is infinite.
+    """
+    raw = np.exp(log_weights - np.max(log_weights))
+    raw = raw / raw.sum()
+    if len(log_weights) < 25 or np.sum(log_weights > np.max(log_weights) - 1e-12) >= 5:
+        return raw, float("nan")
+    from arviz_stats.base import array_stats
+
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        smoothed, pareto_k = array_stats.psislw(-log_weights)
+    if np.isnan(smoothed).any():
+        return raw, float("inf")
+    weights = np.exp(smoothed - np.max(smoothed))
+    return weights / weights.sum(), float(pareto_k)
 
 
 def _component(program, structure: Survey, args, kwargs, tied: list, key):
@@ -213,22 +234,6 @@ def _raise_on_gaps(gaps) -> None:
             f"for some draws of the latents exact statements contradict each other, by {float(jnp.max(gaps)):.1e} prior standard "
             "deviations. Fix the latents, numpyro.handlers.substitute(program, data={...}), and bc.conjugate names the rows"
         )
-
-
-def _pareto_smooth(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """Normalised, Pareto-smoothed importance weights and the shape k of their tail (Vehtari et al., JMLR 2024), by ArviZ.
-
-    Fewer than 25 weights, weights that are all equal, and weights whose largest is shared (discrete latents) have no tail to smooth: they
-    stay, and k is NaN.
-    """
-    if len(log_weights) < 25 or np.sum(log_weights > np.max(log_weights) - 1e-12) >= 5:
-        weights = np.exp(log_weights - np.max(log_weights))
-        return weights / weights.sum(), float("nan")
-    from arviz_stats.base import array_stats
-
-    smoothed, pareto_k = array_stats.psislw(-log_weights)
-    weights = np.exp(smoothed - np.max(smoothed))
-    return weights / weights.sum(), float(pareto_k)
 
 
 def _sample_components(component: Gaussian, chosen, key):

@@ -9,3 +9,12 @@ from bayescons.surrogates.gaussian_process import (
     separable,
     straight_between,
 )
+from bayescons.surrogates.neural_process import (
+    Members,
+    ensemble_members,
+    field,
+    latent,
+    latent_draws,
+    matched,
+    stretched_draws,
+)

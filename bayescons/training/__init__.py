@@ -1,0 +1,8 @@
+"""Training: data, losses, the loop, its checkpoints and log, and recipes that put them together."""
+
+from bayescons.training.card import describe, page, write
+from bayescons.training.checkpoints import Checkpoints, Log
+from bayescons.training.data import Functions, functions
+from bayescons.training.loop import Report, Schedule, train
+from bayescons.training.losses import ensemble_loss, evidence_bound
+from bayescons.training.recipes import PRESETS, Recipe, preset, run

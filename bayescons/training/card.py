@@ -1,0 +1,193 @@
+"""Cards: what is known of a network's training, as data that travels with its weights and as a page to be read."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from bayescons.networks import parameter_count, save_weights
+from bayescons.programs.results import whole_file
+from bayescons.training.data import POINTS, TIMES
+
+PACKAGES = ("bayescons", "jax", "flax", "optax")
+NOT_INSTALLED = "not installed"  # the version of a package that is run from its source folder
+_NETWORKS = {
+    "anp": "An attentive neural process",
+    "softc": "An attentive neural process with a penalty on the equation's residual",
+    "conditioned": "An attentive neural process whose score is taken after the total has been imposed",
+    "ensemble": "A deep ensemble of attentive networks",
+}
+_LOSSES = {
+    "anp": "negative evidence lower bounds on the targets, in nats a function",
+    "softc": "negative evidence lower bounds on the targets, in nats a function, in training plus the penalty",
+    "conditioned": "scores of profiles given their total, CRPS in thousandths less half the log likelihood a point",
+    "ensemble": "negative log likelihoods of the targets, in nats a function, summed over the members",
+}
+
+
+def describe(
+    name: str, network: Any, problem: type[Any], *, recipe: Mapping[str, Any], log: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The card of a network that has just been trained, as JSON can hold it.
+
+    Args:
+        name: of the weights.
+        network: with its weights.
+        problem: class of `bayescons.problems` it was trained on.
+        recipe: the fields of the `training.Recipe` it was trained by.
+        log: the lines of its log, one a round.
+
+    Returns:
+        `name`, `parameters`, `recipe`, `problem`, `training` (steps, losses, seconds), `machine`, `versions`, `date`, and empty
+        `scores`, for whoever measures it.
+    """
+    last, best = log[-1], min(log, key=lambda line: line["validation"])
+    return {
+        "name": name,
+        "network": type(network).__name__,
+        "parameters": parameter_count(network),
+        "recipe": dict(recipe),
+        "problem": {
+            "name": problem.__name__,
+            "equation": problem.equation,
+            "parameter": problem.parameter_name,
+            "trained_on": list(problem.train_range),
+            "time": list(problem.time_range),
+            "space": list(problem.space_range),
+        },
+        "training": {
+            "steps": last["step"],
+            "loss": last["loss"],
+            "lowest_loss": min(line["loss"] for line in log),
+            "validation": last["validation"],
+            "lowest_validation": best["validation"],
+            "kept_step": best["step"],
+            "seconds": last["seconds"],
+        },
+        "machine": {"device": jax.devices()[0].device_kind, "processor": _processor(), "processors": _processors()},
+        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
+        "date": datetime.now(UTC).date().isoformat(),
+        "scores": {},
+    }
+
+
+def write(path: Path, network: Any, card: Mapping[str, Any]) -> None:
+    """Write weights with their card, and the card as a page beside them (.md), each whole or not at all; the weights last."""
+    with whole_file(path.with_suffix(".md")) as temporary:
+        temporary.write_text(page(card))
+    with whole_file(path) as temporary:
+        save_weights(temporary, network, card)
+
+
+def page(card: Mapping[str, Any]) -> str:
+    """A card in Markdown; scores, where there are any, as a table."""
+    recipe, problem, training, machine = (card[name] for name in ("recipe", "problem", "training", "machine"))
+    members = f" ({recipe['members']} members)" if recipe["kind"] == "ensemble" else ""
+    dropped = f", dropout {recipe['dropout']:g}" if recipe["dropout"] else ""
+    inputs = "mapped from the domain to [-1, 1]²" if recipe["inputs"] == "scaled" else "as they are"
+    pool = f"from a pool of {recipe['pool']:,}" if recipe["pool"] else "new ones at every step"
+    clip = f"gradients clipped at norm {recipe['clip']:g}" if recipe["clip"] else "gradients not clipped"
+    tails = f"; in training, residuals beyond {recipe['tails']:g} standard deviations count linearly" if recipe["tails"] else ""
+    rate = {
+        "cosine": f"rises to {recipe['rate']:g}, then falls to zero as a cosine",
+        "constant": f"constant at {recipe['rate']:g}",
+    }
+    parameter = f"{problem['parameter']} uniform on {_interval(problem['trained_on'])}"
+    began = {"begun with": recipe["start"]} if recipe["start"] else {}
+    penalty = {"penalty": f"{recipe['penalty']:g} times the squared residual at every target"} if recipe["kind"] == "softc" else {}
+    facts = {
+        "network": f"{card['network']}{members}: width {recipe['width']}, {recipe['heads']} heads{dropped}; inputs {inputs}",
+        "parameters": f"{card['parameters']:,}",
+        "equation": f"`{problem['equation']}`, t ∈ {_interval(problem['time'])}, x ∈ {_interval(problem['space'])}",
+        "functions": f"{parameter}; {pool}",
+        "contexts, targets": f"{TIMES} times × {POINTS} positions each, of the exact solution, without noise",
+        **began,
+        **penalty,
+        "steps": f"{training['steps']:,}, with batches of {recipe['size']}",
+        "rate": f"Adam, {rate[recipe['schedule']]}; {clip}",
+        "training loss": f"{training['loss']:.4g} in the last round, {training['lowest_loss']:.4g} at its lowest",
+        "validation loss": f"{training['lowest_validation']:.4g} at step {training['kept_step']:,}, whose weights these are; "
+        f"{training['validation']:.4g} at the end",
+        "seed": f"{recipe['seed']}",
+        "time": duration(training["seconds"]),
+        "machine": _machine(machine),
+        "versions": ", ".join(f"{package} {version}" for package, version in card["versions"].items() if version != NOT_INSTALLED),
+        "date": card["date"],
+    }
+    lines = [
+        f"# {card['name']}",
+        "",
+        f"{_NETWORKS[recipe['kind']]}, trained on `bayescons.problems.{problem['name']}`: readings of a field → a belief about it.",
+        "",
+        f"Losses are {_LOSSES[recipe['kind']]}{tails}.",
+        "",
+        *_table((" ", " "), facts),
+        "",
+        f'    bayescons.networks.load_weights("{card["name"]}.safetensors").network',
+    ]
+    if card["scores"]:
+        lines += ["", "## Scores", "", *_table(("score", "value"), _scores(card["scores"]))]
+    return "\n".join(lines) + "\n"
+
+
+def duration(seconds: float) -> str:
+    """A time to be read: "25 s", "25 min", "2 h 5 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _table(head: tuple[str, str], rows: Mapping[str, str]) -> list[str]:
+    return [f"| {head[0]} | {head[1]} |", "| :-- | :-- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+
+
+def _scores(scores: Mapping[str, Any], under: str = "") -> dict[str, str]:
+    """Scores by name, those of a nested mapping under its name too."""
+    rows = {}
+    for name, value in scores.items():
+        rows |= _scores(value, f"{under}{name}, ") if isinstance(value, Mapping) else {f"{under}{name}": _short(value)}
+    return rows
+
+
+def _interval(ends: Sequence[float]) -> str:
+    return f"[{ends[0]:.4g}, {ends[1]:.4g}]"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and math.isfinite(value) else str(value)
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    processor = f"{machine['processors']} cores of {machine['processor']}"
+    return processor if machine["device"] == "cpu" else f"{machine['device']}; {processor}"
+
+
+def _processor() -> str:
+    """The model of the processor, as Linux knows it, or what Python does."""
+    known = Path("/proc/cpuinfo")
+    models = (
+        [line.partition(":")[2].strip() for line in known.read_text().splitlines() if line.startswith("model name")]
+        if known.exists()
+        else []
+    )
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return NOT_INSTALLED
