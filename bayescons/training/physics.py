@@ -112,7 +112,7 @@ def profiles(problem: type[Any], key: jax.Array, *, size: int = 16, points: int 
 
 
 def conditioned_score(
-    network: AttentiveNeuralProcess,
+    network: Any,
     batch: Profiles,
     key: jax.Array,
     *,
@@ -129,7 +129,8 @@ def conditioned_score(
     small scales are told apart; its unit is the least scale a network predicts.
 
     Args:
-        network: the neural process, best trained by its evidence bound before: this loss alone teaches z nothing of targets.
+        network: the neural process (or anything with its `latent`, `represent` and `decode`), best trained by its evidence bound before:
+            this loss alone teaches z nothing of targets.
         batch: profiles.
         key: for z.
         problem: class of the problem; its grid is that of the profiles.
