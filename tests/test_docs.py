@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/method.md", "docs/choosing.md"]
+PAGES = ["README.md", "docs/method.md", "docs/choosing.md", "docs/neural_processes.md"]
 
 
 def python_blocks(page: Path) -> str:
