@@ -24,7 +24,28 @@ from experiments.rows import provenance, to_json
 EXPERIMENTS = {
     "speed": "time, memory and exactness of one update; effective draws of NUTS",
     "stefan_gp": "Stefan fronts from 100 readings, conditioned on mass and boundary",
+    "network_speed": "a training step against PyTorch; the posterior of 50 functions from 100 draws of a latent",
+    "gpme_tables": "diffusion, porous medium and Stefan: a neural process and every correction",
+    "hyperbolic_tables": "advection and Burgers: the same",
+    "mass_over_time": "the total of a prediction over time, and its error",
+    "solution_profiles": "one test function of each problem, by four methods",
+    "shock_position": "the posterior of a front, located in three ways",
+    "limiting_precision": "from a soft total to an exact one",
+    "heteroskedastic": "where the correction goes",
 }
+Name = Literal[
+    "speed",
+    "stefan_gp",
+    "network_speed",
+    "gpme_tables",
+    "hyperbolic_tables",
+    "mass_over_time",
+    "solution_profiles",
+    "shock_position",
+    "limiting_precision",
+    "heteroskedastic",
+    "page",
+]
 PUBLISHED = Path(__file__).resolve().parent.parent / "docs" / "results"
 
 
@@ -38,8 +59,8 @@ class Options:
       python -m experiments speed --preset quick
     """
 
-    name: Annotated[Positional[Literal["speed", "stefan_gp", "page"]], arg(metavar="NAME")]
-    """Which: speed, stefan_gp; or page."""
+    name: Annotated[Positional[Name], arg(metavar="NAME")]
+    """Which of those above; or page."""
     preset: Literal["quick", "paper"] = "quick"
     """How large: quick takes a minute or two, paper is what is published."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: results; docs/results for page)")] = None

@@ -40,6 +40,7 @@ from bayescons.diagnostics import front_position, scores
 from bayescons.plots import plot_front, plot_profile, plot_total
 from bayescons.problems import Readings, Stefan, contexts
 from bayescons.surrogates import gaussian_process
+from experiments.fields import nearest
 from experiments.rows import Row, averaged
 from experiments.tables import Table, pivot
 
@@ -164,7 +165,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     profiles = {name: (p.mean[at], jnp.sqrt(p.variance[at])) for name, p in shown.items()}
     totals = {name: p.mean @ facts.weights for name, p in shown.items()}
     fronts = {name: facts.fronts(p.profiles) for name, p in shown.items()}
-    near = _near(readings, facts.grid["t"][at])
+    near = nearest(readings, facts.grid["t"][at])
     return {
         "": plot_profile(x, profiles, facts.truth[at], near, time=facts.grid["t"][at], columns=2),
         "_total": plot_total(facts.grid["t"], totals, facts.total),
@@ -283,10 +284,3 @@ def _method_rows(threshold: float, method: str, columns: dict[str, np.ndarray]) 
         *(row(metric, **averaged(values), reference=published.get(metric)) for metric, values in columns.items()),
         row("largest |conservation error|", float(np.abs(errors).max()), n=len(errors)),
     ]
-
-
-def _near(readings: Readings, time: float) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and values of the readings at the time nearest to this one."""
-    times = np.asarray(readings.t)
-    nearest = times == times[np.argmin(np.abs(times - time))]
-    return np.asarray(readings.x)[nearest], np.asarray(readings.u)[nearest]

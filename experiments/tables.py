@@ -11,6 +11,8 @@ import numpy as np
 from bayescons.cli.terminal import show_table
 from experiments.rows import Row
 
+LEFT_OUT = "left out"
+
 
 class Table(NamedTuple):
     """A table of text.
@@ -39,7 +41,7 @@ class Table(NamedTuple):
         return "\n".join([f"**{self.title}**", "", *lines])
 
 
-def pivot(title: str, rows: Sequence[Row], metrics: Mapping[str, str], *, methods: str = "method") -> Table:
+def pivot(title: str, rows: Sequence[Row], metrics: Mapping[str, str], *, methods: str = "method", beside: bool = False) -> Table:
     """A line for each parameter and method, a column for each metric.
 
     Args:
@@ -47,11 +49,13 @@ def pivot(title: str, rows: Sequence[Row], metrics: Mapping[str, str], *, method
         rows: at most one for each parameter, method and metric; those of other metrics are left out.
         metrics: metric -> heading, in order.
         methods: heading of the methods.
+        beside: show the published number behind ours, in square brackets.
     """
     chosen = [row for row in rows if row.metric in metrics]
     at = {(row.parameter, row.method, row.metric): row for row in chosen}
     lines = dict.fromkeys((row.parameter, row.method) for row in chosen)
-    cells = [(*line, *(number(at.get((*line, metric))) for metric in metrics)) for line in lines]
+    told = number_and_published if beside else number
+    cells = [(*line, *(told(at.get((*line, metric))) for metric in metrics)) for line in lines]
     return Table(title, ("parameter", methods, *metrics.values()), tuple(cells), 2)
 
 
@@ -63,6 +67,12 @@ def against_targets(title: str, rows: Sequence[Row]) -> Table:
     return Table(title, ("parameter", "method", "metric", "measured", "target", "met"), tuple(cells), 3)
 
 
+def left_out(rows: Sequence[Row]) -> list[Table]:
+    """A table of what was not run, and why; no table where all was. Such a row has the metric `LEFT_OUT` and the reason as its note."""
+    reasons = [(row.problem.replace("_", " "), row.parameter, row.note) for row in rows if row.metric == LEFT_OUT]
+    return [Table("Left out", ("problem", "parameter", "because"), tuple(reasons), 3)] if reasons else []
+
+
 def number(row: Row | None) -> str:
     """Three digits, the standard error in brackets behind them; the note where there is no number."""
     if row is None:
@@ -70,6 +80,12 @@ def number(row: Row | None) -> str:
     if math.isnan(row.mean):
         return row.note or "–"
     return compact(row.mean) + ("" if math.isnan(row.se) else f" ({compact(row.se, 1)})")
+
+
+def number_and_published(row: Row | None) -> str:
+    """The number, and behind it in square brackets the published one, if there is one."""
+    theirs = row.reference if row is not None and isinstance(row.reference, float) else None
+    return number(row) + ("" if theirs is None else f" [{compact(theirs)}]")
 
 
 def compact(value: float, digits: int = 3) -> str:

@@ -11,6 +11,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import bayescons as bc
+from bayescons.programs import importance_weights
 from tests.readings import EPS, KERNEL, MASS, MEAN, ROUNDING, WALL, N, answer, row
 
 TOTAL, WALL_VALUE = 0.4, 0.3
@@ -118,6 +119,14 @@ def test_weights_are_the_evidence_of_what_is_observed(mixture):
     assert abs(mixture.weights.sum() - 1) <= 100 * EPS
     assert mixture.pareto_k < 0.7
     assert 500 < mixture.effective_draws <= tau.size
+
+
+@pytest.mark.parametrize("spacing", [1e-3, 0.1, 1.0, 20.0, 25.0, 30.0, 1e3, 1e5])
+def test_weights_are_weights_however_far_apart_their_logarithms_lie(spacing):
+    weights, pareto_k = importance_weights(-spacing * np.arange(164.0))
+    assert abs(weights.sum() - 1) <= 164 * EPS
+    assert (weights >= 0).all()
+    assert spacing < 1 or not pareto_k < 0.7
 
 
 def test_the_amplitude_has_the_posterior_that_quadrature_gives(mixture):

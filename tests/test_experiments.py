@@ -2,20 +2,41 @@
 
 import ast
 import dataclasses
+import functools
 import json
 import math
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import bayescons as bc
+from bayescons.quadrature import quadrature_weights
+from bayescons.surrogates import Members
 from experiments import __main__ as command
-from experiments import mass_update, measurement, results_page, speed, stefan_gp
+from experiments import (
+    gpme_tables,
+    heteroskedastic,
+    hyperbolic_tables,
+    limiting_precision,
+    mass_over_time,
+    mass_update,
+    measurement,
+    network_speed,
+    neural_tables,
+    results_page,
+    shock_position,
+    solution_profiles,
+    speed,
+    stefan_gp,
+)
+from experiments.cases import Slice
 from experiments.rows import Row, averaged, from_json, to_json
-from experiments.tables import compact
+from experiments.tables import compact, left_out
 
 FOLDER = Path(command.__file__).parent
 TINY = {
@@ -31,6 +52,31 @@ TINY = {
         scales=(1e-2,),
     ),
     "stefan_gp": stefan_gp.Settings(functions=1, thresholds=(0.6,), times=5, points=21, draws=10),
+    "network_speed": network_speed.Settings(
+        width=8,
+        dropouts=(0.1,),
+        functions=2,
+        points=3,
+        steps=1,
+        turns=2,
+        posterior=(2, 3, 21),
+        predicted=1,
+        draws=4,
+        pairs=2,
+        grid=(2, 5),
+        counts=(2,),
+        many=4,
+        repeats=1,
+    ),
+    "gpme_tables": gpme_tables.Settings(functions=2, held_out=2, families=("stefan",), latents=3, few=2, points=21),
+    "hyperbolic_tables": hyperbolic_tables.Settings(functions=2, held_out=2, families=("advection",), latents=3, few=2, points=21),
+    "mass_over_time": mass_over_time.Settings(cases=(("stefan", 0.6),), functions=2, latents=2, times=5, points=21),
+    "solution_profiles": solution_profiles.Settings(families=("stefan", "burgers"), latents=3, few=2, points=21),
+    "shock_position": shock_position.Settings(families=("stefan", "burgers"), draws=20, latents=3, few=2, points=41),
+    "limiting_precision": limiting_precision.Settings(
+        functions=2, exponents=(-2, 6, 12), latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=21
+    ),
+    "heteroskedastic": heteroskedastic.Settings(functions=2, latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=41),
 }
 FIELDS = {"problem", "parameter", "method", "metric", "mean", "se", "n", "reference", "device"}
 ORIGIN = {"experiment", "preset", "seed", "date", "versions"}
@@ -184,6 +230,42 @@ def test_growth_is_the_exponent_of_a_power_law():
 def test_a_failure_in_a_process_of_its_own_is_told():
     with pytest.raises(RuntimeError, match="nothing_of_the_kind"):
         measurement.elsewhere("experiments.speed:nothing_of_the_kind")
+
+
+def test_every_experiment_can_be_named_and_runs_in_the_tests():
+    assert set(TINY) == set(command.EXPERIMENTS) == set(get_args(command.Name)) - {"page"}
+
+
+def test_what_was_left_out_stands_in_a_table_of_its_own():
+    why = neural_tables.unavailable("nothing_of_the_kind")
+    rows = [Row("p", "1", "m", "metric", 1.0), neural_tables.without_weights("burgers", 3.0, why)]
+    assert [table.cells for table in left_out(rows)] == [(("burgers", "a = 3", why),)]
+    assert "bayescons train" in why
+    assert left_out(rows[:1]) == []
+    assert neural_tables.unavailable("stefan") == ""
+
+
+@pytest.mark.parametrize("scale", [None, 1e-6, 1e-3, 1.0])
+def test_a_soft_total_leaves_one_part_in_one_plus_p_a_of_the_error(scale):
+    where, rng = Slice("stefan", 21), np.random.default_rng(0)
+    members = Members(jnp.asarray(rng.normal(size=(4, 1, 21))), jnp.asarray(rng.uniform(0.1, 1.0, (4, 1, 21))))
+    after = limiting_precision.stated(where, scale)(members, 0.6, jax.random.key(0))
+    weights = quadrature_weights(where.grid["x"])
+    error, left = (m @ weights - where.total(0.6) for m in (members.mean[:, 0], after.mean))
+    of_total = members.scale[:, 0] ** 2 @ weights**2
+    expected = error * (0.0 if scale is None else scale**2 / (of_total + scale**2))
+    np.testing.assert_allclose(left, expected, atol=100 * np.finfo(float).eps)
+
+
+def test_a_rearranged_front_is_that_of_a_monotone_profile_and_counts_a_misplaced_point_once():
+    where = Slice("stefan", 201)
+    ways = {way: functools.partial(locate, where=where, value=0.6) for way, locate in shock_position.WAYS.items()}
+    profile = np.where(where.grid["x"] < 0.2349, 1 - where.grid["x"], 0.0)[None]
+    assert ways["rearranged"](profile) == ways["first crossing"](profile)
+    early = profile.copy()
+    early[0, 10] = 0.0
+    assert ways["first crossing"](early) < 0.06
+    assert abs(ways["rearranged"](early) - ways["rearranged"](profile)) < 0.0051
 
 
 def test_programs_live_in_models_and_not_in_experiments():

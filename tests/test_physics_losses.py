@@ -76,7 +76,9 @@ def test_the_score_is_that_of_the_published_update_in_numpy():
         points = jnp.stack([jnp.full(21, drawn.time[i]), jnp.asarray(x)], axis=-1)
         found = network.latent(contexts.inputs, contexts.u)
         z = found.mean + found.scale * jax.random.normal(keys[i], found.mean.shape, found.mean.dtype)
-        mean, scale = (np.asarray(a, float) for a in network.decode(network.represent(contexts.inputs, contexts.u, points), z, points))
+        mean, scale = (
+            np.asarray(a, float) for a in network.decode(network.represent(contexts.inputs, contexts.u, points), z, points)
+        )
         moved = mean + scale**2 * g * (float(drawn.total[i]) - g @ mean) / (g**2 @ scale**2)
         spread = np.sqrt(scale**2 - (scale**2 * g) ** 2 / (g**2 @ scale**2))
         truth = np.asarray(drawn.values[i])

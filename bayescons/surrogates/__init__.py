@@ -11,10 +11,13 @@ from bayescons.surrogates.gaussian_process import (
 )
 from bayescons.surrogates.neural_process import (
     Members,
+    Moments,
     ensemble_members,
     field,
     latent,
     latent_draws,
+    latent_moments,
     matched,
+    moments,
     stretched_draws,
 )

@@ -1,0 +1,41 @@
+"""The black boxes that are corrected: neural processes and ensembles, each a function from a test function to members of a mixture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from bayescons.surrogates import Members, ensemble_members, latent_draws, stretched_draws
+from experiments.cases import Slice
+from experiments.predictions import Box
+
+
+def neural_process(network: Any, where: Slice, *, draws: int) -> Box:
+    """A neural process: one member for each draw of its latent."""
+
+    def members(value, key) -> Members:
+        key_readings, key_latent = jax.random.split(key)
+        return latent_draws(network, where.readings(value, key_readings), where.grid, key_latent, draws=draws)
+
+    return members
+
+
+def stretched_neural_process(network: Any, where: Slice, *, draws: int) -> Box:
+    """A neural process under an unknown dilation of x about the lower wall: one member for each stretch and draw of its latent."""
+
+    def members(value, key) -> Members:
+        key_readings, key_latent = jax.random.split(key)
+        return stretched_draws(network, where.readings(value, key_readings), where.grid, key_latent, draws=draws)
+
+    return members
+
+
+def ensemble(network: Any, where: Slice) -> Box:
+    """A deep ensemble: its own members."""
+
+    def members(value, key) -> Members:
+        key_readings, _ = jax.random.split(key)
+        return ensemble_members(network, where.readings(value, key_readings), where.grid)
+
+    return members

@@ -1,0 +1,75 @@
+"""Test functions: a problem at a published parameter, seen through the readings of its exact solution, at the time of interest."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import bayescons as bc
+from bayescons import problems
+from bayescons.problems import Problem, Readings, contexts
+
+FAMILIES: dict[str, type[Any]] = {
+    "stefan": problems.Stefan,
+    "porous_medium": problems.PorousMedium,
+    "diffusion": problems.Diffusion,
+    "advection": problems.Advection,
+    "burgers": problems.Burgers,
+}
+# The letter of each parameter in the published tables.
+LETTERS = {"stefan": "u*", "porous_medium": "m", "diffusion": "k", "advection": "b", "burgers": "a"}
+# A front is where the field falls through this share of the jump's height, where there is a jump.
+JUMPS = {"stefan": lambda p: p.threshold, "advection": lambda _: 1.0, "burgers": lambda p: p.amplitude}
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """A family of problems, looked at on `points` positions at its time of interest.
+
+    Attributes:
+        family: name, one of `FAMILIES`.
+        points: of the grid in x.
+    """
+
+    family: str
+    points: int = 201
+
+    @property
+    def kind(self) -> type[Any]:
+        """The problem's class."""
+        return FAMILIES[self.family]
+
+    @property
+    def grid(self) -> bc.Grid:
+        """One time, all positions."""
+        return bc.Grid(t=np.array([self.kind.time_of_interest]), x=np.linspace(*self.kind.space_range, self.points))
+
+    def problem(self, value) -> Problem:
+        """The problem with this parameter, which may be traced."""
+        return self.kind(**{self.kind.parameter_name: value})
+
+    def truth(self, value) -> jax.Array:
+        """Its exact solution, shape (1, points)."""
+        return self.problem(value).solution(**self.grid.mesh())
+
+    def total(self, value) -> jax.Array:
+        """Its exact total, shape (1,)."""
+        return self.problem(value).total(jnp.asarray(self.grid["t"]))
+
+    def readings(self, value, key: jax.Array) -> Readings:
+        """What a surrogate is shown: 100 readings of the exact solution."""
+        return contexts(self.problem(value), key)
+
+    def label(self, value: float) -> str:
+        """The parameter as the tables have it."""
+        return f"{LETTERS[self.family]} = {value:g}"
+
+
+def held_out(family: str, key: jax.Array, count: int) -> jax.Array:
+    """Parameters from the training range, for choosing and recalibrating; never those of the tables."""
+    low, high = FAMILIES[family].train_range
+    return jax.random.uniform(key, (count,), minval=low, maxval=high)
