@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,7 +162,7 @@ def _seconds(run: Callable[[], jax.Array]) -> float:
 
 
 @contextlib.contextmanager
-def torch_process(given: Trainee, *, dropout: float) -> Iterator[Callable[[str], dict]]:
+def torch_process(given: Trainee, *, dropout: float) -> Generator[Callable[[str], dict]]:
     """The same network in a process of its own, with the same weights and the fixed batch: gives command → its answer.
 
     Raises:
