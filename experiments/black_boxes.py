@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from bayescons.networks import load_weights, pretrained, pretrained_names
 from bayescons.surrogates import Members, ensemble_members, latent_draws, stretched_draws
 from experiments.cases import Slice
 from experiments.predictions import Box
+
+RESULTS = Path("results")  # where `bayescons train` writes to unless it is told otherwise
+
+
+@functools.cache
+def trained(name: str) -> Any | None:
+    """The network of a name: the one that comes with bayescons, or what `bayescons train` has left in results; None where neither is."""
+    if name in pretrained_names():
+        return pretrained(name).network
+    here = RESULTS / name / f"{name}.safetensors"
+    return load_weights(here).network if here.is_file() else None
 
 
 def neural_process(network: Any, where: Slice, *, draws: int) -> Box:

@@ -22,7 +22,7 @@ FAMILIES: dict[str, type[Any]] = {
 }
 # The letter of each parameter in the published tables.
 LETTERS = {"stefan": "u*", "porous_medium": "m", "diffusion": "k", "advection": "b", "burgers": "a"}
-# A front is where the field falls through this share of the jump's height, where there is a jump.
+# The height of the jump, where there is one.
 JUMPS = {"stefan": lambda p: p.threshold, "advection": lambda _: 1.0, "burgers": lambda p: p.amplitude}
 
 
@@ -63,6 +63,10 @@ class Slice:
     def readings(self, value, key: jax.Array) -> Readings:
         """What a surrogate is shown: 100 readings of the exact solution."""
         return contexts(self.problem(value), key)
+
+    def level(self, value: float) -> float:
+        """Where a front is: half the height of the jump."""
+        return float(JUMPS[self.family](self.problem(value))) / 2
 
     def label(self, value: float) -> str:
         """The parameter as the tables have it."""

@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from bayescons.networks import pretrained
 from bayescons.problems import Readings
-from experiments.black_boxes import neural_process, stretched_neural_process
+from experiments.black_boxes import neural_process, stretched_neural_process, trained
 from experiments.cases import FAMILIES, Slice
 from experiments.corrections import corrections
 from experiments.neural_tables import STRETCH, STRETCHED
@@ -40,12 +39,6 @@ def title(case: Case) -> str:
     """A problem and its parameter, for a heading."""
     family, value = case
     return f"{NAMES[family]}, {Slice(family).label(value)}"
-
-
-@functools.cache
-def network(family: str) -> Any:
-    """The neural process that comes with bayescons."""
-    return pretrained(f"anp_{family}").network
 
 
 def once[T](compute: Callable[[Case, Any, jax.Array], T]) -> Callable[[Case, Any, jax.Array], T]:
@@ -105,10 +98,10 @@ def predictions(where: Slice, value: float, keys: jax.Array, *, latents: int, fe
 def corrected(where: Slice, latents: int, names: tuple[str, ...], draws: int = 1) -> Callable[..., dict[str, Prediction]]:
     """The predictor by these corrections; the same object whenever it is asked for, so that it compiles once."""
     chosen = {name: correct for name, correct in corrections(where, draws=draws).items() if name in names}
-    return predictor(neural_process(network(where.family), where, draws=latents), chosen)
+    return predictor(neural_process(trained(f"anp_{where.family}"), where, draws=latents), chosen)
 
 
 @functools.cache
 def _observed(where: Slice, latents: int, draws: int) -> Callable[..., dict[str, Prediction]]:
     observed = {STRETCH: corrections(where, draws=draws)["mass observed"]}
-    return predictor(stretched_neural_process(network(where.family), where, draws=latents), observed)
+    return predictor(stretched_neural_process(trained(f"anp_{where.family}"), where, draws=latents), observed)

@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 import bayescons as bc
 from bayescons.plots import COLOURS, FONT, MARKERS
 from experiments import fields, panels
-from experiments.black_boxes import neural_process
+from experiments.black_boxes import neural_process, trained
 from experiments.cases import Slice
 from experiments.corrections import Components, Correction
 from experiments.fields import Case
@@ -167,7 +167,7 @@ def sweep(case: Case, settings: Settings, key: jax.Array) -> dict[str, dict[str,
     """By precision and metric, numbers of shape (functions,). A few functions at a time, as all precisions are held at once."""
     where = Slice(case[0], settings.points)
     scales = {_name(e): 10.0 ** (-e / 2) for e in settings.exponents} | {EXACT: None}
-    box = neural_process(fields.network(where.family), where, draws=settings.latents)
+    box = neural_process(trained(f"anp_{where.family}"), where, draws=settings.latents)
     predict = predictor(box, {name: stated(where, scale) for name, scale in scales.items()})
     parts: dict[str, list] = {name: [] for name in scales}
     keys = fields.function_keys(key, case, settings.functions)

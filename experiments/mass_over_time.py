@@ -31,6 +31,7 @@ import bayescons as bc
 from bayescons.plots import TRUTH
 from bayescons.surrogates import latent_draws
 from experiments import fields, panels
+from experiments.black_boxes import trained
 from experiments.cases import Slice
 from experiments.fields import BASIC, PLACES, Case
 from experiments.neural_tables import unavailable, without_weights
@@ -120,7 +121,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 def totals(case: Case, settings: Settings, key: jax.Array) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Exact totals, shape (times,), and by method those of the predicted mean, shape (functions, times); one function at a time."""
     family, value = case
-    where, network = Slice(family), fields.network(family)
+    where, network = Slice(family), trained(f"anp_{family}")
     grid = where.problem(value).grid(settings.times, settings.points)
     mass = bc.integral(grid, over="x")
     exact = where.problem(value).total(grid["t"])

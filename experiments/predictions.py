@@ -113,8 +113,8 @@ def judged(where: Slice, values: Sequence[float], prediction: Prediction) -> dic
         "effective draws": prediction.effective,
     }
     if where.family in JUMPS:
-        thresholds = np.array([JUMPS[where.family](where.problem(float(v))) / 2 for v in values])
-        found = np.stack([np.asarray(front_position(d, where.grid["x"], c)) for d, c in zip(draws, thresholds, strict=True)])
+        levels = np.array([where.level(float(v)) for v in values])[:, None]
+        found = np.asarray(front_position(draws, where.grid["x"], levels[..., None], rearranged=True))
         out["front error"] = np.abs(np.nanmean(found, axis=-1) - fronts)
         out["front sd"] = np.nanstd(found, axis=-1)
     return {name: np.asarray(array, float) for name, array in out.items()}

@@ -134,11 +134,11 @@ def _published_way(profiles: np.ndarray, where: Slice, value: float) -> np.ndarr
 
 
 def _first(profiles: np.ndarray, where: Slice, value: float) -> np.ndarray:
-    return np.asarray(front_position(profiles, where.grid["x"], _level(where, value)))
+    return np.asarray(front_position(profiles, where.grid["x"], where.level(value)))
 
 
 def _rearranged(profiles: np.ndarray, where: Slice, value: float) -> np.ndarray:
-    return _first(-np.sort(-profiles, axis=-1), where, value)
+    return np.asarray(front_position(profiles, where.grid["x"], where.level(value), rearranged=True))
 
 
 WAYS: dict[str, Callable[[np.ndarray, Slice, float], np.ndarray]] = {
@@ -151,11 +151,6 @@ WAYS: dict[str, Callable[[np.ndarray, Slice, float], np.ndarray]] = {
 def _cases(family: str) -> list[Case]:
     """Those with a jump: Burgers' equation with a = 1 is still a ramp at the time of interest."""
     return [case for case in fields.cases([family]) if case != ("burgers", 1.0)]
-
-
-def _level(where: Slice, value: float) -> float:
-    """Half the height of the jump."""
-    return float(JUMPS[where.family](where.problem(value))) / 2
 
 
 def _exact(case: Case) -> float:

@@ -131,3 +131,31 @@ def test_a_certain_front_has_no_spread():
 def test_summaries_refuse_a_time_axis():
     with pytest.raises(ValueError, match="one time after another"):
         front_summary(np.ones((1, 5, 3)))
+
+
+@given(front=st.floats(0.05, 0.99), rising=st.booleans())
+def test_rearranging_a_monotone_profile_changes_nothing(front, rising):
+    sign, told = (-1, {"direction": "rising"}) if rising else (1, {})
+    profile = sign * np.tanh(8 * (front - X))
+    assert front_position(profile, X, 0.2 * sign, rearranged=True, **told) == front_position(profile, X, 0.2 * sign, **told)
+
+
+@given(front=st.floats(0.05, 0.99), seed=st.integers(0, 2**16))
+def test_the_rearranged_front_does_not_depend_on_the_order_of_the_values(front, seed):
+    x = np.linspace(0, 1, 51)
+    profile = np.tanh(8 * (front - x))
+    shuffled = np.random.default_rng(seed).permutation(profile)
+    assert front_position(shuffled, x, 0.2, rearranged=True) == front_position(profile, x, 0.2)
+
+
+@given(st.integers(0, 2**16))
+def test_noise_ahead_of_a_front_moves_the_first_crossing_and_hardly_the_rearranged_one(seed):
+    x = np.linspace(0, 1, 201)
+    step = np.where(x < 0.5, 1.0, 0.0)
+    noisy = step + np.random.default_rng(seed).normal(0, 0.3, (200, 201)) * (abs(x - 0.5) < 0.1)
+    first, rearranged = (np.asarray(front_position(noisy, x, 0.5, rearranged=r)).mean() for r in (False, True))
+    assert abs(rearranged - 0.4975) < 0.004 < 0.03 < abs(first - 0.4975)
+
+
+def test_a_profile_with_a_nan_has_no_rearranged_front_either():
+    assert np.isnan(front_position(np.where(X == 0.5, np.nan, 0.6 - X), X, 0.0, rearranged=True))

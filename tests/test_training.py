@@ -22,6 +22,7 @@ from bayescons.cli import main
 from bayescons.networks import AttentiveNeuralProcess, Ensemble, Normal, load_weights
 from bayescons.problems import Diffusion, Stefan
 from bayescons.training import Checkpoints, Log, Schedule, ensemble_loss, evidence_bound, functions, page, recipes, train
+from bayescons.training.card import describe
 from bayescons.training.checkpoints import alone
 from bayescons.training.losses import divergence, log_density
 
@@ -329,6 +330,21 @@ def test_every_preset_can_be_carried_out(kind, name):
 def test_a_recipe_that_cannot_be_carried_out_says_what_to_change(changes, message):
     with pytest.raises(ValueError, match=message):
         recipes.preset(**{"name": "paper", "kind": "anp", "problem": "stefan", **changes})
+
+
+def test_a_card_tells_what_its_first_weights_had_been_through():
+    network = Ensemble(members=2, width=8, heads=2, rngs=nnx.Rngs(0))
+    log = [{"step": 2, "loss": 1.0, "validation": 2.0, "seconds": 3.0}]
+    before, recipe = None, {"start": None, "tails": 3.0}
+    for rate in (1e-3, 4e-4, 1e-4):
+        recipe = dataclasses.asdict(recipes.preset("quick", "ensemble", "stefan", **{**recipe, "rate": rate}))
+        before = describe(f"trained_at_{rate:g}", network, Stefan, recipe=recipe, log=log, before=before)
+        recipe = {"start": f"trained_at_{rate:g}", "tails": None}
+    assert json.loads(json.dumps(before)) == before
+    told = next(line for line in page(before).splitlines() if line.startswith("| begun with"))
+    assert "trained_at_0.0004 of " in told
+    assert "rate of 0.0004, Gaussian tails, 3 s; begun with trained_at_0.001 of " in told
+    assert "rate of 0.001, linear tails beyond 3, 3 s |" in told
 
 
 # --- the command

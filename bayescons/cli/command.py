@@ -86,9 +86,9 @@ class Problems:
 class Demo:
     """Condition a moving front on its mass: the Stefan problem from 100 readings.
 
-    A Gaussian process through 100 scattered readings of the exact solution (u* = 0.6) is conditioned on the mass at every time
-    and on the value at the wall, and compared with itself and with an orthogonal projection. Prints a table and writes
-    profile.png, total.png, front.png and posterior.nc.
+    The attentive neural process that comes with bayescons is shown 100 scattered readings of the exact solution (u* = 0.6). What it
+    believes of the field is conditioned on the mass at every time and on the value at the wall, and compared with the belief itself and
+    with an orthogonal projection. Prints a table and writes profile.png, total.png, front.png and posterior.nc.
 
     Example:
       bayescons demo --preset quick --out demo
@@ -98,6 +98,8 @@ class Demo:
     """quick: 41 times, 101 points, 200 draws. full: 201 times, 201 points, 500 draws; under two minutes on two cores."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("results/demo")
     """Folder to write to; made if it is not there."""
+    belief: Literal["anp", "gp"] = "anp"
+    """Where the belief is from: the trained neural process, or a Gaussian process fitted to the readings."""
     seed: int = 0
     """Seed of the readings and the draws."""
 

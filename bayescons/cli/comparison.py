@@ -1,16 +1,17 @@
 """The comparison that the demo shows: a Stefan front from 100 readings, as believed, as projected and as conditioned.
 
-A Gaussian process through scattered readings of the exact solution does not conserve mass. Three beliefs are compared: the process
-itself; its mean projected orthogonally onto what is known, m - G'(GG')⁻¹(G m - b), with the variance left alone (HardC of Hansen et
-al., ICML 2023); and the process conditioned on what is known, m - K G'(G K G')⁻¹(G m - b). Known are the mass at every time and the
-value at the wall.
+A surrogate that has seen scattered readings of the exact solution does not conserve mass. Three beliefs are compared: the surrogate's
+own; its mean projected orthogonally onto what is known, m - G'(GG')⁻¹(G m - b), with the variance left alone (HardC of Hansen et
+al., ICML 2023); and the surrogate conditioned on what is known, m - K G'(G K G')⁻¹(G m - b). Known are the mass at every time and the
+value at the wall. The surrogate is the attentive neural process that comes with bayescons, K the covariance of draws of its latent beside
+its own variance at each point; or a Gaussian process fitted to the readings.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,13 +23,16 @@ from bayescons.constraints import dirichlet, integral
 from bayescons.diagnostics import FrontSummary, conservation_error, front_position, front_summary, scores
 from bayescons.gaussian import Gaussian, diagonal
 from bayescons.grids import Grid
+from bayescons.networks import pretrained
 from bayescons.problems import Readings, Stefan, contexts
 from bayescons.programs import conjugate, observe
 from bayescons.quadrature import quadrature_weights
-from bayescons.surrogates import gaussian_process
+from bayescons.surrogates import gaussian_process, latent_draws, matched
 
-BELIEF, PROJECTED, CONDITIONED = "GP belief", "projection", "bayescons"
+BELIEFS = {"anp": "ANP belief", "gp": "GP belief"}
+PROJECTED, CONDITIONED = "projection", "bayescons"
 CHUNK = 50  # draws made at a time, which bounds the memory
+LATENTS = 100
 
 
 class Size(NamedTuple):
@@ -89,12 +93,20 @@ class Comparison(NamedTuple):
     log_evidence: float
 
 
-def compare(key: jax.Array, size: Size, *, threshold: float = 0.6, tell: Callable[[str], object] = lambda _: None) -> Comparison:
+def compare(
+    key: jax.Array,
+    size: Size,
+    surrogate: Literal["anp", "gp"] = "anp",
+    *,
+    threshold: float = 0.6,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Comparison:
     """Read, believe, condition and score.
 
     Args:
         key: a key of `jax.random.key`.
         size: of the grid, and the number of draws.
+        surrogate: "anp", the neural process that comes with bayescons, or "gp", a Gaussian process fitted here.
         threshold: u* of the problem.
         tell: called with the name of each stage before it begins, `STAGES` in all.
     """
@@ -104,9 +116,9 @@ def compare(key: jax.Array, size: Size, *, threshold: float = 0.6, tell: Callabl
     time = int(np.argmin(np.abs(grid["t"] - problem.time_of_interest)))
     truth, total = problem.solution(**grid.mesh()), problem.total(grid["t"])
 
-    tell("reading the exact solution, fitting the Gaussian process")
+    tell("reading the exact solution, asking the surrogate")
     readings = contexts(problem, key_readings)
-    belief = gaussian_process(grid, {"t": readings.t, "x": readings.x}, readings.u)
+    belief, name = _SURROGATES[surrogate](grid, readings, jax.random.fold_in(key, 2)), BELIEFS[surrogate]
 
     tell("conditioning on mass and wall")
     posterior = conjugate(_program)(grid, belief, total)
@@ -117,29 +129,43 @@ def compare(key: jax.Array, size: Size, *, threshold: float = 0.6, tell: Callabl
     tell("computing variances")
     variance, conditioned = _variance(belief), posterior.components[0]  # one field, and nothing random above it: one Gaussian
     beliefs = {
-        BELIEF: (belief.mean, variance),
+        name: (belief.mean, variance),
         PROJECTED: (projected, variance),
         CONDITIONED: (conditioned.mean, _variance(conditioned)),
     }
 
     tell("drawing fields, locating fronts")
     middle = threshold / 2
-    fronts: dict[str, list] = {name: [] for name in beliefs}
+    fronts: dict[str, list] = {method: [] for method in beliefs}
     kept = None
     for before, after in _draws(key_draws, belief, conditioned, size.draws):
         kept = after if kept is None else kept
-        drawn = {BELIEF: before, PROJECTED: before + (projected - belief.mean)[None], CONDITIONED: after}
-        for name, fields in drawn.items():
-            fronts[name].append(np.asarray(front_position(fields[:, time], grid["x"], middle)))
+        drawn = {name: before, PROJECTED: before + (projected - belief.mean)[None], CONDITIONED: after}
+        for method, fields in drawn.items():
+            fronts[method].append(np.asarray(front_position(fields[:, time], grid["x"], middle, rearranged=True)))
 
     tell("scoring")
-    methods = {name: _judge(grid, time, *beliefs[name], truth, total, np.concatenate(fronts[name])) for name in beliefs}
+    methods = {method: _judge(grid, time, *beliefs[method], truth, total, np.concatenate(fronts[method])) for method in beliefs}
     evidence = float(posterior.log_evidence)
     arrays = {"truth": np.asarray(truth), "total": np.asarray(total), "draws": np.asarray(kept)}
     return Comparison(problem, grid, readings, time, threshold=middle, methods=methods, log_evidence=evidence, **arrays)
 
 
 STAGES = 5
+
+
+def _neural_process(grid: Grid, readings: Readings, key: jax.Array) -> Gaussian:
+    """The trained network's belief, its latent averaged over: what the draws share is its covariance."""
+    network = pretrained("anp_stefan").network
+    return matched(jax.jit(lambda readings: latent_draws(network, readings, grid, key, draws=LATENTS))(readings))
+
+
+def _gaussian_process(grid: Grid, readings: Readings, key: jax.Array) -> Gaussian:
+    del key
+    return gaussian_process(grid, {"t": readings.t, "x": readings.x}, readings.u)
+
+
+_SURROGATES = {"anp": _neural_process, "gp": _gaussian_process}
 
 
 def _program(grid: Grid, belief: Gaussian, total):

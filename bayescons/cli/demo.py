@@ -28,11 +28,15 @@ def run(options: Demo, command: Sequence[str]) -> None:
         InputError: where the folder cannot be written to.
     """
     with output_folder(options.out) as folder, stages(STAGES + 1) as tell:
-        comparison = compare(jax.random.key(options.seed), SIZES[options.preset], tell=tell)
+        comparison = compare(jax.random.key(options.seed), SIZES[options.preset], options.belief, tell=tell)
         tell("drawing figures, writing files")
         with refusals():
             figures = _figures(comparison, folder)
-            _save(comparison, folder / "posterior.nc", attributes(command, seed=options.seed, preset=options.preset))
+            _save(
+                comparison,
+                folder / "posterior.nc",
+                attributes(command, seed=options.seed, preset=options.preset, belief=options.belief),
+            )
     _report(comparison)
     say(f"Figures and draws are in {folder.absolute()}:")
     for name, shows in {**figures, "posterior.nc": "draws of the conditioned field, an ArviZ DataTree"}.items():
@@ -48,7 +52,10 @@ def _report(comparison: Comparison) -> None:
     show_table(columns, [(name, *_row(method)) for name, method in methods.items()], title=f"At t = {time:.4g}")
     say("Mass error: integral of the mean minus exact mass; beside it the largest over all times. Scores leave out the known wall.")
     absent = ", ".join(f"{m.front.absent} of {m.front.draws} {name}" for name, m in methods.items() if m.front.absent)
-    say(f"Front: where a draw falls through u*/2; truly at {front:.4f}." + (f" Draws without one: {absent}." if absent else ""))
+    say(
+        f"Front: where a draw, its values sorted, falls through u*/2; truly at {front:.4f}."
+        + (f" Draws without one: {absent}." if absent else "")
+    )
     say(f"log evidence of what is known, under the belief: {comparison.log_evidence:.4g}")
     say("")
 
@@ -78,7 +85,7 @@ def _figures(comparison: Comparison, folder: Path) -> dict[str, str]:
     drawn = {
         "profile.png": plots.plot_profile(grid["x"], profiles, truth, contexts, time=grid["t"][time]),
         "total.png": plots.plot_total(grid["t"], {name: m.totals for name, m in methods.items()}, comparison.total),
-        "front.png": plots.plot_front({name: m.fronts for name, m in methods.items()}, front, bins=80),
+        "front.png": plots.plot_front({name: m.fronts for name, m in methods.items()}, front, bins=40),
     }
     shows = (
         f"the field and its 95 % band (crosses: readings at t = {nearest:.3g})",
@@ -96,7 +103,7 @@ def _save(comparison: Comparison, path: Path, told: dict) -> None:
     mass, wall = (np.asarray(jax.vmap(f)(draws)) for f in (integral(grid, "x"), dirichlet(grid, "x", "lower")))
     total = comparison.total
     tree = results.datatree(
-        {"u": draws[None], "front": np.asarray(front_position(draws, grid["x"], comparison.threshold))[None]},
+        {"u": draws[None], "front": np.asarray(front_position(draws, grid["x"], comparison.threshold, rearranged=True))[None]},
         grid,
         observed={"reading_t": readings.t, "reading_x": readings.x, "reading": readings.u},
         constraints={

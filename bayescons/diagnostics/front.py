@@ -34,7 +34,12 @@ class FrontSummary(NamedTuple):
 
 
 def front_position(
-    fields: ArrayLike, coordinates: ArrayLike, threshold: ArrayLike, *, direction: Literal["falling", "rising"] = "falling"
+    fields: ArrayLike,
+    coordinates: ArrayLike,
+    threshold: ArrayLike,
+    *,
+    direction: Literal["falling", "rising"] = "falling",
+    rearranged: bool = False,
 ) -> Array:
     """Position of the first crossing of a threshold, going from lower to upper x.
 
@@ -43,19 +48,26 @@ def front_position(
     within that cell, and to within half of it where the threshold is midway between the two values. A threshold at the value
     behind a jump (0 for a Stefan front) places the front on the upper node. A noisy profile has many crossings; the first is
     taken, so noise of the size of `u - u*` ahead of the front moves it down: draw fields with their correlations, not from the
-    marginals.
+    marginals. Where the belief has none, as that of a neural process given its latent, and the exact profile is monotone, take the
+    profile *rearranged*, its values sorted: the front is then where the field's values above the threshold would end if they came
+    first, each point on the wrong side counting for itself alone. The rearranged estimate of a monotone function is never further from it
+    than the estimate was. The spread of rearranged fronts is small, as errors of independent points average out, and no measure of
+    how well the front is known.
 
     Args:
         fields: profiles, shape (..., nx), x last.
         coordinates: the points x, shape (nx,), strictly increasing, at least two.
         threshold: u*, a number in the unit of the field.
         direction: "falling" from above the threshold to at or below it; "rising" from below it to at or above it.
+        rearranged: sort each profile first, to fall or to rise; for equally spaced coordinates.
 
     Returns:
         Positions, shape (...), in the unit of x; NaN where a profile does not cross (always above, never above) or holds a NaN.
 
     Raises:
         ValueError: where the coordinates do not match the profiles, or the direction is neither of the two.
+
+    Source: for the rearrangement, Chernozhukov, Fernández-Val and Galichon, Econometrica 78 (2010).
     """
     fields, x = jnp.asarray(fields), jnp.asarray(coordinates)
     if x.ndim != 1 or x.size < 2 or fields.shape[-1:] != x.shape:
@@ -64,6 +76,7 @@ def front_position(
             "Put x last, as in fields[:, time, :] with grid['x']"
         )
     above = _signed(direction) * (fields - threshold)
+    above = jnp.flip(jnp.sort(above, axis=-1), axis=-1) if rearranged else above
     falls = (above[..., :-1] > 0) & (above[..., 1:] <= 0)
     cell = jnp.argmax(falls, axis=-1, keepdims=True)
     left = jnp.take_along_axis(above, cell, axis=-1)[..., 0]

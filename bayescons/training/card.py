@@ -34,7 +34,13 @@ _LOSSES = {
 
 
 def describe(
-    name: str, network: Any, problem: type[Any], *, recipe: Mapping[str, Any], log: Sequence[Mapping[str, Any]]
+    name: str,
+    network: Any,
+    problem: type[Any],
+    *,
+    recipe: Mapping[str, Any],
+    log: Sequence[Mapping[str, Any]],
+    before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The card of a network that has just been trained, as JSON can hold it.
 
@@ -44,10 +50,11 @@ def describe(
         problem: class of `bayescons.problems` it was trained on.
         recipe: the fields of the `training.Recipe` it was trained by.
         log: the lines of its log, one a round.
+        before: card of the weights it began with; None for random ones.
 
     Returns:
-        `name`, `parameters`, `recipe`, `problem`, `training` (steps, losses, seconds), `machine`, `versions`, `date`, and empty
-        `scores`, for whoever measures it.
+        `name`, `parameters`, `recipe`, `problem`, `training` (steps, losses, seconds), `machine`, `versions`, `date`, `before` (if
+        there was something) and empty `scores`, for whoever measures it.
     """
     last, best = log[-1], min(log, key=lambda line: line["validation"])
     return {
@@ -75,6 +82,7 @@ def describe(
         "machine": {"device": jax.devices()[0].device_kind, "processor": _processor(), "processors": _processors()},
         "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
         "date": datetime.now(UTC).date().isoformat(),
+        **({"before": dict(before)} if before else {}),
         "scores": {},
     }
 
@@ -101,7 +109,7 @@ def page(card: Mapping[str, Any]) -> str:
         "constant": f"constant at {recipe['rate']:g}",
     }
     parameter = f"{problem['parameter']} uniform on {_interval(problem['trained_on'])}"
-    began = {"begun with": recipe["start"]} if recipe["start"] else {}
+    began = {"begun with": _beginning(recipe["start"], card.get("before"))} if recipe["start"] else {}
     penalty = {"penalty": f"{recipe['penalty']:g} times the squared residual at every target"} if recipe["kind"] == "softc" else {}
     facts = {
         "network": f"{card['network']}{members}: width {recipe['width']}, {recipe['heads']} heads{dropped}; inputs {inputs}",
@@ -136,6 +144,19 @@ def page(card: Mapping[str, Any]) -> str:
     if card["scores"]:
         lines += ["", "## Scores", "", *_table(("score", "value"), _scores(card["scores"]))]
     return "\n".join(lines) + "\n"
+
+
+def _beginning(start: str, before: Mapping[str, Any] | None) -> str:
+    """Where the first weights are from, and what they had been through."""
+    if before is None:
+        return start
+    recipe, training = before["recipe"], before["training"]
+    earlier = f"; begun with {_beginning(recipe['start'], before.get('before'))}" if recipe["start"] else ""
+    gaussian = "Gaussian tails" if recipe["tails"] is None else f"linear tails beyond {recipe['tails']:g}"
+    return (
+        f"{before['name']} of {before['date']}: {training['steps']:,} steps with batches of {recipe['size']}, "
+        f"{recipe['schedule']} rate of {recipe['rate']:g}, {gaussian}, {duration(training['seconds'])}{earlier}"
+    )
 
 
 def duration(seconds: float) -> str:

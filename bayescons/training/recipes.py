@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 from flax import nnx
 
-from bayescons.networks import AttentiveNeuralProcess, Ensemble, load_weights, pretrained, pretrained_names
+from bayescons.networks import AttentiveNeuralProcess, Ensemble, Pretrained, load_weights, pretrained, pretrained_names
 from bayescons.networks.neural_process import Box
 from bayescons.problems import Problem
 from bayescons.training.card import describe, write
@@ -275,14 +275,21 @@ def run(
             checkpoints=checkpoints,
             report=record,
         )
-        write(weights, network, describe(recipe.name, network, problem_named(recipe.problem), recipe=settings, log=log.lines))
+        before = _beginning(recipe.start).card if recipe.start else None
+        card = describe(recipe.name, network, problem_named(recipe.problem), recipe=settings, log=log.lines, before=before)
+        write(weights, network, card)
     return network
+
+
+def _beginning(start: str) -> Pretrained:
+    """Weights to begin with, a name or a file."""
+    return pretrained(start) if start in pretrained_names() else load_weights(start)
 
 
 def _network(recipe: Recipe, box: Box | None) -> Any:
     """The network a recipe begins with."""
     if recipe.start is not None:
-        return (pretrained(recipe.start) if recipe.start in pretrained_names() else load_weights(recipe.start)).network
+        return _beginning(recipe.start).network
     sizes = {"width": recipe.width, "heads": recipe.heads, "box": box, "rngs": nnx.Rngs(recipe.seed)}
     if recipe.kind == "ensemble":
         return Ensemble(members=recipe.members, **sizes)
