@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 from bayescons import gram
 from bayescons.composites import Covariance, Downdate
 from bayescons.consistency import raise_on_contradiction
-from bayescons.functionals import Functional, Linear, Product, Stack
+from bayescons.functionals import Embedded, Functional, Linear, Product, Stack, split_fields
 from bayescons.gaussian import Gaussian, concrete, finite, over_batch, positive
 
 
@@ -141,32 +141,53 @@ def functional_scale(prior: Gaussian, functional: Functional):
     return over_batch(spread, prior.covariance.batch_dims)(prior.covariance)
 
 
-def quadrature_scale(prior: Gaussian, functional: Functional) -> jax.Array:
+def quadrature_scale(prior: Gaussian, functional: Functional, *, draws: jax.Array | None = None) -> jax.Array:
     """A-priori standard deviation of a quadrature rule's error, sqrt(Σ_i h_i² E[Δu_i²] / 12), in the shape of the functional's value.
 
     The exact solution of a PDE has the exact total; its quadrature on the grid has not. Between two nodes the field is taken as a
     Brownian bridge with the increment that the belief expects, E[Δu_i²] = (Δm_i)² + Var Δu_i, with the increments' variance taken as
     that of independent neighbours (an upper bound for positively correlated ones). See `quadrature.bridge_widths` for what it means.
 
+    Args:
+        prior: the belief.
+        functional: with a rule; a law of several fields may have one in each of its parts, and their errors add up.
+        draws: fields of the belief, shape (n, *batch, *field), to take E[Δu_i²] from in place of the bound.
+
     Raises:
         ValueError: for a functional that is not an integral.
     """
-    if not isinstance(functional, Product) or not any(b is not None for b in functional.bridges):
+    moments = (prior.mean, prior.variance) if draws is None else (draws,)
+    parts = [(functional, moments)]
+    if isinstance(functional, Embedded):
+        fields = [split_fields(moment, functional.shapes) for moment in moments]
+        parts = [(part, tuple(f[i] for f in fields)) for part, i in zip(functional.parts, functional.indices, strict=True)]
+    rules = [part for part in parts if isinstance(part[0], Product) and any(b is not None for b in part[0].bridges)]
+    if not rules:
         raise ValueError("scale='quadrature' is the error of an integral; this functional is none. Give its scale as a number")
-    mean, variance = prior.mean, prior.variance
-    lead = mean.ndim - len(functional.shape)
+    return jnp.sqrt(sum(_rule_variance(*rule) for rule in rules))
+
+
+def _rule_variance(functional: Product, moments: tuple) -> jax.Array:
+    """Σ_i h_i² E[Δu_i²] / 12 over the axes integrated over, in the shape of the functional's value (batch axes in front)."""
     total = 0.0
     for axis, widths in enumerate(functional.bridges):
         if widths is not None:
-            at = axis + lead
-            low = [slice(None)] * at + [slice(None, -1)]
-            high = [slice(None)] * at + [slice(1, None)]
-            increments = jnp.diff(mean, axis=at) ** 2 + variance[tuple(low)] + variance[tuple(high)]
-            squared = [None if w is None else w**2 for w in functional.weights]
+            increments = _expected_increments(moments, axis - len(functional.shape))
+            squared = [None if w is None else jnp.asarray(w) ** 2 for w in functional.weights]
             squared[axis] = jnp.asarray(widths) ** 2 / 12
+            lead = increments.ndim - len(functional.shape)
             rule = Product(tuple(squared), shape=increments.shape[lead:])
             total = total + over_batch(rule, lead)(increments)
-    return jnp.sqrt(total)
+    return total
+
+
+def _expected_increments(moments: tuple, axis: int) -> jax.Array:
+    """E[Δu_i²] along an axis (counted from the last), from mean and variance or from draws."""
+    squares = jnp.diff(moments[0], axis=axis) ** 2
+    if len(moments) == 1:
+        return jnp.mean(squares, axis=0)
+    low, high = (jax.lax.slice_in_dim(moments[1], *ends, axis=moments[1].ndim + axis) for ends in ((0, -1), (1, None)))
+    return squares + low + high
 
 
 @functools.partial(jax.jit, static_argnames="exact")
@@ -250,7 +271,7 @@ def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
     functional, name, scale = constraint.functional, constraint.name, constraint.scale
     full = prior.batch_shape + functional.value_shape
     value = _fit(f"value of {name!r}", constraint.value, functional.value_shape, full)
-    if isinstance(functional, Linear):
+    if isinstance(functional, Linear | Embedded):
         value = value - jnp.broadcast_to(functional.offset, full)
     if isinstance(scale, str):
         if scale != "quadrature":

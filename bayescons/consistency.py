@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bayescons.gaussian import over_batch
+
+WAYS_OUT = (
+    "Either (a) two statements disagree: correct one, or give one a scale > 0 - a total computed analytically and boundary or initial rows "
+    "on a grid differ by the quadrature error, which scale='quadrature' covers; or (b) the belief rules the value out: it is too smooth, "
+    "or was conditioned on something else before"
+)
 
 
 class InconsistentConstraintsError(ValueError):
@@ -27,7 +34,8 @@ def raise_on_contradiction(prior, constraint, result) -> None:
     size = np.abs(_packed_values(constraint, result)) / spread
     excess = np.abs(gap) - tolerance * (1 + size)
     if excess.max() > 0:
-        raise InconsistentConstraintsError(_describe(constraint, result, gap * spread, excess > 0))
+        names = row_names(constraint, result.posterior.covariance.axes)
+        raise InconsistentConstraintsError(f"{contradiction(names, result, excess > 0)}. {WAYS_OUT}")
     exact = all(m.scale is None for m in constraint.members)
     if exact and (np.asarray(result.rank) >= math.prod(prior.event_shape)).any():
         raise ValueError(
@@ -43,28 +51,51 @@ def _packed_values(constraint, result) -> np.ndarray:
     return np.concatenate(pieces, axis=-1)
 
 
-def _describe(constraint, result, gap: np.ndarray, bad: np.ndarray) -> str:
-    """Name a row, the rows that imply it, and by how much they disagree."""
-    names = _row_names(constraint, result.posterior.covariance.axes)
-    worst = np.unravel_index(np.argmax(np.abs(np.where(bad, gap, 0.0))), gap.shape)
+class Contradiction(NamedTuple):
+    """A row, what implies it, and by how much they disagree.
+
+    Attributes:
+        row: name of the row.
+        others: the rows that imply it; empty where it is the belief itself.
+        size: how far apart they are, in the unit of the row.
+        deviations: the same in prior standard deviations of the row.
+        more: number of further rows that are violated.
+    """
+
+    row: str
+    others: str
+    size: float
+    deviations: float
+    more: int
+
+    def __str__(self) -> str:
+        """As a sentence without its end."""
+        more = f" ({self.more} more rows are violated as well)" if self.more else ""
+        return f"{self.row} contradicts {self.others or 'what the belief already holds for certain'} by {self.size:.1e}{more}"
+
+
+def contradiction(names: np.ndarray, result, bad: np.ndarray) -> Contradiction:
+    """The worst of the rows that are violated.
+
+    Args:
+        names: of the rows, as `row_names` gives them.
+        result: the update by them.
+        bad: which of them are violated, in the layout of `Update.gap`.
+    """
+    gap, spread = np.asarray(result.gap), np.asarray(result.posterior.covariance.gram.spread)
+    worst = np.unravel_index(np.argmax(np.abs(np.where(bad, gap * spread, 0.0))), gap.shape)
     own = np.broadcast_to(names, gap.shape)[worst[:-1]]
-    relation, weight = _relation(result, worst)
+    relation, weight = relation_of(result, worst)
     involved = np.flatnonzero(weight > 0.01 * weight.max())
     subject = min(involved, key=lambda i: (sum(_head(own[j]) == _head(own[i]) for j in involved), i != worst[-1]))
-    others = _join([own[i] for i in involved if i != subject])
-    size = f"{abs(gap[worst] / relation[subject]):.1e}"
-    against = f"contradicts {others} by {size}" if others else f"contradicts what the belief already holds for certain by {size}"
-    more = f" ({int(bad.sum()) - 1} more rows are violated as well)" if bad.sum() > 1 else ""
-    return (
-        f"{own[subject]} {against}{more}. Either (a) two statements disagree: correct one, or give one a scale > 0 - a total computed "
-        "analytically and boundary or initial rows on a grid differ by the quadrature error, which scale='quadrature' covers; "
-        "or (b) the belief rules the value out: it is too smooth, or was conditioned on something else before"
-    )
+    size = float(abs((gap * spread)[worst] / relation[subject]))
+    others = joined([own[i] for i in involved if i != subject])
+    return Contradiction(own[subject], others, size, size / float(spread[(*worst[:-1], subject)]), int(bad.sum()) - 1)
 
 
-def _relation(result, worst: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients a of the relation Σ a_i (row i) = 0, a_worst = 1, between the worst row and the independent rows of its block;
-    and their weight, |a_i| times the spread of the row.
+def relation_of(result, worst: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients a of the relation Σ a_i (row i) = 0, a_worst = 1, between a row (by its place in `Update.gap`) and the independent rows
+    of its block; and their weight, |a_i| times the spread of the row.
     """
     lead = len(result.posterior.batch_shape)
     covariance = jax.tree.map(lambda x: x[worst[:lead]], result.posterior.covariance) if lead else result.posterior.covariance
@@ -77,7 +108,7 @@ def _relation(result, worst: tuple) -> tuple[np.ndarray, np.ndarray]:
     return relation, np.abs(relation) * np.asarray(covariance.gram.spread)[at[:-1]]
 
 
-def _join(rows: list[str]) -> str:
+def joined(rows: list[str]) -> str:
     """Row names for a message: a few one by one, many rows of one constraint by its name."""
     groups = {head: [name for name in rows if _head(name) == head] for head in map(_head, rows)}
     return " and ".join(group[0] if len(group) == 1 else head for head, group in groups.items())
@@ -87,7 +118,7 @@ def _head(row: str) -> str:
     return row.split("[")[0]
 
 
-def _row_names(constraint, axes: tuple[int, ...]) -> np.ndarray:
+def row_names(constraint, axes: tuple[int, ...]) -> np.ndarray:
     """Names of all rows, in the layout of `Functional.rows`."""
     blocks = []
     for member in constraint.members:

@@ -82,7 +82,8 @@ class Product(Rowwise):
         shape: shape of the field.
         names: names of the axes of the values, for row labels.
         coordinates: coordinates along the axes of the values, for row labels.
-        bridges: for an integral, widths of the intervals along each integrated axis (see `quadrature.bridge_widths`), else None.
+        bridges: for an integral, widths of the intervals along each integrated axis (see `quadrature.bridge_widths`), one row of them, or a
+            row for each row of weights, zero for intervals that it does not integrate over; None for the other axes.
     """
 
     weights: tuple
@@ -216,16 +217,17 @@ class Points(Rowwise):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Embedded(Rowwise):
-    """A functional of one of several fields that are laid end to end in one vector.
+    """A functional of some of several fields that are laid end to end in one vector, G v = Σ_k G_k u_k: of one field, or a law that adds
+    up one functional of each.
 
     Attributes:
-        functional: of the one field.
-        index: which field.
+        parts: G_k, one for each field that is looked at, all with one shape of values.
+        indices: which field each of them looks at.
         shapes: shapes of all fields.
     """
 
-    functional: Functional
-    index: int = static()
+    parts: tuple
+    indices: tuple[int, ...] = static()
     shapes: tuple[tuple[int, ...], ...] = static()
 
     @property
@@ -235,22 +237,29 @@ class Embedded(Rowwise):
 
     @property
     def value_shape(self) -> tuple:
-        """That of the functional."""
-        return self.functional.value_shape
+        """That of the parts."""
+        return self.parts[0].value_shape
+
+    @property
+    def offset(self):
+        """Sum of the parts' constants; zero but for functions with one."""
+        return sum((p.offset for p in self.parts if isinstance(p, Linear)), 0.0)
 
     def __call__(self, vector) -> jax.Array:
-        """G u of the one field."""
-        return self.functional(split_fields(vector, self.shapes)[self.index])
+        """Σ_k G_k u_k."""
+        fields = split_fields(vector, self.shapes)
+        return sum(part(fields[index]) for part, index in zip(self.parts, self.indices, strict=True))
 
     def adjoint(self, value) -> jax.Array:
-        """G' v, zero for the other fields."""
-        part = self.functional.adjoint(value)
-        fields = [part if i == self.index else jnp.zeros(s, part.dtype) for i, s in enumerate(self.shapes)]
+        """G_k' v for the fields looked at, zero for the others."""
+        fields = [jnp.zeros(s, value.dtype) for s in self.shapes]
+        for part, index in zip(self.parts, self.indices, strict=True):
+            fields[index] = fields[index] + part.adjoint(value)
         return jnp.concatenate([f.reshape(-1) for f in fields])
 
     def labels(self) -> list[str]:
-        """Those of the functional."""
-        return self.functional.labels()
+        """Those of the first part."""
+        return self.parts[0].labels()
 
 
 @jax.tree_util.register_dataclass

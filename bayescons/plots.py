@@ -60,21 +60,21 @@ def plot_profile(
     Raises:
         ValueError: where there is no method, or an array does not have the shape of x.
     """
-    rows, columns = _panels(len(methods), columns)
-    figure = _figure(size or (7.0, 0.4 + 3.1 * rows))
+    rows, columns = arranged(len(methods), columns)
+    figure = sheet(size or (7.0, 0.4 + 3.1 * rows))
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for panel, colour, (label, (mean, sd)) in zip(panels.flat, _colours(methods), methods.items(), strict=False):
         _draw_band(panel, x, mean, sd, colour, normal_quantile(level))
         _draw_truth(panel, x, truth)
         _draw_contexts(panel, contexts)
         panel.set_title(label, fontsize=TITLE)
-        _finish(panel)
+        finish(panel)
     _label_outer(panels, len(methods), "position x", "field u")
     key = [
         Patch(color="0.5", alpha=0.35, linewidth=0, label=f"{100 * level:.4g} % band"),
         Line2D([], [], color="0.3", label="mean"),
     ]
-    _legend_below(figure, panels.flat[0], key)
+    legend_below(figure, panels.flat[0], key)
     if time is not None:
         figure.suptitle(f"t = {float(np.asarray(time)):.4g}", fontsize=TITLE)
     return figure
@@ -98,20 +98,20 @@ def plot_total(
     Raises:
         ValueError: where there is no method, or an array does not have the shape of t.
     """
-    _panels(len(methods), 1)
-    figure = _figure(size)
+    arranged(len(methods), 1)
+    figure = sheet(size)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     exact = _profile(exact, t, "exact")
     every = max(1, len(exact) // 6)
     for i, (label, totals) in enumerate(methods.items()):
-        totals, line = _profile(totals, t, label), _line(i, (i * every // len(methods), every))
+        totals, line = _profile(totals, t, label), look(i, (i * every // len(methods), every))
         upper.plot(t, totals, label=label, **line)
         lower.plot(t, totals - exact, **line)
     upper.plot(t, exact, label="exact", zorder=5, **TRUTH)
     lower.axhline(0.0, zorder=1, **TRUTH)
     lower.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-    _finish(upper, ylabel="total")
-    _finish(lower, xlabel="time t", ylabel="error of total")
+    finish(upper, ylabel="total")
+    finish(lower, xlabel="time t", ylabel="error of total")
     upper.legend(fontsize=FONT, frameon=False)
     figure.align_ylabels()
     return figure
@@ -138,8 +138,8 @@ def plot_front(
     Raises:
         ValueError: where there is no method.
     """
-    _panels(len(methods), 1)
-    figure = _figure(size)
+    arranged(len(methods), 1)
+    figure = sheet(size)
     panel = figure.subplots()
     positions = {label: np.ravel(np.asarray(p, dtype=float)) for label, p in methods.items()}
     edges = _edges(positions, true_front, bins)
@@ -152,9 +152,9 @@ def plot_front(
         )
     if true_front is not None:
         panel.axvline(float(np.asarray(true_front)), label="true front", **TRUTH)
-    _finish(panel, xlabel="front position x", ylabel="share of draws")
+    finish(panel, xlabel="front position x", ylabel="share of draws")
     panel.set_ylim(bottom=0.0)
-    _legend_below(figure, panel, columns=2)
+    legend_below(figure, panel, columns=2)
     return figure
 
 
@@ -177,14 +177,16 @@ def save_figure(figure: Figure, path: str | os.PathLike, *, dpi: float = DPI) ->
     return path
 
 
-def _panels(number: int, columns: int) -> tuple[int, int]:
+def arranged(number: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of so many panels, no more than `columns` in a row; an error where there are none."""
     if number == 0:
         raise ValueError("methods is empty; expected label -> arrays for at least one method")
     rows = -(-number // columns)
     return rows, -(-number // rows)
 
 
-def _figure(size: tuple[float, float]) -> Figure:
+def sheet(size: tuple[float, float]) -> Figure:
+    """An empty figure of this width and height in inches."""
     return Figure(figsize=size, dpi=DPI, layout="constrained")
 
 
@@ -192,7 +194,7 @@ def _colours(methods: Mapping) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(len(methods))]
 
 
-def _line(i: int, markevery: tuple[int, int]) -> dict[str, Any]:
+def look(i: int, markevery: tuple[int, int]) -> dict[str, Any]:
     """Colour, dash and marker all tell method i; staggered markers keep curves that coincide apart."""
     look = {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i % len(STYLES)], "marker": MARKERS[i % len(MARKERS)]}
     return {**look, "markevery": markevery, "markersize": 5.0, "linewidth": 1.8}
@@ -221,7 +223,8 @@ def _draw_contexts(panel: Axes, contexts: tuple[ArrayLike, ArrayLike] | None) ->
         panel.plot(*contexts, linestyle="none", marker="x", markersize=6, markeredgewidth=1.6, color="black", label="context")
 
 
-def _finish(panel: Axes, xlabel: str | None = None, ylabel: str | None = None) -> None:
+def finish(panel: Axes, xlabel: str | None = None, ylabel: str | None = None) -> None:
+    """Labels large enough for half size, a faint grid, no box."""
     panel.tick_params(labelsize=FONT)
     panel.xaxis.get_offset_text().set_fontsize(FONT)
     panel.yaxis.get_offset_text().set_fontsize(FONT)
@@ -246,7 +249,8 @@ def _label_outer(panels: np.ndarray, used: int, xlabel: str, ylabel: str) -> Non
             panel.set_ylabel(ylabel, fontsize=FONT)
 
 
-def _legend_below(figure: Figure, panel: Axes, key: Sequence[Artist] = (), columns: int = 4) -> None:
+def legend_below(figure: Figure, panel: Axes, key: Sequence[Artist] = (), columns: int = 4) -> None:
+    """One legend for all panels, under them: of `key`, and of what one of them labels."""
     handles = [*key, *panel.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=FONT, frameon=False)
 

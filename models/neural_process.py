@@ -17,12 +17,12 @@ problem = Stefan(threshold=0.6)
 grid = problem.grid(times=11, points=201)
 
 
-def program(network, readings, total, learn=False):
-    """A latent, a field given it, and the conserved total, imposed or (`learn`) observed."""
+def program(network, readings, total, learn=False, on=grid):
+    """A latent, a field given it on a grid, and the conserved total, imposed or (`learn`) observed."""
     z = numpyro.sample("z", latent(network, readings))
-    u = numpyro.sample("u", field(network, readings, grid, z))
+    u = numpyro.sample("u", field(network, readings, on, z))
     state = bc.observe if learn else bc.impose
-    state("energy", bc.integral(grid, over="x"), u, total)
+    state("energy", bc.integral(on, over="x"), u, total)
     return u
 
 

@@ -14,11 +14,11 @@ import bayescons as bc
 grid = bc.Grid(x=[(i + 0.5) / 100 for i in range(100)])
 
 
-def program(total, stated=True):
-    """The field given its total; with `stated=False` the field alone."""
+def program(total, stated=True, scale=None):
+    """The field given its total, known exactly or with noise of standard deviation `scale`; with `stated=False` the field alone."""
     u = numpyro.sample("u", dist.Normal(0.0, 1.0).expand(grid.shape).to_event(1))
     if stated:
-        bc.observe("total", bc.integral(grid, over="x", rule="midpoint"), u, total)
+        bc.observe("total", bc.integral(grid, over="x", rule="midpoint"), u, total, scale)
     return u
 
 

@@ -114,6 +114,10 @@ class Run:
     Read exactly, the program is rewritten so that every draw satisfies its statements, and sampled. Read softly, they get a
     finite noise, and it is sampled. Conjugate is the closed form, for Gaussian fields; no sampler is involved.
 
+    Samplers: auto takes the first of conjugate (independent draws), collapsed (fields integrated out, NUTS over what is left)
+    and nuts that the program allows, and says which and why. Others: blackjax_nuts, mclmc, adjusted_mclmc, elliptical (where
+    every latent is Gaussian) and smc (with the evidence). R-hat and effective draws are part of what is printed and written.
+
     Example:
       bayescons run models/stefan.py --reading conjugate --out stefan.nc
     """
@@ -128,16 +132,41 @@ class Run:
     """How exact statements are read."""
     scale: Annotated[float, arg(metavar="SCALE")] = 1e-2
     """Soft reading: standard deviation of the noise, in the unit of each statement's value."""
-    sampler: Literal["nuts"] = "nuts"
-    """Sampler of the exact and the soft reading: NumPyro's NUTS."""
-    warmup: Annotated[int, arg(metavar="N")] = 500
+    sampler: Annotated[str, arg(metavar="NAME")] = "auto"
+    """Sampler of the exact and the soft reading: one of those above."""
+    warmup: Annotated[int, arg(metavar="N")] = 1000
     """Warm-up steps of each chain."""
-    samples: Annotated[int, arg(metavar="N")] = 500
-    """Draws of each chain; of the closed form, draws in all."""
-    chains: Annotated[int, arg(metavar="N")] = 2
-    """Chains, one after another."""
+    samples: Annotated[int, arg(metavar="N")] = 1000
+    """Draws of each chain; of the closed form, draws in all; of smc, particles."""
+    chains: Annotated[int, arg(metavar="N")] = 4
+    """Chains, side by side."""
     latents: Annotated[int, arg(metavar="N")] = 256
     """Conjugate reading: draws of what is random above the fields, from its prior."""
+    data: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None
+    """Arrays (.npz or NetCDF) that replace arguments of the same name."""
+    seed: int = 0
+    """Seed of the inputs and the draws."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Look at the statements of a NumPyro program before it is sampled.
+
+    FILE.py is as for `bayescons run`. A table says which statements contradict or repeat each other, cannot be read, are known better
+    than a quadrature rule can be, are stiff, or touch nothing that is uncertain; with a remedy for each. Nothing is sampled but priors.
+
+    The exit status is 0 where nothing worse than a note is found, 1 where there are errors or warnings.
+
+    Example:
+      bayescons check models/stefan.py
+    """
+
+    file: Annotated[Positional[Path], arg(metavar="FILE.py")]
+    """Python file; it is run as it is."""
+    program: Annotated[str, arg(metavar="NAME")] = "program"
+    """Function that is the program."""
+    draws: Annotated[int, arg(metavar="N")] = 8
+    """How often what is random above the fields is drawn from its prior."""
     data: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None
     """Arrays (.npz or NetCDF) that replace arguments of the same name."""
     seed: int = 0
@@ -214,25 +243,26 @@ class Train:
     """Seed of the first weights, the functions and the noise."""
 
 
-COMMANDS = {"condition": Condition, "run": Run, "problems": Problems, "train": Train, "demo": Demo}
+COMMANDS = {"condition": Condition, "run": Run, "check": Check, "problems": Problems, "train": Train, "demo": Demo}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of the process. Turns on 64-bit floats in JAX.
 
     Returns:
-        Exit status: 0, or 2 for input that cannot be used, which is said in one line on stderr. Other errors are raised.
+        Exit status: 0 (of `check`: 1 where it finds errors or warnings), or 2 for input that cannot be used, which is said in one line
+        on stderr. Other errors are raised.
     """
     jax.config.update("jax_enable_x64", True)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         options = _parsed(arguments)
         name = next(name for name, command in COMMANDS.items() if type(options) is command)
-        import_module(f"bayescons.cli.{name}").run(options, arguments)
+        status = import_module(f"bayescons.cli.{name}").run(options, arguments)
     except InputError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def _parsed(arguments: list[str]) -> Any:

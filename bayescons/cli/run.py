@@ -5,28 +5,26 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
-from numpyro import handlers
-from numpyro.infer import MCMC, NUTS
 
 from bayescons.cli.command import Run
-from bayescons.cli.errors import InputError, own_refusals
+from bayescons.cli.errors import InputError, own_refusals, refusals
 from bayescons.cli.output import attributes, netcdf_file
 from bayescons.cli.program_file import ProgramFile, arguments, load_program
 from bayescons.cli.terminal import say, show_table, watched, working
 from bayescons.grids import Grid
-from bayescons.programs import Posterior, StiffnessWarning, conjugate, exact, results, soft
-from bayescons.programs.statements import statement
+from bayescons.programs import Posterior, StiffnessWarning, conjugate, results
+from bayescons.sampling import Method, NotMixedWarning, checked, residuals, sample
+from bayescons.sampling.residuals import labelled
 
 if TYPE_CHECKING:
     import xarray
 
-STATISTICS = {"diverging": "diverging", "num_steps": "n_steps", "accept_prob": "acceptance_rate", "potential_energy": "energy"}
 WEIGHT = "component_weight"
 SHOWN = 8  # entries of a small variable that are listed one by one
 
@@ -35,18 +33,12 @@ class Outcome(NamedTuple):
     """What a reading gives.
 
     Attributes:
-        draws: name -> shape (chain, draw, ...).
-        statistics: of the sampler, name -> shape (chain, draw).
-        told: attributes of the file.
-        moments: mean and variance of the fields in closed form, name -> values.
+        tree: draws, statistics, residuals and attributes.
         mixture: latents and weights of the components in closed form, name -> values, leading axis the component.
         notes: lines to print.
     """
 
-    draws: dict[str, np.ndarray]
-    statistics: dict[str, np.ndarray]
-    told: dict[str, object]
-    moments: dict[str, np.ndarray]
+    tree: xarray.DataTree
     mixture: dict[str, np.ndarray]
     notes: list[str]
 
@@ -67,12 +59,11 @@ def run(options: Run, command: Sequence[str]) -> None:
         with own_refusals(), _warnings_in_a_line():
             outcome = (_solved if options.reading == "conjugate" else _sampled)(options, file, given, key_run)
         seconds = time.perf_counter() - began
+        told = {"reading": options.reading, "seed": options.seed, "file": str(options.file)}
         with working("writing"):
-            residuals = _residuals(file.program, given, outcome)
-            told = {"reading": options.reading, "seed": options.seed, "file": str(options.file), "seconds": seconds, **outcome.told}
-            tree = _tree(file, outcome, residuals, attributes(command, **told))
-            tree.to_netcdf(temporary, engine="h5netcdf")
-    _report(options, outcome, residuals, tree, seconds)
+            outcome.tree.attrs |= attributes(command, **told)
+            outcome.tree.to_netcdf(temporary, engine="h5netcdf")
+    _report(options, outcome, seconds)
 
 
 def _check(options: Run) -> None:
@@ -81,32 +72,40 @@ def _check(options: Run) -> None:
             raise InputError(f"--{name} must be {least} or more; got {getattr(options, name)}")
     if not (math.isfinite(options.scale) and options.scale > 0):
         raise InputError(f"--scale must be a standard deviation above zero; got {options.scale:g}. For no noise: --reading exact")
+    with refusals("--sampler"):
+        checked(Method(options.sampler, warmup=options.warmup))
 
 
 def _sampled(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Outcome:
-    """Draws of the exact or the soft reading, by NUTS."""
-    program = exact(file.program) if options.reading == "exact" else soft(file.program, scale=options.scale)
-    mcmc = MCMC(
-        NUTS(program),
-        num_warmup=options.warmup,
-        num_samples=options.samples,
-        num_chains=options.chains,
-        chain_method="sequential",
-        progress_bar=watched(),
+    """Draws of the exact or the soft reading."""
+    tree = sample(
+        file.program,
+        key=key,
+        sampler=options.sampler,
+        reading=options.reading,
+        scale=options.scale,
+        chains=options.chains,
+        warmup=options.warmup,
+        draws=options.samples,
+        grid=file.grid,
+        given=given,
+        progress=watched(),
     )
-    mcmc.run(key, extra_fields=tuple(STATISTICS), **given)
-    free = {name: np.asarray(values) for name, values in mcmc.get_samples(group_by_chain=True).items()}
-    draws = {name: values for name, values in free.items() if not name.endswith("_free")}  # white noise behind the fields
-    extra = mcmc.get_extra_fields(group_by_chain=True)
-    statistics = {ours: np.asarray(extra[theirs]) for theirs, ours in STATISTICS.items()}
-    steps, lost = statistics["n_steps"].mean(), int(statistics["diverging"].sum())
-    notes = [f"{options.chains} x {options.samples} draws, {steps:.3g} leapfrog steps each, {lost} divergences"]
-    told = {"sampler": options.sampler, "warmup": options.warmup} | ({"scale": options.scale} if options.reading == "soft" else {})
-    return Outcome(draws, statistics, told, {}, {}, notes)
+    told = tree.attrs
+    by = told["chosen"] + (f", {told['why']}" if options.sampler == "auto" else "")
+    steps = f", {told['gradients'] / (options.chains * options.samples):.3g} gradients each" if told["gradients"] else ""
+    lost = f", {told['divergences']} divergences" if told["gradients"] else ""
+    notes = [f"sampler: {by}", f"{options.chains} x {options.samples} draws{steps}{lost}"]
+    if "log_evidence" in told:
+        notes.append(f"log evidence {told['log_evidence']:.6g} ± {told['log_evidence_error']:.2g}")
+    if told["mixed"] != "yes":
+        notes.append(f"note: {told['mixed']}")
+    return Outcome(tree, {}, notes)
 
 
 def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Outcome:
     """The closed form, and independent draws from it."""
+    began = time.perf_counter()
     key_latents, key_draws = jax.random.split(key)
     with working("solving in closed form"):
         posterior = conjugate(file.program, draws=options.latents, key=key_latents)(**given)
@@ -115,14 +114,20 @@ def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Out
     moments = {f"{name}_mean": values for name, values in mean.items()}
     moments |= {f"{name}_variance": values for name, values in variance.items()}
     evidence = float(np.sum(posterior.log_evidence))
-    told = {"log_evidence": evidence}
+    told: dict = {"log_evidence": evidence}
     notes = [f"{options.samples} independent draws; log evidence {evidence:.6g}"]
     mixture = {}
     if posterior.latents:
         mixture = {name: np.asarray(values) for name, values in posterior.latents.items()} | {WEIGHT: posterior.weights}
         told["pareto_k"] = posterior.pareto_k
         notes.append(_trust(posterior))
-    return Outcome({name: values[None] for name, values in drawn.items()}, {}, told, moments, mixture, notes)
+    draws = {name: values[None] for name, values in drawn.items()}
+    # Draws of a mixture do not say which component they are from, and so do not hold all that is random.
+    missed = {} if mixture else labelled(jax.jit(lambda d: residuals(file.program, d, given=given))(draws))
+    told["seconds"] = time.perf_counter() - began
+    tree = results.datatree(draws, file.grid, constraints=missed or None, attributes=told)
+    tree["closed_form"] = _closed_form(moments, mixture, file.grid)
+    return Outcome(tree, mixture, notes)
 
 
 def _by_name(posterior: Posterior, values) -> dict[str, np.ndarray]:
@@ -139,66 +144,47 @@ def _trust(posterior: Posterior) -> str:
     return f"{worth}; Pareto k {posterior.pareto_k:.2f}{verdict}"
 
 
-def _residuals(program: Callable, given: dict, outcome: Outcome) -> dict[str, dict[str, np.ndarray]]:
-    """Of every statement its value and, for each draw, G u - value. For draws that hold all that is random: not those of a mixture."""
-    if outcome.mixture:
-        return {}
-
-    def stated(draw: dict) -> dict:
-        seeded = handlers.seed(handlers.substitute(program, data=draw), rng_seed=0)
-        with handlers.block():
-            sites = handlers.trace(seeded).get_trace(**given)
-        known = {name: statement(site["fn"]) for name, site in sites.items() if site["type"] == "sample"}
-        return {name: (k.computed() - sites[name]["value"], sites[name]["value"]) for name, k in known.items() if k is not None}
-
-    found = jax.jit(lambda draws: jax.lax.map(jax.vmap(stated), draws))(outcome.draws)
-    return {name: {"value": np.asarray(value[0, 0]), "residual": np.asarray(residual)} for name, (residual, value) in found.items()}
-
-
-def _tree(file: ProgramFile, outcome: Outcome, residuals: dict, told: dict) -> xarray.DataTree:
-    tree = results.datatree(
-        outcome.draws, file.grid, sample_stats=outcome.statistics or None, constraints=residuals or None, attributes=told
-    )
-    if outcome.moments:
-        tree["closed_form"] = _closed_form(outcome, file.grid)
-    return tree
-
-
-def _closed_form(outcome: Outcome, grid: Grid | None) -> xarray.DataTree:
+def _closed_form(moments: dict, mixture: dict, grid: Grid | None) -> xarray.DataTree:
     """Moments over the axes of the grid, where they have its shape, and the components of a mixture."""
     import xarray
 
-    on_grid = [name for name, values in outcome.moments.items() if grid is not None and values.shape == grid.shape]
-    labelled = {}
-    for name, values in {**outcome.moments, **outcome.mixture}.items():
-        lead = ["component"] if name in outcome.mixture else []
+    on_grid = [name for name, values in moments.items() if grid is not None and values.shape == grid.shape]
+    labelled_by = {}
+    for name, values in {**moments, **mixture}.items():
+        lead = ["component"] if name in mixture else []
         numbered = [f"{name}_dim_{i}" for i in range(values.ndim - len(lead))]
-        labelled[name] = (list(grid) if name in on_grid else lead + numbered, values)
-    return xarray.DataTree(xarray.Dataset(labelled, coords=dict(grid) if on_grid else {}))
+        labelled_by[name] = (list(grid) if name in on_grid else lead + numbered, values)
+    return xarray.DataTree(xarray.Dataset(labelled_by, coords=dict(grid) if on_grid else {}))
 
 
-def _report(options: Run, outcome: Outcome, residuals: dict, tree: xarray.DataTree, seconds: float) -> None:
+def _report(options: Run, outcome: Outcome, seconds: float) -> None:
     say(f"{options.file}: {options.program}, {options.reading} reading, {seconds:.1f} s")
     for note in outcome.notes:
         say(note)
-    unknowns = [name for name in outcome.draws if not name.endswith("_gap")]
-    small = [name for name in unknowns if math.prod(outcome.draws[name].shape[2:]) <= SHOWN]
+    draws = {name: values.to_numpy() for name, values in outcome.tree["posterior"].data_vars.items()}
+    unknowns = [name for name in draws if not name.endswith("_gap")]
+    small = [name for name in unknowns if math.prod(draws[name].shape[2:]) <= SHOWN]
     fields = [name for name in unknowns if name not in small]
     latents = {name: values for name, values in outcome.mixture.items() if values.ndim == 1 and name != WEIGHT}
     rows = [_weighted_row(name, values, outcome.mixture[WEIGHT]) for name, values in latents.items()]
     if small:
-        table = results.summarise(tree, small)
+        table = results.summarise(outcome.tree, small)
         columns = ["mean", "sd", "hdi_lower", "hdi_upper", "ess_bulk", "r_hat"]
         rows += [(name, *(_short(value) for value in row)) for name, row in table[columns].iterrows()]
-    rows += [_field_row(name, outcome.draws[name]) for name in fields]
+    rows += [_field_row(name, draws[name]) for name in fields]
     show_table(["unknown", "mean", "sd", "95 % from", "to", "ESS", "R-hat"], rows)
     if fields:
         say("Of a field: averages over its points; the smallest bulk ESS and the largest R-hat, over at most 500 points.")
-    if residuals:
-        left = {name: np.abs(parts["residual"]) for name, parts in residuals.items()}
-        worst = [(name, str(math.prod(size.shape[2:])), f"{size.max():.2e}") for name, size in left.items()]
+    if worst := _worst(outcome.tree):
         show_table(["statement", "rows", "largest |G u - value| of any draw"], worst)
     say(f"written to {options.out}")
+
+
+def _worst(tree: xarray.DataTree) -> list[tuple[str, str, str]]:
+    """Of every statement how many rows it has, and by how much any draw misses one."""
+    found = tree["constraints"].data_vars if "constraints" in tree else {}
+    left = {name.removesuffix("_residual"): abs(values.to_numpy()) for name, values in found.items() if name.endswith("_residual")}
+    return [(name, str(math.prod(size.shape[2:])), f"{size.max():.2e}") for name, size in left.items()]
 
 
 def _field_row(name: str, values: np.ndarray) -> tuple[str, ...]:
@@ -223,9 +209,10 @@ def _short(value: float) -> str:
 
 @contextmanager
 def _warnings_in_a_line() -> Generator[None]:
-    """Say the library's own warnings as they come, in a line on stderr each."""
+    """Say the library's own warnings as they come, in a line on stderr each; that chains have not mixed is said with their numbers."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", StiffnessWarning)
+        warnings.simplefilter("ignore", NotMixedWarning)
         shown = warnings.showwarning
 
         def show(message, category, *place, **more):

@@ -1,13 +1,18 @@
 """Constraints: what is known of a field, as linear functionals with a structure the solve can use."""
 
+from bayescons.constraints.balance import Balance, balance, cell_balance
 from bayescons.constraints.boundary import dirichlet, neumann, periodic, robin
-from bayescons.constraints.check import check
+from bayescons.constraints.check import Residuals, check
 from bayescons.constraints.conservation import integral
 from bayescons.constraints.function import functional, is_affine
 from bayescons.constraints.initial import initial
 from bayescons.constraints.regularity import second_difference
 
 __all__ = [
+    "Balance",
+    "Residuals",
+    "balance",
+    "cell_balance",
     "check",
     "dirichlet",
     "functional",

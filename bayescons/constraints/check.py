@@ -7,6 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.constraints.balance import Balance
 from bayescons.functionals import Functional
 
 
@@ -48,27 +49,33 @@ class Residuals:
         return "\n".join([*lines, f"{len(self.rows)} rows, largest |residual| {self.largest:.2e}, rms {rms:.2e}{shown}"])
 
 
-def check(functional: Functional, truth, value) -> Residuals:
+def check(functional: Functional | Balance, truth, value) -> Residuals:
     """Residuals G u - b of a field that should satisfy a constraint, for instance an exact solution on the grid.
 
     A residual well above rounding means that the functional, the value or the sign convention is not the one the solution obeys; for an
     integral it is the error of the quadrature rule (5e-3 for a Stefan front on 201 points), which an exact row would force on the field.
 
     Args:
-        functional: a functional.
-        truth: one field, of the functional's shape.
+        functional: a functional, or a law of several fields.
+        truth: one field, of the functional's shape; for a law the tuple of its fields.
         value: what G u should be: a number or an array of the functional's value shape.
 
     Returns:
         Residuals; print them.
     """
-    if jnp.shape(truth) != tuple(functional.shape):
-        raise ValueError(f"expected one field of shape {tuple(functional.shape)}; got {jnp.shape(truth)}")
-    computed = [np.asarray(m(jnp.asarray(truth))) for m in functional.members]
-    stated = value if len(functional.members) > 1 else (value,)
+    fields = tuple(jnp.asarray(field) for field in truth) if hasattr(functional, "parts") else (jnp.asarray(truth),)
+    parts = getattr(functional, "parts", (functional,))
+    if [f.shape for f in fields] != [tuple(p.shape) for p in parts]:
+        expected = ", ".join(str(tuple(p.shape)) for p in parts)
+        raise ValueError(
+            f"expected {'fields' if len(parts) > 1 else 'one field'} of shape {expected}; got {', '.join(str(f.shape) for f in fields)}"
+        )
+    members = getattr(functional, "members", (functional,))
+    computed = [np.asarray(m(*fields)) for m in members]
+    stated = value if len(members) > 1 else (value,)
     bad = [np.shape(b) for u, b in zip(computed, stated, strict=True) if np.shape(b) not in ((), u.shape)]
     if bad:
         raise ValueError(f"expected values of shape {[u.shape for u in computed]}; got {bad}")
-    labels = [label.strip() or "value" for m in functional.members for label in m.labels()]
+    labels = [label.strip() or "value" for m in members for label in m.labels()]
     flat = np.concatenate([np.broadcast_to(b, u.shape).ravel() for u, b in zip(computed, stated, strict=True)])
     return Residuals(tuple(labels), np.concatenate([u.ravel() for u in computed]), flat)

@@ -1,5 +1,25 @@
-"""Diagnostics: how good a prediction is, how to recalibrate it, and where its fronts are."""
+"""Diagnostics: how good a prediction is, whether it is calibrated and how to make it so, and where its fronts are."""
 
+from bayescons.diagnostics.calibration import (
+    Calibration,
+    CoverageCurve,
+    calibration_of,
+    coverage_curve,
+    functional_pit,
+    gaussian_pit,
+    mixture_pit,
+    pit,
+    sharpness,
+    uniformity,
+)
+from bayescons.diagnostics.conformal import (
+    conformal_factor,
+    largest_residual,
+    reconditioned,
+    simultaneous_coverage,
+    simultaneous_width,
+)
+from bayescons.diagnostics.ecdf import EcdfDifference, ecdf_difference
 from bayescons.diagnostics.energy import energy_score
 from bayescons.diagnostics.front import FrontSummary, front_position, front_summary
 from bayescons.diagnostics.metrics import (
@@ -13,22 +33,45 @@ from bayescons.diagnostics.metrics import (
 )
 from bayescons.diagnostics.mixtures import mixture_coverage, mixture_crps, mixture_log_likelihood
 from bayescons.diagnostics.recalibration import recalibrated, scale_factor
+from bayescons.diagnostics.refits import closed_form, sampled
+from bayescons.diagnostics.sbc import SBC, sbc
 
 __all__ = [
+    "SBC",
+    "Calibration",
+    "CoverageCurve",
+    "EcdfDifference",
     "FrontSummary",
+    "calibration_of",
+    "closed_form",
+    "conformal_factor",
     "conservation_error",
     "coverage",
+    "coverage_curve",
     "crps",
+    "ecdf_difference",
     "energy_score",
     "front_position",
     "front_summary",
+    "functional_pit",
+    "gaussian_pit",
+    "largest_residual",
     "log_likelihood",
     "mean_squared_error",
     "mixture_coverage",
     "mixture_crps",
     "mixture_log_likelihood",
+    "mixture_pit",
     "normal_quantile",
+    "pit",
     "recalibrated",
+    "reconditioned",
+    "sampled",
+    "sbc",
     "scale_factor",
     "scores",
+    "sharpness",
+    "simultaneous_coverage",
+    "simultaneous_width",
+    "uniformity",
 ]

@@ -133,15 +133,22 @@ def mixture_coverage(
     """
     normal_quantile(level)  # refuses what is no level
     means, variances, weights, truth = _components(means, variances, weights, truth)
-    known = variances == 0
-    scales = jnp.sqrt(jnp.where(known, 1.0, variances))
-
-    def below(value):
-        steps = jnp.where(known, jnp.where(value >= means, 1.0, 0.0), norm.cdf(value, means, scales))
-        return jnp.sum(weights * jnp.where(jnp.isnan(value), jnp.nan, steps), axis=0)
-
-    inside = (below(truth + tolerance) >= (1 - level) / 2) & (below(truth - tolerance) <= (1 + level) / 2)
+    below, above = (_cdf(means, variances, weights, truth + step) for step in (tolerance, -tolerance))
+    inside = (below >= (1 - level) / 2) & (above <= (1 + level) / 2)
     return average(inside.astype(means.dtype), axis, where)
+
+
+def mixture_cdf(means: ArrayLike, variances: ArrayLike, weights: ArrayLike | None, truth: ArrayLike) -> Array:
+    """F(truth) = Σ_s w_s Φ((truth - m_s) / √v_s), of the truth's shape; a variance of zero is a step. Args as `mixture_crps`."""
+    return _cdf(*_components(means, variances, weights, truth))
+
+
+def _cdf(means, variances, weights, value) -> Array:
+    known = variances == 0
+    steps = jnp.where(
+        known, jnp.where(value >= means, 1.0, 0.0), norm.cdf(value, means, jnp.sqrt(jnp.where(known, 1.0, variances)))
+    )
+    return jnp.sum(weights * jnp.where(jnp.isnan(value), jnp.nan, steps), axis=0)
 
 
 @jax.jit

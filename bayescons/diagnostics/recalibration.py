@@ -115,8 +115,8 @@ def recalibrated(belief: Gaussian, factor: ArrayLike) -> Gaussian:
             f"factor must be a number or have {len(full)} axes, each of length one or as in the mean's shape {full}; got {factor.shape}. "
             "For one factor for each time write factor[:, None], for each field of a batch factor[:, None, None]"
         )
-    if concrete(factor) and float(factor.min()) <= 0:
-        raise ValueError(f"factor must be above zero; its smallest entry is {float(factor.min()):g}")
+    if concrete(factor) and (least := float(np.min(np.asarray(factor)))) <= 0:
+        raise ValueError(f"factor must be above zero; its smallest entry is {least:g}")
     lead, whole = len(belief.batch_shape), belief.covariance
     factor = factor.reshape(factor.shape or (1,) * len(full)).astype(jnp.result_type(belief.loc))
     if whole.batch_dims == 0 and math.prod(factor.shape[:lead]) == 1:

@@ -46,7 +46,7 @@ class Above(numpyro.primitives.Messenger):
             self.priors[name] = _prior(msg, self.structure.fields[name])
             msg["value"] = self.priors[name].mean
         elif msg["type"] == "sample" and name in self.structure.below:
-            msg["value"] = msg["value"] if msg["is_observed"] else _feasible(msg["fn"])
+            msg["value"] = msg["value"] if msg["is_observed"] else feasible(msg["fn"])
         else:
             return
         msg["stop"] = True
@@ -142,8 +142,10 @@ def _on_group(known: Known, members: list[int], shapes: tuple):
     """The statement's functional, of the one field or of several fields end to end."""
     if len(shapes) == 1:
         return functional_of(known.name, known.functional, shapes[0])
-    if len(members) == 1:
-        return Embedded(functional_of(known.name, known.functional, shapes[members[0]]), members[0], shapes)
+    parts = getattr(known.functional, "parts", (known.functional,))  # a law of several fields has one functional for each
+    if len(parts) == len(members):
+        whole = [functional_of(known.name, part, shapes[i]) for part, i in zip(parts, members, strict=True)]
+        return Embedded(tuple(whole), tuple(members), shapes)
 
     def function(vector):
         fields = split_fields(vector, shapes)
@@ -171,7 +173,7 @@ def _prior(msg, event_dims: int) -> Gaussian:
     return as_gaussian(msg["name"], msg["fn"], event_dims)
 
 
-def _feasible(site: dist.Distribution):
+def feasible(site: dist.Distribution):
     """Some value in the support of a hidden site; nothing above can depend on it."""
     if site.support.is_discrete:
         return (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ class Posterior:
     components: tuple[Gaussian, ...]
     groups: tuple[tuple[tuple[str, ...], tuple], ...]
     latents: dict
-    weights: np.ndarray
+    weights: np.ndarray | jax.Array
     log_evidence: jax.Array
     pareto_k: float
 
@@ -61,12 +62,22 @@ class Posterior:
 
     def sample(self, key, n: int = 1):
         """Draws of the field, shape (n, *field); every one satisfies the exact statements to rounding."""
+        fields, _ = self._drawn(key, n)
+        return next(iter(fields.values())) if len(fields) == 1 else fields
+
+    def joint_draws(self, key, n: int = 1) -> dict:
+        """Joint draws of every field and of every latent above them, by name, shapes (n, *site); the fields are those of `sample`."""
+        fields, latents = self._drawn(key, n)
+        return {**latents, **fields}
+
+    def _drawn(self, key, n: int) -> tuple[dict, dict]:
         pick, noise = jax.random.split(key)
         keys = jax.random.split(noise, len(self.components))
         if not self.latents:
-            return self._by_name([c.sample(k, (n,)) for c, k in zip(self.components, keys, strict=True)])
+            return self._named([c.sample(k, (n,)) for c, k in zip(self.components, keys, strict=True)]), {}
         chosen = jax.random.choice(pick, len(self.weights), (n,), p=jnp.asarray(self.weights))
-        return self._by_name([_sample_components(c, chosen, k) for c, k in zip(self.components, keys, strict=True)])
+        fields = self._named([_sample_components(c, chosen, k) for c, k in zip(self.components, keys, strict=True)])
+        return fields, {name: value[chosen] for name, value in self.latents.items()}
 
     @property
     def effective_draws(self) -> float:
@@ -83,10 +94,14 @@ class Posterior:
         return self._average(component.variance + (component.mean - mean[None]) ** 2)
 
     def _by_name(self, joint: list):
+        named = self._named(joint)
+        return next(iter(named.values())) if len(named) == 1 else named
+
+    def _named(self, joint: list) -> dict:
         named = {}
         for (names, shapes), value in zip(self.groups, joint, strict=True):
             named |= dict(zip(names, [value] if len(names) == 1 else split_fields(value, shapes), strict=True))
-        return next(iter(named.values())) if len(named) == 1 else named
+        return named
 
 
 def conjugate(program: Callable, *, draws: int = 256, key=None) -> Callable:
@@ -111,27 +126,50 @@ def conjugate(program: Callable, *, draws: int = 256, key=None) -> Callable:
 
     @functools.wraps(program)
     def solved(*args, **kwargs) -> Posterior:
-        structure = survey(program, args, kwargs)
-        if not structure.fields:
-            raise ValueError("the program states nothing about any field: there is no bc.observe or bc.impose in it")
-        _refuse(structure)
-        component = functools.partial(_component, program, structure, args, kwargs)
-        tied: list = []
-        if not structure.latents:
-            gaussians, _, weight, _ = component(tied, jax.random.key(0))
-            return Posterior(gaussians, tuple(tied), {}, np.ones(1), weight, float("nan"))
-        if key is None:
-            names = ", ".join(sorted(map(repr, structure.latents)))
-            raise ValueError(
-                f"the program has latents above its fields ({names}): write bc.conjugate(program, key=jax.random.key(0))"
-            )
-        gaussians, latents, log_weights, gaps = jax.vmap(functools.partial(component, tied))(jax.random.split(key, draws))
-        _raise_on_gaps(gaps)
-        weights, pareto_k = importance_weights(np.asarray(log_weights))
-        evidence = jax.nn.logsumexp(log_weights) - jnp.log(draws)
-        return Posterior(gaussians, tuple(tied[: len(gaussians)]), latents, weights, evidence, pareto_k)
+        found = mixture(program, args, kwargs, draws=draws, key=key)
+        if found.log_weights is None:
+            return found.posterior
+        _raise_on_gaps(found.gaps)
+        weights, pareto_k = importance_weights(np.asarray(found.log_weights))
+        return dataclasses.replace(found.posterior, weights=weights, pareto_k=pareto_k)
 
     return solved
+
+
+class Mixture(NamedTuple):
+    """What `conjugate` finds before it looks at any number.
+
+    Attributes:
+        posterior: with weights as they come, not smoothed, and a `pareto_k` of NaN.
+        log_weights: of the draws of the latents, log p(b, y | θ), shape (draws,); None where there are no latents.
+        gaps: what contradicting rows leave, in prior standard deviations, shape (draws, groups) or (groups,).
+    """
+
+    posterior: Posterior
+    log_weights: jax.Array | None
+    gaps: jax.Array
+
+
+def mixture(program: Callable, args: tuple = (), kwargs: dict | None = None, *, draws: int = 256, key=None) -> Mixture:
+    """`conjugate` as a function that may be traced, under `jit` and `vmap`: nothing is smoothed, and nothing raised of gaps."""
+    kwargs = kwargs or {}
+    structure = survey(program, args, kwargs)
+    if not structure.fields:
+        raise ValueError("the program states nothing about any field: there is no bc.observe or bc.impose in it")
+    refuse(structure)
+    component = functools.partial(_component, program, structure, args, kwargs)
+    tied: list = []
+    if not structure.latents:
+        gaussians, _, weight, gaps = component(tied, jax.random.key(0))
+        return Mixture(Posterior(gaussians, tuple(tied), {}, np.ones(1), weight, float("nan")), None, gaps)
+    if key is None:
+        names = ", ".join(sorted(map(repr, structure.latents)))
+        raise ValueError(f"the program has latents above its fields ({names}): write bc.conjugate(program, key=jax.random.key(0))")
+    gaussians, latents, log_weights, gaps = jax.vmap(functools.partial(component, tied))(jax.random.split(key, draws))
+    evidence = jax.nn.logsumexp(log_weights) - jnp.log(draws)
+    weights = jax.nn.softmax(log_weights)
+    posterior = Posterior(gaussians, tuple(tied[: len(gaussians)]), latents, weights, evidence, float("nan"))
+    return Mixture(posterior, log_weights, gaps)
 
 
 def importance_weights(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
@@ -160,7 +198,7 @@ def _component(program, structure: Survey, args, kwargs, tied: list, key):
     above = Above(program, structure)
     with handlers.block(), handlers.seed(rng_seed=key):
         above(*args, **kwargs)
-    found = _absorb(program, structure, above, args, kwargs)
+    found = absorb(program, structure, above, args, kwargs)
     results = [given(group) for group in found]
     tied[:] = [(group.names, group.shapes) for group in found]
     evidence = [e for _, e, _ in results if e is not None]
@@ -169,7 +207,7 @@ def _component(program, structure: Survey, args, kwargs, tied: list, key):
     return tuple(posterior for posterior, _, _ in results), latents, log_weight, jnp.stack([gap for _, _, gap in results])
 
 
-def _absorb(program, structure: Survey, above: Above, args, kwargs) -> list[Group]:
+def absorb(program, structure: Survey, above: Above, args, kwargs) -> list[Group]:
     """The groups, with the Gaussian likelihoods below them added to what was observed."""
     found = groups(above)
     if not structure.likelihoods:
@@ -220,7 +258,7 @@ def _normal(name: str, site: dist.Distribution) -> dist.Normal:
     return base
 
 
-def _refuse(structure: Survey) -> None:
+def refuse(structure: Survey) -> None:
     if structure.entangled:
         raise TypeError(
             f"the likelihoods ({_names(structure.entangled)}) rest on a latent below the field, or their scale depends on it: no closed "

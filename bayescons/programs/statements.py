@@ -115,6 +115,8 @@ def _state(name, functional, field, value, scale, *, learns):
         )
     if isinstance(scale, str) and scale != "quadrature":
         raise ValueError(f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}")
+    if len(getattr(functional, "parts", fields)) != len(fields):
+        raise ValueError(f"{name!r} states a law of {len(functional.parts)} fields; give it their tuple, in order, and not {len(fields)}")
     if scale is not None and not isinstance(scale, str):
         positive(f"scale of {name!r}", scale, jnp.shape(scale), zero=True)
     scale = None if isinstance(scale, int | float) and scale == 0 else scale

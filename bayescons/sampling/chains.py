@@ -1,0 +1,159 @@
+"""Chains: a program and a method as one pure function of a key and the program's arguments, to be compiled or mapped as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bayescons.programs.collapsed import fields_given
+from bayescons.programs.survey import survey
+from bayescons.sampling.choice import choose
+from bayescons.sampling.elliptical import elliptical
+from bayescons.sampling.hamiltonian import blackjax_nuts, nuts
+from bayescons.sampling.methods import READINGS, Method, checked, one_of
+from bayescons.sampling.microcanonical import adjusted_mclmc, mclmc
+from bayescons.sampling.starts import starts
+from bayescons.sampling.structure import refuse_sites, structure_of
+from bayescons.sampling.targets import contradiction, hoisted, read, target
+from bayescons.sampling.tempering import smc
+
+KERNELS = {
+    "nuts": nuts,
+    "collapsed": nuts,
+    "blackjax_nuts": blackjax_nuts,
+    "mclmc": mclmc,
+    "adjusted_mclmc": adjusted_mclmc,
+    "elliptical": elliptical,
+    "smc": smc,
+}
+EXACT = ("conjugate", "collapsed")
+BATCH = 2**20  # numbers of field that may be made at once while draws are turned back into fields
+
+
+class Chains(NamedTuple):
+    """Draws of a program.
+
+    Attributes:
+        draws: name -> (chain, draw, ...), every latent, field and deterministic site of the program, and `<u>_gap` of the exact reading.
+        statistics: of the sampler, name -> (chain, draw): `diverging`, `n_steps` since the last draw, `acceptance_rate`, `lp`, ...
+        warmup: the same of the warm-up, name -> (chain, step); empty where the sampler keeps none.
+        summary: of each chain as a whole, name -> (chain,): `gradients`, `warmup_gradients`, `start` (the log density where it began),
+            `gap` (as `<u>_gap`, of programs without latents above their fields) and, for "smc", `log_evidence`, `temperatures`,
+            `ancestors`, `acceptance_rate`, `divergences`.
+    """
+
+    draws: dict
+    statistics: dict
+    warmup: dict
+    summary: dict
+
+
+def chains(program: Callable, method: Method | str, *, reading: str = "exact", scale: float | int = 1e-2) -> Callable:
+    """A program's chains as a function that may be traced: under `jit`, and under `vmap` over keys, arguments and data.
+
+    Nothing is checked that needs numbers: rows that contradict each other show as a gap, a start without density in `summary`.
+
+    Args:
+        program: an ordinary NumPyro program, with or without statements.
+        method: a `Method`, or the name of a sampler. "auto" is chosen when the function is traced.
+        reading: of exact statements, "exact" or "soft".
+        scale: of the soft reading, in the unit of each statement's value.
+
+    Returns:
+        A function (key, args tuple, given dict) -> `Chains`; `args` and `given` go to the program.
+
+    Raises:
+        ValueError: for names that are none, and numbers that make no chain.
+        ValueError, TypeError (when run): where the program does not suit the sampler; what `exact` and `collapsed` raise.
+    """
+    method = checked(method)
+    one_of("reading", reading, READINGS)
+
+    def run(key: jax.Array, args: tuple = (), given: dict | None = None) -> Chains:
+        given = given or {}
+        sampler = method.sampler
+        if sampler == "auto":
+            sampler = choose(program, *args, given=given).sampler if reading == "exact" else "nuts"
+        _suited(program, sampler, reading, args, given)
+        if sampler == "conjugate":
+            return _independent(program, method, key, args, given)
+        return _markov(program, sampler, method, reading, scale, key, args, given)
+
+    return run
+
+
+def _suited(program: Callable, sampler: str, reading: str, args: tuple, given: dict) -> None:
+    """An error that says what to write instead, where a program does not suit a sampler."""
+    if sampler in EXACT and reading != "exact":
+        raise ValueError(f"sampler {sampler!r} carries statements out exactly; for the soft reading use sampler='nuts'")
+    if sampler in EXACT:
+        choice = choose(program, *args, given=given)
+        if choice.sampler not in EXACT:
+            raise TypeError(f"sampler {sampler!r} needs a closed form, and there is none: {choice.why}. Use sampler='nuts'")
+        if choice.sampler != sampler:
+            raise TypeError(f"sampler {sampler!r} does not suit the program: {choice.why}. Use sampler={choice.sampler!r}")
+    if sampler != "conjugate":
+        refuse_sites(read(program, _seen(sampler, reading)), sampler, args, given)
+
+
+def _seen(sampler: str, reading: str) -> str:
+    """The reading that a sampler's target is made of."""
+    return {"collapsed": "collapsed", "elliptical": "whitened"}.get(sampler, reading) if reading == "exact" else reading
+
+
+def _markov(program, sampler, method, reading, scale, key, args, given) -> Chains:
+    """Chains of a sampler over a target, and the sites that belong to its coordinates."""
+    key_start, key_run, key_fields = jax.random.split(key, 3)
+    keys_start, keys_run = (jax.random.split(k, method.chains) for k in (key_start, key_run))
+    aim = target(read(program, _seen(sampler, reading), scale), keys_start, args, given, parted=sampler in ("smc", "elliptical"))
+    begun = starts(aim, method, keys_start)
+    found = jax.vmap(lambda k, z: KERNELS[sampler](aim, method, k, z))(keys_run, begun)
+    if sampler == "collapsed":
+        keys = jax.random.split(key_fields, (method.chains, method.draws))
+        draws = _completed(program, aim, found.draws, keys, args, given)
+    else:
+        draws = _mapped(aim.sites, found.draws)
+    summary = found.summary | {"start": jax.vmap(aim.log_density)(begun)}
+    if reading == "exact":
+        summary["gap"] = jnp.full(method.chains, contradiction(program, args, given))
+    return Chains(_kept(program, args, given, draws), found.statistics, found.warmup, summary)
+
+
+def _independent(program, method, key, args, given) -> Chains:
+    """Exact draws, all independent; they are dealt out to chains so that they are judged like any others."""
+    keys = jax.random.split(key, (method.chains, method.draws))
+    draws = _mapped(hoisted(lambda k: fields_given(program)(k, {}, *args, **given), keys[0, 0]), keys)
+    none = jnp.zeros(method.chains)
+    summary = {"gradients": none.astype(int), "warmup_gradients": none.astype(int), "start": none}
+    summary["gap"] = jnp.full(method.chains, contradiction(program, args, given))
+    return Chains(_kept(program, args, given, draws), {}, {}, summary)
+
+
+def _kept(program, args, given, draws: dict) -> dict:
+    """The program's own sites; and, where they differ from draw to draw, the gaps of contradicting rows."""
+    names = structure_of(program, args, given).names
+    gaps = bool(survey(program, args, given).latents)
+    return {name: values for name, values in draws.items() if name in names or (gaps and name.endswith("_gap"))}
+
+
+def _completed(program, aim, z, keys, args, given) -> dict:
+    """Latents above the fields, an exact draw of the fields and of what is below, and the gap of contradicting rows."""
+
+    def whole(pair):
+        return fields_given(program)(pair[1], aim.sites(pair[0]), *args, **given)
+
+    example = jax.tree.map(lambda values: values[0, 0], (z, keys))
+    return _mapped(hoisted(whole, example), (z, keys))
+
+
+def _mapped(function: Callable, draws):
+    """A function of one draw, applied to draws of shape (chain, draw, ...): side by side as far as memory allows."""
+    chains, number = jax.tree.leaves(draws)[0].shape[:2]
+    flat = jax.tree.map(lambda values: values.reshape(chains * number, *values.shape[2:]), draws)
+    made = jax.eval_shape(function, jax.tree.map(lambda values: values[0], flat))
+    size = max(1, max((leaf.size for leaf in jax.tree.leaves(made)), default=1))
+    out = jax.lax.map(function, flat, batch_size=int(min(chains * number, max(1, BATCH // size))))
+    return jax.tree.map(lambda values: values.reshape(chains, number, *values.shape[1:]), out)

@@ -1,0 +1,91 @@
+"""Choice: which sampler a program allows, best first, and why."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+from numpyro import handlers
+from numpyro.infer.initialization import init_to_uniform
+
+from bayescons.programs.passes import Above
+from bayescons.programs.posteriors import absorb, refuse
+from bayescons.programs.survey import Survey, survey
+
+ROWS = 500  # of likelihoods absorbed; S of so many rows is factored at every gradient, some 10 ms
+
+
+class Choice(NamedTuple):
+    """A sampler, and why it was chosen."""
+
+    sampler: str
+    why: str
+
+
+class _Found(NamedTuple):
+    """What is known of a program whose fields can be integrated out: whether anything observed bears on the latents, and rows absorbed."""
+
+    informed: bool
+    rows: int
+
+
+def choose(program: Callable, *args, given: Mapping | None = None) -> Choice:
+    """The first of these that the program allows; nothing is sampled and no field is computed.
+
+    1. "conjugate", independent exact draws: the fields are Gaussian, all likelihoods below them are Normal and affine, and there is no
+       latent above them, or none that anything observed bears on.
+    2. "collapsed": as before, with latents above the fields to be learnt. The fields are integrated out and NUTS moves the latents alone.
+    3. "nuts", on the exact reading.
+
+    Args:
+        program: an ordinary NumPyro program.
+        *args: arguments of the program.
+        given: keyword arguments of the program.
+
+    Returns:
+        A sampler's name, and why, as a sentence without its full stop.
+
+    Raises:
+        ValueError: as `exact`, where a statement rests on something below its field.
+    """
+    kwargs = dict(given or {})
+    structure = survey(program, args, kwargs)
+    if not structure.fields:
+        return Choice("nuts", "the program states nothing about a field, so there is none to integrate out")
+    try:
+        found = _collapsible(program, structure, args, kwargs)
+    except TypeError as error:
+        return Choice("nuts", f"the fields have no closed form: {re.split(r'[:;]|[.] ', str(error), maxsplit=1)[0]}")
+    if not structure.latents:
+        return Choice("conjugate", "the fields are Gaussian given all that is known of them, and nothing else is random above them")
+    names = ", ".join(structure.latents)
+    if not found.informed:
+        return Choice("conjugate", f"nothing observed bears on {names}, which keep their prior; the fields are Gaussian given them")
+    if found.rows > ROWS:
+        return Choice("nuts", f"collapsing would factor a matrix of {found.rows} observed rows at every gradient")
+    return Choice("collapsed", f"the fields are Gaussian given {names}: they are integrated out, and NUTS moves {names} alone")
+
+
+def _collapsible(program, structure: Survey, args, kwargs) -> _Found:
+    """Integrate the fields out, abstractly.
+
+    Raises:
+        TypeError: where they cannot be.
+    """
+    refuse(structure)
+    found: list[_Found] = []
+
+    def run() -> None:
+        above = Above(program, structure)
+        with handlers.block(), handlers.substitute(substitute_fn=init_to_uniform), handlers.seed(rng_seed=0):
+            above(*args, **kwargs)
+        groups = absorb(program, structure, above, args, kwargs)
+        members = [m for g in groups if g.observed is not None for m in g.observed.members]
+        rows = sum(math.prod(m.functional.value_shape) for m in members if m.name in structure.likelihoods)
+        found.append(_Found(bool(members or above.weights), rows))
+
+    jax.eval_shape(run)
+    return found[0]

@@ -1,0 +1,102 @@
+"""Hamiltonian samplers: the No-U-Turn sampler of NumPyro and that of BlackJAX, each as one chain from one start.
+
+Both are Hoffman & Gelman (JMLR 15, 2014) with multinomial trajectories, and tune a diagonal mass matrix and the step in Stan's windows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from numpyro.infer import NUTS
+
+from bayescons.sampling.methods import Method
+from bayescons.sampling.progress import scan
+from bayescons.sampling.targets import Target
+
+
+class Run(NamedTuple):
+    """What one chain leaves behind.
+
+    Attributes:
+        draws: coordinates z, name -> (draw, ...).
+        statistics: of the draws, name -> (draw,).
+        warmup: the same of the warm-up, name -> (step,).
+        summary: numbers of the chain as a whole: `gradients` and `warmup_gradients`, how often the gradient was evaluated; where there is
+            one, `log_evidence`.
+    """
+
+    draws: dict
+    statistics: dict
+    warmup: dict
+    summary: dict
+
+
+def nuts(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
+    """NumPyro's NUTS. One loop runs through warm-up and draws, so that the trajectory is compiled once."""
+    kernel = NUTS(potential_fn=lambda z: -target.log_density(z), target_accept_prob=method.acceptance)
+    state = kernel.init(key, method.warmup, start, (), {})
+    total = method.warmup + method.draws * method.every
+
+    def step(state, _):
+        state = kernel.sample(state, (), {})
+        told = {
+            "diverging": state.diverging,
+            "n_steps": state.num_steps,
+            "acceptance_rate": state.accept_prob,
+            "energy": state.energy,
+            "lp": -state.potential_energy,
+            "step_size": state.adapt_state.step_size,
+        }
+        return state, (state.z, told)
+
+    _, (z, told) = scan(step, state, total, on=method.progress)
+    return _split(z, told, method)
+
+
+def blackjax_nuts(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
+    """BlackJAX's NUTS after its window adaptation. The bar begins after the warm-up, which is one call of the library."""
+    import blackjax
+
+    key_warm, key_draws = jax.random.split(key)
+    tuning = blackjax.window_adaptation(blackjax.nuts, target.log_density, target_acceptance_rate=method.acceptance)
+    (state, parameters), history = tuning.run(key_warm, start, num_steps=method.warmup)
+    sampler = blackjax.nuts(target.log_density, **parameters)
+
+    def step(state, indexed):
+        state, info = sampler.step(indexed[1], state)
+        return state, (state.position, _told(state, info))
+
+    total = method.draws * method.every
+    _, (z, told) = scan(step, state, total, jax.random.split(key_draws, total), on=method.progress)
+    warm = _told(history.state, history.info) | {"step_size": history.adaptation_state.step_size}
+    told |= {"step_size": jnp.full(total, parameters["step_size"])}
+    return _gathered(z, told, warm, method)
+
+
+def _told(state, info) -> dict:
+    return {
+        "diverging": info.is_divergent,
+        "n_steps": info.num_integration_steps,
+        "acceptance_rate": info.acceptance_rate,
+        "energy": info.energy,
+        "lp": state.logdensity,
+    }
+
+
+def _split(z: dict, told: dict, method: Method) -> Run:
+    """A history of warm-up and draws, taken apart."""
+    warm = {name: values[: method.warmup] for name, values in told.items()}
+    rest = jax.tree.map(lambda values: values[method.warmup :], (z, told))
+    return _gathered(*rest, warm, method)
+
+
+def _gathered(z: dict, told: dict, warm: dict, method: Method) -> Run:
+    """Draws thinned; steps and divergences between them counted."""
+    every, gradients = method.every, jnp.sum(told["n_steps"])
+    kept = jax.tree.map(lambda values: values[every - 1 :: every], (z, told))
+    if every > 1:
+        kept[1]["n_steps"] = told["n_steps"].reshape(-1, every).sum(axis=1)
+        kept[1]["diverging"] = told["diverging"].reshape(-1, every).any(axis=1)
+    return Run(*kept, warm, {"gradients": gradients, "warmup_gradients": jnp.sum(warm["n_steps"])})

@@ -1,0 +1,189 @@
+"""Targets: what a sampler sees of a program - a log density over unconstrained coordinates, its parts, and the way back to the sites.
+
+A reading of a program (`exact`, `soft`, `collapsed`, or `whitened`) is an ordinary NumPyro program; NumPyro turns it into a density. What
+in it does not depend on the coordinates is computed once (`hoisted`), before the sampler's loops: XLA does not move a factorization out
+of a loop, and inside a compiled run the program's arguments are not known, so nothing else would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jax.interpreters import partial_eval
+from numpyro import handlers
+from numpyro.infer.reparam import Reparam
+from numpyro.infer.util import compute_log_probs, constrain_fn, initialize_model, potential_energy, unconstrain_fn
+
+from bayescons.programs.collapsed import collapsed
+from bayescons.programs.fields import as_gaussian
+from bayescons.programs.passes import Above, groups
+from bayescons.programs.passes import given as conditioned
+from bayescons.programs.readings import exact, soft
+from bayescons.programs.survey import survey
+
+
+class Target(NamedTuple):
+    """A reading of a program at its arguments.
+
+    Attributes:
+        log_density: coordinates z (name -> array, unconstrained) -> log p(z, data), with the Jacobian of the constraints.
+        log_prior: z -> the part of it that comes from latent sites; None unless asked for.
+        log_likelihood: z -> the part that comes from observed sites and factors; None unless asked for.
+        sites: z -> name -> value of every latent and deterministic site.
+        prior_draw: key -> z, drawn from the latent sites alone.
+        starts: z of one start for each chain, leading axis the chain.
+    """
+
+    log_density: Callable
+    log_prior: Callable | None
+    log_likelihood: Callable | None
+    sites: Callable
+    prior_draw: Callable
+    starts: dict
+
+
+def read(program: Callable, reading: str, scale: float | int = 1e-2) -> Callable:
+    """The program read "exact", "soft", "collapsed", or "whitened": `exact`, with every Gaussian latent a map of white noise."""
+    if reading == "soft":
+        return soft(program, scale)
+    if reading == "collapsed":
+        return collapsed(program)
+    return whitened(exact(program)) if reading == "whitened" else exact(program)
+
+
+def target(program: Callable, keys: jax.Array, args: tuple, given: dict, *, parted: bool = False) -> Target:
+    """The target of a reading, with a start for each of the keys: uniform within 2 of the origin, where the density is finite.
+
+    Args:
+        program: a reading of a program.
+        keys: one for each start.
+        args: arguments of the program.
+        given: keyword arguments of the program.
+        parted: whether prior and likelihood are wanted apart.
+    """
+    info = initialize_model(keys, program, model_args=args, model_kwargs=given, validate_grad=False)
+    example = jax.tree.map(lambda z: z[0], info.param_info.z)
+    observed = frozenset(n for n, site in info.model_trace.items() if site["type"] == "sample" and site["is_observed"])
+
+    def sites(z):
+        return constrain_fn(program, args, given, z, return_deterministic=True)
+
+    def log_likelihood(z):
+        terms, _ = compute_log_probs(program, args, given, constrain_fn(program, args, given, z))
+        return sum((terms[name] for name in observed), jnp.zeros(()))
+
+    def log_prior(z):
+        return -potential_energy(_Unobserved(program, observed), args, given, z)
+
+    def prior_draw(key):
+        with handlers.block():
+            trace = handlers.trace(handlers.seed(program, key)).get_trace(*args, **given)
+        return unconstrain_fn(program, args, given, {name: trace[name]["value"] for name in example})
+
+    parts = [differentiable(part, example) for part in (log_prior, log_likelihood)] if parted else [None, None]
+    return Target(
+        log_density=differentiable(lambda z: -info.potential_fn(z), example),
+        log_prior=parts[0],
+        log_likelihood=parts[1],
+        sites=hoisted(sites, example),
+        prior_draw=prior_draw,
+        starts=info.param_info.z,
+    )
+
+
+def contradiction(program: Callable, args: tuple, given: dict) -> jax.Array:
+    """By how much exact rows contradict each other, in prior standard deviations, in a program without latents above its fields; there
+    it is the same for every draw. Zero for other programs, whose exact reading records it for each draw.
+    """
+    structure = survey(program, args, given)
+    if structure.latents or not structure.fields:
+        return jnp.zeros(())
+    above = Above(program, structure)
+    with handlers.block(), handlers.seed(rng_seed=0):
+        above(*args, **given)
+    return jnp.max(jnp.stack([conditioned(group)[2] for group in groups(above)]))
+
+
+def hoisted(function: Callable, example) -> Callable:
+    """The function, with all that does not depend on its argument computed once, here, however often it is called.
+
+    Args:
+        function: of one pytree of arrays; may close over anything, values that are being traced as well.
+        example: an argument, for shapes and types.
+    """
+    traced, out = jax.make_jaxpr(function, return_shape=True)(example)
+    unknown = [True] * len(traced.in_avals)
+    known, rest, _, _ = partial_eval.partial_eval_jaxpr_nounits(traced, unknown, instantiate=True)
+    residuals = jax.extend.core.jaxpr_as_fun(known)()
+
+    def remaining(argument):
+        leaves = jax.extend.core.jaxpr_as_fun(rest)(*residuals, *jax.tree.leaves(argument))
+        return jax.tree.unflatten(jax.tree.structure(out), leaves)
+
+    return remaining
+
+
+def differentiable(function: Callable, example) -> Callable:
+    """`hoisted`, for a scalar function whose gradient is wanted: value and gradient are hoisted together.
+
+    (To hoist first and differentiate then would lose the derivatives that functions such as `logsumexp` define for themselves. Where only
+    the value is used, the compiler drops the gradient.)
+    """
+    both = hoisted(jax.value_and_grad(function), example)
+
+    @jax.custom_jvp
+    def value(z):
+        return both(z)[0]
+
+    @value.defjvp
+    def _(point, direction):
+        found, gradient = both(*point)
+        parts = jax.tree.map(lambda g, t: jnp.sum(g * t), gradient, direction[0])
+        return found, sum(jax.tree.leaves(parts), jnp.zeros((), found.dtype))
+
+    return value
+
+
+class _Unobserved(numpyro.primitives.Messenger):
+    """Leave the named observed sites out of the density."""
+
+    def __init__(self, program, names: frozenset):
+        self.names = names
+        super().__init__(program)
+
+    def process_message(self, msg):
+        if msg["type"] == "sample" and msg["name"] in self.names:
+            msg["fn"] = msg["fn"].mask(False)
+
+
+def whitened(program: Callable) -> Callable:
+    """The program with every Gaussian latent u ~ N(m, K) written as u = m + A z, A A' = K, z ~ N(0, I) a site `<u>_white`."""
+    white = _White()
+    return handlers.reparam(program, config=lambda site: white if _gaussian_latent(site) else None)
+
+
+def _gaussian_latent(site: dict) -> bool:
+    if site["is_observed"] or site["name"].endswith("_white"):
+        return False
+    try:
+        as_gaussian(site["name"], site["fn"], site["fn"].event_dim)
+    except TypeError:
+        return False
+    return True
+
+
+class _White(Reparam):
+    """A Gaussian site as a map of white noise."""
+
+    def __call__(self, name, fn, obs):
+        del obs
+        belief = as_gaussian(name, fn, fn.event_dim)
+        shape = (*belief.batch_shape, belief.covariance.noise_size)
+        noise = numpyro.sample(f"{name}_white", dist.Normal(0.0, 1.0).expand(shape).to_event(1))
+        return None, belief.transport(noise)

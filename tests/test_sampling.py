@@ -1,0 +1,483 @@
+"""Laws of sampling: collapsing changes nothing, the best sampler is chosen, nothing is compiled twice, frozen chains are found out."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from scipy import stats
+
+import bayescons as bc
+from bayescons.cli import main
+from bayescons.programs import results
+from bayescons.programs.collapsed import collapsed, fields_given
+from bayescons.sampling import Choice, Method, NotMixedWarning, chains, choose, mixing, progress, sample
+from bayescons.sampling.methods import checked
+from bayescons.sampling.targets import differentiable, hoisted, read, target
+from tests.readings import KERNEL, MASS, MEAN, ROUNDING, N, agree, answer, log_joint
+from tests.sampled import LINEAR, READINGS, TOTAL, WEIGHTS, counts, hierarchical, linear, plain
+
+KEY = jax.random.key(0)
+
+
+def amplitude(total) -> tuple[float, float]:
+    """Mean and standard deviation of p(τ | total) ∝ LogNormal(τ; 0, .5) N(total; G m, τ² G K G'), by quadrature over log τ."""
+    tau = np.exp(np.linspace(-4.0, 4.0, 8001))
+    density = tau * stats.lognorm.pdf(tau, 0.5) * stats.norm.pdf(total, WEIGHTS @ MEAN, tau * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
+    mean, square = (density @ tau**power / density.sum() for power in (1, 2))
+    return float(mean), float(np.sqrt(square - mean**2))
+
+
+# Collapsing: the same posterior from the latents above alone.
+
+
+def test_the_collapsed_density_is_the_prior_and_the_evidence():
+    for tau in (0.4, 1.0, 2.5):
+        found = log_joint(collapsed(hierarchical), TOTAL, tau=jnp.asarray(tau))
+        spread = tau * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS)
+        assert abs(found - stats.lognorm.logpdf(tau, 0.5) - stats.norm.logpdf(TOTAL, WEIGHTS @ MEAN, spread)) <= ROUNDING
+
+
+def test_likelihoods_below_are_integrated_out_with_the_field():
+    found = log_joint(collapsed(linear), TOTAL, READINGS)
+    assert abs(found - LINEAR.log_evidence) <= ROUNDING
+
+
+def test_fields_given_the_latents_have_their_conditional_for_their_law():
+    tau, size = 1.7, 4000
+    draw = jax.vmap(lambda key: fields_given(hierarchical)(key, {"tau": jnp.asarray(tau)}, 1.5))
+    found = draw(jax.random.split(KEY, size))
+    given = answer(tau**2 * KERNEL, (MASS, 1.5, 0))
+    u, below = np.asarray(found["u"]), np.asarray(found["below"])
+    assert (np.asarray(found["tau"]) == tau).all()
+    assert np.abs(u @ WEIGHTS - 1.5).max() <= 1e-12
+    # Six standard errors of independent draws: a false alarm in 2e-8 of seeds.
+    assert (np.abs(u.mean(0) - given.mean) <= 6 * np.sqrt(np.diag(given.covariance) / size) + 1e-12).all()
+    assert (np.abs(u.var(0) - np.diag(given.covariance)) <= 6 * np.diag(given.covariance) * np.sqrt(2 / size) + 1e-12).all()
+    assert abs((below - u[:, 2]).std() - 0.1) <= 6 * 0.1 / np.sqrt(2 * size)
+
+
+@pytest.fixture(scope="module")
+def collapse():
+    """The hierarchical program, sampled as `auto` chooses."""
+    return sample(hierarchical, 1.5, key=1, chains=4, warmup=500, draws=1000)
+
+
+def test_the_collapsed_posterior_of_a_hyper_parameter_is_that_of_quadrature(collapse):
+    assert collapse.attrs["chosen"] == "collapsed"
+    mean, sd = amplitude(1.5)
+    tau = collapse.posterior["tau"].to_numpy()
+    assert agree(tau, mean)
+    assert agree(tau**2, sd**2 + mean**2)
+
+
+def test_the_fields_of_a_collapsed_run_belong_to_their_latents(collapse):
+    u, tau = (collapse.posterior[name].to_numpy() for name in ("u", "tau"))
+    assert np.abs(collapse["constraints"]["mass_residual"]).max() <= 1e-12
+    assert np.abs(collapse.posterior["u_gap"]).max() <= 1e-12
+    gain = KERNEL @ WEIGHTS / (WEIGHTS @ KERNEL @ WEIGHTS)
+    mean = MEAN + gain * (1.5 - WEIGHTS @ MEAN)
+    variance = np.diag(KERNEL) - gain * (KERNEL @ WEIGHTS)
+    assert agree(((u - mean) / tau[..., None])[..., 1:-1], np.zeros(N - 2))
+    assert agree(((u - mean) / tau[..., None]) ** 2, variance)
+
+
+# The choice.
+
+
+def many(total):
+    scale = numpyro.sample("scale", dist.HalfNormal(1.0))
+    u = numpyro.sample("u", dist.Normal(jnp.zeros(N), scale).to_event(1))
+    bc.observe("mass", MASS, u, total)
+    numpyro.sample("y", dist.Normal(jnp.tile(u, 100), 1.0).to_event(1), obs=jnp.zeros(100 * N))
+
+
+CHOICES = {
+    "Gaussian throughout": (linear, (TOTAL, READINGS), "conjugate", "nothing else is random"),
+    "latents above": (hierarchical, (TOTAL,), "collapsed", "NUTS moves tau alone"),
+    "latents above, nothing learnt": (hierarchical, (TOTAL, bc.impose), "conjugate", "tau, which keep their prior"),
+    "a Poisson likelihood": (counts, (TOTAL,), "nuts", "'y' is observed below the field with a Poisson likelihood"),
+    "no statement": (plain, (READINGS,), "nuts", "states nothing about a field"),
+    "too many readings to collapse": (many, (TOTAL,), "nuts", "a matrix of 900 observed rows"),
+}
+
+
+@pytest.mark.parametrize("kind", CHOICES)
+def test_auto_chooses_the_best_that_a_program_allows_and_says_why(kind):
+    program, args, sampler, why = CHOICES[kind]
+    choice = choose(program, *args)
+    assert isinstance(choice, Choice)
+    assert choice.sampler == sampler
+    assert why in choice.why
+
+
+def test_where_nothing_is_learnt_the_latents_keep_their_prior():
+    tree = sample(hierarchical, 1.5, bc.impose, key=2, chains=2, draws=2000)
+    log_tau = np.log(tree.posterior["tau"].to_numpy().ravel())
+    # Independent draws: six standard errors.
+    assert abs(log_tau.mean()) <= 6 * 0.5 / np.sqrt(log_tau.size)
+    assert abs(log_tau.std() - 0.5) <= 6 * 0.5 / np.sqrt(2 * log_tau.size)
+    assert tree.attrs["chosen"] == "conjugate"
+    assert tree.attrs["mixed"] == "yes"
+
+
+# One compiled call.
+
+
+class Compilations:
+    """How many programs XLA compiles inside the block."""
+
+    def __enter__(self):
+        self.number = 0
+        jax.monitoring.register_event_duration_secs_listener(self._count)
+        return self
+
+    def _count(self, event, *_, **__):
+        self.number += event.endswith("backend_compile_duration")
+
+    def __exit__(self, *_):
+        jax.monitoring.unregister_event_duration_listener(self._count)
+
+
+def test_a_repeat_with_new_data_compiles_nothing():
+    def once(seed, total):
+        return sample(hierarchical, total, bc.impose, key=jax.random.key(seed), chains=2, draws=50)
+
+    once(0, 0.1)
+    with Compilations() as compiled:
+        tree = once(1, 0.2)
+    assert compiled.number == 0
+    assert tree.attrs["compile_seconds"] == 0
+    assert float(tree["constraints"]["mass_value"]) == 0.2
+    with Compilations() as compiled:
+        sample(hierarchical, 0.2, bc.impose, key=0, chains=2, draws=60)
+    assert compiled.number > 0  # the count itself works
+
+
+NOISE = 0.1
+
+
+def from_outside(total):
+    u = numpyro.sample("u", dist.Normal(jnp.zeros(N), NOISE).to_event(1))
+    bc.observe("mass", MASS, u, total)
+
+
+def test_a_constant_that_changes_outside_the_program_is_noticed(monkeypatch):
+    def spread():
+        return float(sample(from_outside, 0.0, key=0, chains=1, draws=500).posterior["u"].std())
+
+    before = spread()
+    monkeypatch.setattr(sys.modules[__name__], "NOISE", 10.0)
+    assert spread() == pytest.approx(100 * before)
+
+
+def test_a_program_that_branches_on_a_number_is_sampled_as_well():
+    def program(total, size):
+        u = numpyro.sample("u", dist.Normal(jnp.zeros(N), size if size > 0 else 1.0).to_event(1))
+        bc.observe("mass", MASS, u, total)
+
+    tree = sample(program, 0.3, 2.0, key=0, chains=1, draws=500)
+    expected = answer(4 * np.eye(N), (MASS, 0.3, 0), mean=np.zeros(N))
+    assert agree(tree.posterior["u"], expected.mean)
+
+
+def test_chains_can_be_mapped_over_keys_and_data():
+    run = chains(linear, Method("conjugate", chains=1, draws=3))
+    keys, totals = jax.random.split(KEY, 4), jnp.linspace(0.0, 0.6, 4)
+    mapped = jax.jit(jax.vmap(lambda key, total: run(key, (total, READINGS)).draws["u"]))(keys, totals)
+    one = jax.jit(lambda key, total: run(key, (total, READINGS)).draws["u"])
+    alone = jnp.stack([one(key, total) for key, total in zip(keys, totals, strict=True)])
+    assert np.abs(mapped - alone).max() <= ROUNDING
+    assert np.abs(mapped @ WEIGHTS - totals[:, None, None]).max() <= 1e-12
+
+
+def test_nuts_can_be_mapped_over_data():
+    method = Method("nuts", chains=1, warmup=200, draws=200)
+    data = jnp.array([[0.0, 1.0], [3.0, -1.0], [-2.0, -2.0]])
+    found = jax.jit(jax.vmap(lambda key, y: chains(plain, method)(key, (y,))))(jax.random.split(KEY, 3), data)
+    design = np.array([[1.0, 0.0], [1.0, 1.0]])
+    covariance = np.linalg.inv(np.eye(2) + design.T @ design / 0.25)
+    expected = np.asarray(data) @ design @ covariance.T / 0.25
+    for draws, mean in zip(np.stack([found.draws["level"], found.draws["slope"]], -1), expected, strict=True):
+        assert agree(draws, mean)
+
+
+# Hoisting: what is computed once.
+
+
+def test_hoisting_changes_no_value_and_no_gradient():
+    matrix = jnp.asarray(KERNEL)
+
+    def density(z):
+        return -(jnp.sum(jnp.linalg.cholesky(matrix) @ z["a"]) ** 2) + jax.nn.logsumexp(jnp.stack([z["b"], -jnp.inf]))
+
+    point = {"a": jnp.linspace(-1.0, 1.0, N), "b": jnp.asarray(0.3)}
+
+    @jax.jit
+    def both(matrix_again, z):
+        del matrix_again
+        return jax.value_and_grad(differentiable(density, z))(z)
+
+    value, gradient = both(matrix, point)
+    assert abs(value - density(point)) <= ROUNDING
+    for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(jax.grad(density)(point)), strict=True):
+        assert np.abs(ours - theirs).max() <= ROUNDING
+    assert gradient["b"] == 1.0  # the derivative that logsumexp gives itself; that of its formula is NaN here
+
+
+def test_what_does_not_depend_on_the_coordinates_leaves_the_loop():
+    def inside(matrix, z):
+        once = hoisted(lambda z: jnp.linalg.cholesky(matrix) @ z, z)
+        return jax.lax.fori_loop(0, 3, lambda _, z: once(z), z)
+
+    traced = jax.make_jaxpr(inside)(jnp.asarray(KERNEL), jnp.ones(N))
+    loop = next(e for e in traced.eqns if e.primitive.name in ("while", "scan"))
+    assert "cholesky" in str(traced)
+    assert "cholesky" not in str(loop)
+
+
+def test_prior_and_likelihood_add_up_to_the_density():
+    aim = target(read(counts, "exact"), jax.random.split(KEY, 2), (TOTAL,), {}, parted=True)
+    z = {"u_free": aim.starts["u_free"][1]}
+    assert abs(aim.log_prior(z) - stats.norm.logpdf(z["u_free"]).sum()) <= ROUNDING
+    rate = np.exp(aim.sites(z)["u"][3])
+    evidence = stats.norm.logpdf(TOTAL, WEIGHTS @ MEAN, np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
+    assert abs(aim.log_likelihood(z) - stats.poisson.logpmf(2, rate) - evidence) <= ROUNDING
+    assert abs(aim.log_density(z) - aim.log_prior(z) - aim.log_likelihood(z)) <= ROUNDING
+
+
+# Mixing.
+
+
+def test_frozen_chains_are_found_out_though_they_obey_the_law_and_have_the_right_variance():
+    places = np.array([-1.3, -0.4, 0.4, 1.3])
+    still = np.broadcast_to(places[:, None], (4, 500))
+    u = np.stack([0.5 + still, 0.5 - still], axis=-1)
+    assert np.abs(u.sum(-1) - 1.0).max() == 0
+    assert abs(u[..., 0].var() - 1.0) < 0.1
+    found = mixing({"u": u}, ["u"])
+    assert found.r_hat > 2
+    assert "not mixed" in found.verdict
+    rng = np.random.default_rng(0)
+    assert mixing({"u": u + 0.01 * rng.normal(size=u.shape)}, ["u"]).r_hat > 2
+    good = mixing({"u": rng.normal(size=(4, 500, 2))}, ["u"])
+    assert good.verdict == ""
+
+
+@pytest.mark.parametrize(
+    ("draws", "words"),
+    [
+        (np.full((2, 10), np.nan), "R-hat is inf"),
+        (np.arange(6.0).reshape(2, 3), "6 effective draws"),
+        (np.random.default_rng(1).normal(size=(1, 50)), "effective draws, fewer than 100"),
+    ],
+)
+def test_what_cannot_be_judged_well_is_not_called_mixed(draws, words):
+    assert words in mixing({"u": draws}, ["u"]).verdict
+
+
+def test_a_warning_says_that_chains_have_not_mixed():
+    with pytest.warns(NotMixedWarning, match="effective draws, fewer than 100"):
+        tree = sample(plain, jnp.array([3.0, -1.0]), key=0, chains=2, warmup=50, draws=20, progress=True)
+    assert "not mixed" in tree.attrs["mixed"]
+
+
+def test_a_bar_is_told_of_every_step_once_whatever_the_number_of_chains(monkeypatch):
+    class Bar:
+        n, total = 0, 0
+
+        def reset(self, total):
+            self.total = total
+
+        def update(self, by):
+            self.n += by
+
+    bar = Bar()
+    monkeypatch.setattr(progress, "_shown", [bar])
+
+    def chain(start):
+        return progress.scan(lambda carry, indexed: (carry + indexed[0], carry), start, 130, on=True)[0]
+
+    ends = jax.jit(jax.vmap(chain))(jnp.zeros(3, int))
+    jax.effects_barrier()
+    assert ends.tolist() == [130 * 129 // 2] * 3
+    assert (bar.n, bar.total) == (130, 130)
+
+
+@pytest.mark.filterwarnings("ignore::bayescons.sampling.NotMixedWarning")
+def test_a_stiff_soft_reading_is_warned_of_at_every_call_whatever_is_random_above_it():
+    few = {"reading": "soft", "scale": 1e-4, "chains": 1, "warmup": 5, "draws": 5}
+    for _ in range(2):
+        with pytest.warns(bc.StiffnessWarning, match="'mass' is read softly with scale"):
+            sample(hierarchical, TOTAL, key=0, **few)
+
+
+# Bad input.
+
+
+def discrete(total):
+    wide = numpyro.sample("wide", dist.Bernoulli(0.3))
+    u = numpyro.sample("u", dist.Normal(jnp.zeros(N), jnp.where(wide == 1, 2.0, 0.5)).to_event(1))
+    bc.observe("mass", MASS, u, total)
+
+
+def improper(readings):
+    level = numpyro.sample("level", dist.ImproperUniform(dist.constraints.real, (), ()))
+    numpyro.sample("y", dist.Normal(level, 0.5), obs=readings)
+
+
+def dividing(total):
+    u = numpyro.sample("u", dist.Normal(jnp.zeros(N), 1.0).to_event(1))
+    bc.observe("ratio", lambda u: u[0] / jnp.sum(u - u), u, total)
+
+
+def contradicting(total):
+    u = numpyro.sample("u", dist.Normal(jnp.zeros(N), 1.0).to_event(1))
+    bc.observe("mass", MASS, u, total)
+    bc.observe("again", MASS, u, 1.0)
+
+
+def one_unknown(readings):
+    numpyro.sample("y", dist.Normal(numpyro.sample("level", dist.Normal(0.0, 1.0)), 0.5), obs=readings)
+
+
+FEW = {"key": 0, "chains": 1, "warmup": 20, "draws": 10}
+REFUSED = {
+    "a sampler misspelt": (plain, FEW | {"sampler": "nut"}, ValueError, "no sampler 'nut'; did you mean 'nuts'"),
+    "a reading misspelt": (plain, FEW | {"reading": "exactly"}, ValueError, "no reading 'exactly'; did you mean 'exact'"),
+    "a start misspelt": (plain, FEW | {"start": "path"}, ValueError, "no start 'path'; did you mean 'pathfinder'"),
+    "no chains": (plain, FEW | {"chains": 0}, ValueError, "chains must be a whole number, 1 or more; got 0"),
+    "no draws": (plain, FEW | {"draws": 0}, ValueError, "draws must be a whole number, 1 or more; got 0"),
+    "half a draw": (plain, FEW | {"thinning": 0}, ValueError, "thinning must be a whole number, 1 or more"),
+    "nothing to tune with": (plain, FEW | {"sampler": "mclmc", "warmup": 5}, ValueError, "needs warmup=20 or more; got 5"),
+    "no probability": (plain, FEW | {"target_acceptance": 1.5}, ValueError, "between 0 and 1; got 1.5"),
+    "no key": (plain, FEW | {"key": jnp.zeros(2)}, TypeError, r"Write key=jax\.random\.key\(0\)"),
+    "no unknowns": (lambda y: numpyro.sample("y", dist.Normal(0, 1), obs=y), FEW, ValueError, "the program has no unknowns"),
+    "no field to collapse": (plain, FEW | {"sampler": "collapsed"}, TypeError, "none: the program states nothing about a field"),
+    "no closed form": (counts, FEW | {"sampler": "conjugate"}, TypeError, "Poisson likelihood. Use sampler='nuts'"),
+    "latents that are learnt": (hierarchical, FEW | {"sampler": "conjugate"}, TypeError, "Use sampler='collapsed'"),
+    "an exact sampler read softly": (counts, FEW | {"sampler": "conjugate", "reading": "soft"}, ValueError, "use sampler='nuts'"),
+    "a discrete latent": (discrete, FEW | {"sampler": "nuts"}, TypeError, r"'wide' are discrete.*bc\.conjugate\(program"),
+    "a discrete latent to be chosen for": (discrete, FEW, TypeError, r"'wide' are discrete.*bc\.conjugate\(program"),
+    "an improper prior": (improper, FEW | {"sampler": "smc"}, ValueError, "'level' has an improper one"),
+    "not Gaussian": (hierarchical, FEW | {"sampler": "elliptical"}, TypeError, "'tau' is not.*jnp.exp"),
+    "one unknown": (one_unknown, FEW | {"sampler": "mclmc"}, ValueError, "needs two unknowns or more"),
+    "NaN from a functional": (dividing, FEW, ValueError, "functional of 'ratio' gives NaN or infinity"),
+    "NaN from a functional, sampled": (
+        dividing,
+        FEW | {"sampler": "nuts"},
+        ValueError,
+        "functional of 'ratio' gives NaN or infinity",
+    ),
+    "NaN from a functional, softly": (
+        dividing,
+        FEW | {"reading": "soft"},
+        ValueError,
+        "functional of 'ratio' gives NaN or infinity",
+    ),
+    "facts that contradict": (contradicting, FEW, bc.InconsistentConstraintsError, "contradicts"),
+    "facts that contradict, sampled": (contradicting, FEW | {"sampler": "nuts"}, bc.InconsistentConstraintsError, "contradicts"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_bad_input_is_refused_with_what_to_write_instead(why):
+    program, options, error, message = REFUSED[why]
+    with pytest.raises(error, match=message):
+        sample(program, TOTAL, **options)
+
+
+def test_data_that_hold_nan_are_refused_by_name():
+    with pytest.raises(ValueError, match="'y' is NaN or infinite"):
+        sample(plain, jnp.array([jnp.nan, 1.0]), key=0, chains=1, warmup=20, draws=10)
+
+
+def test_a_plain_numpyro_program_is_sampled_and_an_improper_prior_does_not_matter():
+    tree = sample(improper, jnp.array([0.9, 1.1]), key=0, chains=2, warmup=300, draws=1000)
+    level = tree.posterior["level"].to_numpy()
+    assert agree(level, [1.0])
+    assert agree((level - 1.0) ** 2, [0.125])
+    assert "constraints" not in tree
+
+
+def test_a_random_value_of_a_statement_is_kept_for_every_draw():
+    def program():
+        total = numpyro.sample("total", dist.Normal(0.4, 0.3))
+        bc.impose("mass", MASS, numpyro.sample("u", bc.kronecker(MEAN, (KERNEL,), jitter=0.0)), total)
+
+    tree = sample(program, key=0, chains=2, draws=100)
+    np.testing.assert_array_equal(tree["constraints"]["mass_value"], tree.posterior["total"])
+    assert np.abs(tree["constraints"]["mass_residual"]).max() <= 1e-12
+
+
+def test_numbers_of_a_method_are_checked_at_the_door():
+    assert checked("mclmc").every == 10
+    assert checked(Method("nuts", target_acceptance=0.95)).acceptance == 0.95
+    with pytest.raises(ValueError, match="got True"):
+        checked(Method(chains=True))
+
+
+# The command line.
+
+PROGRAM = """
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+import bayescons as bc
+
+grid = bc.Grid(x=jnp.linspace(0, 1, 5))
+
+def program(content):
+    amplitude = numpyro.sample("amplitude", dist.LogNormal(0.0, 0.1))
+    u = numpyro.sample("u", dist.Normal(jnp.zeros(5), amplitude).to_event(1))
+    bc.observe("heat", bc.integral(grid, "x"), u, content)
+
+def inputs(key):
+    return {"content": 0.3}
+"""
+
+
+@pytest.fixture
+def rod(tmp_path):
+    path = tmp_path / "rod.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def command(rod, *options):
+    return main(
+        [str(a) for a in ["run", rod, "--samples", 6, "--warmup", 20, "--chains", 2, *options, "--out", rod.with_name("o.nc")]]
+    )
+
+
+def test_the_command_line_says_which_sampler_it_chose_and_that_chains_have_not_mixed(rod, capsys):
+    assert command(rod) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "sampler: collapsed, the fields are Gaussian given amplitude" in said
+    assert "note: the chains have not mixed" in said
+    tree = results.load(rod.with_name("o.nc"))
+    assert (tree.attrs["chosen"], tree.attrs["seed"]) == ("collapsed", 0)
+    assert {"warmup_sample_stats", "constraints", "sample_stats"} <= set(tree.children)
+
+
+def test_a_sampler_that_does_not_exist_is_refused_in_a_line_with_the_nearest(rod, capsys):
+    assert command(rod, "--sampler", "eliptical") == 2
+    assert "did you mean 'elliptical'?" in capsys.readouterr().err
+    assert [path.name for path in rod.parent.iterdir()] == ["rod.py"]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError])
+def test_an_interrupted_run_leaves_nothing_half_written(rod, monkeypatch, interruption):
+    from bayescons.cli import run
+
+    def interrupted(*_, **__):
+        assert len(list(rod.parent.iterdir())) == 2  # the place is held while it runs
+        raise interruption
+
+    monkeypatch.setattr(run, "sample", interrupted)
+    with pytest.raises(interruption):
+        command(rod)
+    assert [path.name for path in rod.parent.iterdir() if path.is_file()] == ["rod.py"]
