@@ -109,7 +109,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "conditioned": {
         "quick": {"steps": 100, "size": 4, "width": 16, "round_steps": 20},
-        "paper": {"steps": 4_000, "size": 16, "rate": 2e-4, "start": "anp_{problem}"},
+        "paper": {"steps": 12_000, "size": 16, "rate": 3e-4, "start": "anp_{problem}"},
     },
     "ensemble": {
         "quick": {"steps": 200, "size": 8, "width": 16, "members": 3, "round_steps": 20},
