@@ -12,6 +12,8 @@ PYTEST := $(BIN)/python -m pytest
 # The environment stands alone: nothing leaks in from the caller's Python, and a missing or read-only HOME does no harm.
 unexport PYTHONHOME PYTHONPATH
 export MPLCONFIGDIR ?= $(CURDIR)/$(VENV)/matplotlib
+# LAPACK's own threads wait for each other in a loop: beside another busy process, factoring 200 rows takes a hundred times as long.
+export OPENBLAS_NUM_THREADS ?= 1
 PIP_INSTALL := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --no-input --constraint constraints.txt
 
 # The stamp is written last and holds the folder it was made in. An environment that was interrupted, copied from elsewhere or has

@@ -14,6 +14,8 @@ way to use the total. All rows of a parameter use the same readings and the same
 * `mass, quadrature scale`: the total as far as the trapezoid rule can know it; its CE is not zero, and should not be.
 * `mass observed, unknown stretch`: the network may be wrong about how far the front has come: what it predicts is dilated about the lower
   wall by s, log s ~ N(0, 0.05²), and the total, observed, decides s together with the latent.
+* `…, end to end`: the same of a network that was trained through the update (`bayescons train conditioned`), where one is at hand.
+* `SoftC-ANP`: nothing added to a network trained with a penalty on the equation's residual, where one is at hand.
 * `ensemble …`: five networks without a latent, in place of the neural process, where one is at hand.
 * `chosen on held-out functions`: on functions of the training range, none of them in the table, the correction with the lowest energy
   score; made monotone where the equation is and that lowers their squared error; its spread multiplied by one factor, so that 95 %

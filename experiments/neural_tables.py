@@ -53,6 +53,7 @@ class Settings:
         few: draws of the latent where second differences are stated, which cost a factorization each.
         families: problems.
         points: of the grid.
+        beside: kinds of networks that are tabled beside the neural process, where there are weights.
     """
 
     functions: int
@@ -61,6 +62,7 @@ class Settings:
     latents: int = 100
     few: int = 20
     points: int = 201
+    beside: tuple[str, ...] = ("softc", "conditioned", "ensemble")
 
 
 def rows(settings: Settings, key: jax.Array, stated: Mapping, rivals: Mapping[str, Sequence[str]] | None = None) -> list[Row]:
@@ -171,15 +173,16 @@ def rescaled(prediction: Prediction, factor: float) -> Prediction:
 def _everything(where: Slice, settings: Settings):
     """(parameters, keys) → predictions of every black box by every correction that is meant for it."""
     methods = corrections(where)
+    networks = {kind: trained(f"{kind}_{where.family}") for kind in settings.beside}
     runs = _of_a_neural_process(trained(f"anp_{where.family}"), where, settings, methods)
-    if softly := trained(f"softc_{where.family}"):
+    if softly := networks.get("softc"):
         runs.append(predictor(neural_process(softly, where, draws=settings.latents), {SOFTC: methods["ANP"]}))
-    if conditioned := trained(f"conditioned_{where.family}"):
+    if conditioned := networks.get("conditioned"):
         kept = {
             name: methods[name] for name in ("ProbConserv-ANP", "mass, low rank", "mass + walls, low rank", "mass observed", SLOW)
         }
         runs += _of_a_neural_process(conditioned, where, settings, kept, suffix=f", {END_TO_END}")
-    if members := trained(f"ensemble_{where.family}"):
+    if members := networks.get("ensemble"):
         renamed = {"ANP": "ensemble", "ProbConserv-ANP": "ensemble, mass imposed", "mass, low rank": "ensemble, mass, low rank"}
         kept = {renamed[name]: correct for name, correct in corrections(where, draws=20).items() if name in renamed}
         runs.append(predictor(ensemble(members, where), kept))

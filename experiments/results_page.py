@@ -48,7 +48,8 @@ def write_pages(folder: Path) -> list[Path]:
             texts[path.stem] = page(path.stem, *from_json(path))
         except ModuleNotFoundError as error:
             raise InputError(f"{path} belongs to no experiment: there is no experiments/{path.stem}.py") from error
-    contents = "\n```{toctree}\n:maxdepth: 1\n\n" + "\n".join(texts) + "\n```\n"
+    listed = [f"- [{text.partition('\n')[0].removeprefix('# ')}]({name}.md)" for name, text in texts.items()]
+    contents = "\n".join(["", *listed, "", "```{toctree}", ":hidden:", "", *texts, "```", ""])
     texts["index"] = INDEX + (contents if texts else "\nNone yet.\n")
     for name, text in texts.items():
         with whole_file(folder / f"{name}.md") as temporary:

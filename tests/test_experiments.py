@@ -68,7 +68,9 @@ TINY = {
         many=4,
         repeats=1,
     ),
-    "gpme_tables": gpme_tables.Settings(functions=2, held_out=2, families=("stefan",), latents=3, few=2, points=21),
+    "gpme_tables": gpme_tables.Settings(
+        functions=2, held_out=2, families=("stefan",), latents=3, few=2, points=21, beside=("conditioned", "ensemble")
+    ),
     "hyperbolic_tables": hyperbolic_tables.Settings(functions=2, held_out=2, families=("advection",), latents=3, few=2, points=21),
     "mass_over_time": mass_over_time.Settings(cases=(("stefan", 0.6),), functions=2, latents=2, times=5, points=21),
     "solution_profiles": solution_profiles.Settings(families=("stefan", "burgers"), latents=3, few=2, points=21),

@@ -23,6 +23,7 @@ from bayescons.networks import (
 )
 from bayescons.networks.layers import dropout
 from bayescons.networks.neural_process import LEAST_SCALE, scaled
+from bayescons.problems import Diffusion, Stefan
 
 EPS = float(np.finfo(np.float32).eps)  # networks compute in single precision
 ROUNDING = {"rtol": 0, "atol": 300 * EPS}  # of numbers of size one, through some twenty layers
@@ -239,6 +240,17 @@ def test_files_that_hold_no_network_are_refused(tmp_path):
     path.write_bytes(save({"a": np.zeros(2)}, metadata=told))
     with pytest.raises(ValueError, match="do not fit its network: a, decoder"):
         load_weights(path)
+
+
+def test_weights_of_another_problem_are_refused_where_it_matters(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, neural_process(), {"problem": {"name": "Stefan"}})
+    assert load_weights(path, problem=Stefan).card == load_weights(path).card
+    with pytest.raises(ValueError, match="was trained on Stefan; expected weights trained on Diffusion"):
+        load_weights(path, problem=Diffusion)
+    save_weights(path, neural_process(), {})
+    with pytest.raises(ValueError, match="does not say what it was trained on; expected weights trained on Stefan"):
+        load_weights(path, problem=Stefan)
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are():

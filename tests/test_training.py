@@ -505,6 +505,7 @@ def test_an_ensemble_is_trained_by_the_command_and_whatever_the_default_float(tm
         (["--width", "10"], "the width must be a multiple of the number of heads; got width=10, heads=4"),
         (["--clip", "0"], "clip is the largest norm of a gradient"),
         (["--preset", "fast"], "invalid choice 'fast'"),
+        (["--start", "anp_stefan"], "was trained on Stefan; expected weights trained on Diffusion"),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_is_refused_and_leaves_nothing(tmp_path, capsys, options, message):

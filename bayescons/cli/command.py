@@ -98,9 +98,9 @@ class Demo:
     """quick: 41 times, 101 points, 200 draws. full: 201 times, 201 points, 500 draws; under two minutes on two cores."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("results/demo")
     """Folder to write to; made if it is not there."""
-    belief: Literal["anp", "gp"] = "anp"
-    """Where the belief is from: the trained neural process, or a Gaussian process fitted to the readings."""
-    seed: int = 0
+    belief: Annotated[Literal["anp", "gp"], arg(metavar="NAME")] = "anp"
+    """anp: of the trained neural process. gp: of a Gaussian process fitted to the readings."""
+    seed: Annotated[int, arg(metavar="N")] = 0
     """Seed of the readings and the draws."""
 
 

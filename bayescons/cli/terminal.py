@@ -10,19 +10,30 @@ from contextlib import contextmanager
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+WIDEST = 1000  # characters: more than any table has
+
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None, text: int = 1) -> None:
-    """Print a table; the first `text` columns are text (left), the others numbers (right)."""
+    """Print a table; the first `text` columns are text (left), the others numbers (right).
+
+    Text is wrapped at words, numbers never: a table that does not fit a terminal even so is wider than the terminal.
+    """
     table = Table(title=title and escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     table.pad_edge, table.collapse_padding = False, True
-    for i, column in enumerate(columns):
-        table.add_column(escape(column), justify="left" if i < text else "right", overflow="fold", no_wrap=i == 0)
+    for i, column in enumerate(zip(columns, *rows, strict=True)):
+        whole = i == 0 or i >= text
+        least = max(len(part) for cell in column for part in (cell.split("\n") if whole else cell.split()) or [""])
+        table.add_column(escape(column[0]), justify="left" if i < text else "right", no_wrap=whole, min_width=least)
     for row in rows:
         table.add_row(*map(escape, row))
-    _stdout().print(table)
+    console = _stdout()
+    least = Measurement.get(console, console.options.update(width=WIDEST), table).minimum
+    console.width = max(console.width, least)
+    console.print(table)
 
 
 def say(line: str, *, error: bool = False) -> None:

@@ -51,12 +51,17 @@ def save_weights(path: str | Path, network: nnx.Module, card: Mapping[str, Any])
     Path(path).write_bytes(save(arrays, metadata=text))  # `save_file` would make a file that nobody else may read
 
 
-def load_weights(path: str | Path) -> Pretrained:
+def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretrained:
     """The network and the card of a file.
+
+    Args:
+        path: of the file.
+        problem: class of the problem it must have been trained on, where that matters.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a weight file, its network is not known to this version, or its arrays do not fit the network.
+        ValueError: it is not a weight file, its network is not known to this version, its arrays do not fit the network, or it was
+            trained on another problem.
     """
     path = Path(path)
     if not path.is_file():
@@ -81,19 +86,24 @@ def load_weights(path: str | Path) -> Pretrained:
     places = flatten_dict(nnx.to_pure_dict(state))
     nnx.replace_by_pure_dict(state, unflatten_dict({path: jnp.asarray(arrays[".".join(map(str, path))]) for path in places}))
     nnx.update(network, state)
-    return Pretrained(network, json.loads(text["card"]))
+    card = json.loads(text["card"])
+    known = card.get("problem", {}).get("name")
+    if problem is not None and known != problem.__name__:
+        learnt = f"was trained on {known}" if known else "does not say what it was trained on"
+        raise ValueError(f"{path} {learnt}; expected weights trained on {problem.__name__}")
+    return Pretrained(network, card)
 
 
-def pretrained(name: str) -> Pretrained:
+def pretrained(name: str, *, problem: type[Any] | None = None) -> Pretrained:
     """A network that comes with bayescons, by name; `pretrained_names` lists them.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: there is none of this name, or it was not trained on this problem.
     """
     if name not in pretrained_names():
         raise ValueError(f"no weights called {name!r} come with bayescons; there are {', '.join(pretrained_names()) or 'none'}")
     with resources.as_file(resources.files("bayescons") / "pretrained" / f"{name}{SUFFIX}") as path:
-        return load_weights(path)
+        return load_weights(path, problem=problem)
 
 
 def pretrained_names() -> list[str]:

@@ -109,7 +109,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "conditioned": {
         "quick": {"steps": 100, "size": 4, "width": 16, "round_steps": 20},
-        "paper": {"steps": 4_000, "size": 16, "rate": 2e-4, "start": "anp_{problem}"},
+        "paper": {"steps": 12_000, "size": 16, "rate": 3e-4, "start": "anp_{problem}"},
     },
     "ensemble": {
         "quick": {"steps": 200, "size": 8, "width": 16, "members": 3, "round_steps": 20},
@@ -238,7 +238,8 @@ def run(
         The network with the weights of the lowest validation loss.
 
     Raises:
-        ValueError: the recipe cannot be carried out, or the folder holds a run of another one.
+        ValueError: the recipe cannot be carried out, the weights it begins with are of another problem, or the folder holds a run of
+            another one.
         RuntimeError: another process is training in this folder.
         FloatingPointError: a loss has become NaN or infinite.
         OSError: something cannot be written.
@@ -275,21 +276,22 @@ def run(
             checkpoints=checkpoints,
             report=record,
         )
-        before = _beginning(recipe.start).card if recipe.start else None
+        before = _beginning(recipe).card if recipe.start else None
         card = describe(recipe.name, network, problem_named(recipe.problem), recipe=settings, log=log.lines, before=before)
         write(weights, network, card)
     return network
 
 
-def _beginning(start: str) -> Pretrained:
-    """Weights to begin with, a name or a file."""
-    return pretrained(start) if start in pretrained_names() else load_weights(start)
+def _beginning(recipe: Recipe) -> Pretrained:
+    """Weights to begin with, a name or a file, of the same problem."""
+    find = pretrained if recipe.start in pretrained_names() else load_weights
+    return find(recipe.start, problem=problem_named(recipe.problem))
 
 
 def _network(recipe: Recipe, box: Box | None) -> Any:
     """The network a recipe begins with."""
     if recipe.start is not None:
-        return _beginning(recipe.start).network
+        return _beginning(recipe).network
     sizes = {"width": recipe.width, "heads": recipe.heads, "box": box, "rngs": nnx.Rngs(recipe.seed)}
     if recipe.kind == "ensemble":
         return Ensemble(members=recipe.members, **sizes)
