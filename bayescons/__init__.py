@@ -12,7 +12,8 @@ from bayescons.conditioning import (
 )
 from bayescons.consistency import InconsistentConstraintsError
 from bayescons.constraints import (
-    check,
+    balance,
+    cell_balance,
     dirichlet,
     functional,
     initial,
@@ -23,6 +24,20 @@ from bayescons.constraints import (
     second_difference,
 )
 from bayescons.covariances import Dense, Diagonal, Kronecker, LowRank
+from bayescons.diagnostics import sbc
 from bayescons.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
 from bayescons.grids import Grid
-from bayescons.programs import Posterior, StiffnessWarning, VanishingNoiseError, conjugate, exact, impose, observe, soft
+from bayescons.programs import (
+    LawComparison,
+    Posterior,
+    StiffnessWarning,
+    VanishingNoiseError,
+    check,
+    compare_laws,
+    conjugate,
+    exact,
+    impose,
+    observe,
+    soft,
+)
+from bayescons.sampling import NotMixedWarning, sample

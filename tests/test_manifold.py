@@ -4,7 +4,9 @@ Statistical laws compare means within `SIGMAS` Monte Carlo standard errors, a fa
 """
 
 import functools
+import importlib.util
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from bayescons.manifolds import constrained, constrained_hmc, gauss_newton, lapl
 from bayescons.manifolds.projection import along, tangent
 from bayescons.manifolds.rattle import RattleState, build_kernel, init
 from bayescons.programs.chains import Chains
+from experiments.right_measure import density_given_energy
 
 EPS = float(np.finfo(float).eps)
 SIGMAS = 5.0
@@ -211,7 +214,9 @@ def test_mici_draws_from_the_same_law():
     integrator = mici.integrators.ConstrainedLeapfrogIntegrator(system, step_size=0.15)
     sampler = mici.samplers.StaticMetropolisHMC(system, integrator, np.random.default_rng(0), n_step=6)
     starts = [np.array([math.cos(a), math.sin(a) / 2]) for a in (0.3, -0.7)]
-    traced = sampler.sample_chains(50, 500, starts, adapters=[], display_progress=False, trace_funcs=[lambda state: {"u": state.pos}])
+    traced = sampler.sample_chains(
+        50, 500, starts, adapters=[], display_progress=False, trace_funcs=[lambda state: {"u": state.pos}]
+    )
     theirs = np.stack(traced.traces["u"])
     from bayescons.programs.results import worst_mixing
 
@@ -381,6 +386,26 @@ def test_stating_again_what_the_belief_knows_changes_nothing():
     found = constrained(rod(), both, values)
     assert found.law.rows == (0,)
     assert found.value.shape == (2,)
+
+
+def test_the_model_of_a_known_energy_keeps_mass_and_energy():
+    path = Path(__file__).resolve().parent.parent / "models" / "known_energy.py"
+    spec = importlib.util.spec_from_file_location("model_known_energy", path)
+    model = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(model)
+    drawn = model.restricted(key(11), 200)
+    assert float(jnp.max(jnp.abs(jax.vmap(model.energy)(drawn.pooled) - 16 / 3))) <= 1e-12 * 16 / 3
+    assert float(jnp.max(jnp.abs(jax.vmap(model.total)(drawn.pooled) - 4))) <= 4e-12
+    assert drawn.r_hat < 1.05
+
+
+def test_the_law_of_a_total_given_the_energy_is_that_of_a_sphere_where_the_belief_is_round():
+    """The oracle of experiments/right_measure.py, against (1 - s²/E)^((n - 3) / 2), s a coordinate of a point of the sphere |u|² = E."""
+    size, square = 9, 4.0
+    row, places = np.full(size, 1 / 3), np.linspace(-1.9, 1.9, 21)
+    found = density_given_energy(np.zeros(size), np.eye(size), np.ones(size), row, square, places)
+    expected = (1 - places**2 / square) ** ((size - 3) / 2)
+    np.testing.assert_allclose(found / found.sum(), expected / expected.sum(), atol=1e-6)
 
 
 # Results, and what cannot be

@@ -4,7 +4,9 @@ Statistical laws compare means within `SIGMAS` Monte Carlo standard errors, a fa
 """
 
 import functools
+import importlib.util
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -360,6 +362,17 @@ def test_results_are_a_tree_with_statistics_of_the_sampler():
     assert tree["posterior"]["u"].dims == ("chain", "draw", "x")
     assert set(tree["sample_stats"].data_vars) == {"bounces", "slack", "stopped"}
     assert tree.attrs["sampler"] == "bounces"
+
+
+def test_the_model_of_a_positive_field_keeps_amount_and_sign():
+    path = Path(__file__).resolve().parent.parent / "models" / "positive_field.py"
+    spec = importlib.util.spec_from_file_location("model_positive_field", path)
+    model = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(model)
+    drawn = model.restricted(key(19), 200)
+    assert float(jnp.max(jnp.abs(jax.vmap(bc.integral(model.grid))(drawn.pooled) - model.amount))) <= 1e-12
+    assert float(drawn.draws.min()) >= -16 * EPS
+    assert drawn.r_hat < 1.05
 
 
 @pytest.mark.float32
