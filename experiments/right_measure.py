@@ -36,7 +36,7 @@ from bayescons.manifolds import constrained, gauss_newton, laplace
 from bayescons.plots import COLOURS, FONT, TRUTH
 from bayescons.quadrature import quadrature_weights
 from bayescons.surrogates import separable
-from experiments import fields, panels
+from experiments import panels
 from experiments.rows import Row
 from experiments.tables import Table, against_targets, pivot
 
@@ -221,11 +221,15 @@ def density_given_energy(mean, covariance, weights, row, value, places) -> np.nd
 # --- Methods --------------------------------------------------------------------------------------------------------------------------
 
 
-@fields.once
 def sampled(name: str, settings: Settings, key: jax.Array) -> dict[str, Sample]:
-    """Draws by method."""
+    """Draws by method; kept, as the rows of a run and its figures ask for the same ones."""
+    return _sampled(name, settings, tuple(map(int, jax.random.key_data(key))))
+
+
+@functools.lru_cache(maxsize=2)
+def _sampled(name: str, settings: Settings, seed: tuple[int, ...]) -> dict[str, Sample]:
     case = CASES[name]()
-    key_belief, key_ours, key_approximate = jax.random.split(key, 3)
+    key_belief, key_ours, key_approximate = jax.random.split(jax.random.wrap_key_data(jnp.asarray(seed, jnp.uint32)), 3)
     law, weights = _law(tuple(case.weights)), case.weights
     plain = np.asarray(case.belief.sample(key_belief, (settings.belief,)))
     energies = plain**2 @ weights

@@ -11,6 +11,7 @@ import pytest
 
 import bayescons as bc
 from bayescons.cli import main
+from bayescons.programs import Finding
 from tests.readings import GRID, KERNEL, MASS, MEAN, WALL, N, row
 
 PLANE = bc.Grid(t=np.linspace(0, 1, 4), x=GRID["x"])
@@ -25,7 +26,7 @@ def point(i):
     return lambda u: u[i]
 
 
-def found(report, where: str, about: str = "") -> bc.Finding:
+def found(report, where: str, about: str = "") -> Finding:
     """The one finding about a statement that says so."""
     (one,) = [f for f in report.findings if f.where.split("[")[0].split(" (")[0] == where and about in f.finding]
     return one

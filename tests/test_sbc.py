@@ -144,7 +144,6 @@ def test_a_program_with_latents_stated_values_and_laws_passes():
     assert set(found.pit) == {"total", "u_average", "u_projection", "u_mean_square", LOG_LIKELIHOOD}
 
 
-@pytest.mark.broadcasts  # NumPyro's samplers
 def test_a_program_without_a_closed_form_is_refitted_by_chains_thinned_by_their_ess():
     found = sbc(heavy, 0.0, READINGS, key=KEY, simulations=40, draws=25, batch=40)
     assert found.passed, found.verdict
@@ -153,7 +152,6 @@ def test_a_program_without_a_closed_form_is_refitted_by_chains_thinned_by_their_
     assert np.median(found.effective) >= 20
 
 
-@pytest.mark.broadcasts  # NumPyro's samplers
 def test_an_ordinary_program_without_statements_is_calibrated_too():
     def ordinary(y):
         level = numpyro.sample("level", dist.Normal(0.0, 1.0))

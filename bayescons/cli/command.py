@@ -167,9 +167,9 @@ class Check:
     """Function that is the program."""
     draws: Annotated[int, arg(metavar="N")] = 8
     """How often what is random above the fields is drawn from its prior."""
-    data: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None
+    data: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Arrays (.npz or NetCDF) that replace arguments of the same name."""
-    seed: int = 0
+    seed: Annotated[int, arg(metavar="N")] = 0
     """Seed of the inputs and the draws."""
 
 

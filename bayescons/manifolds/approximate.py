@@ -59,9 +59,15 @@ def gauss_newton(belief: Gaussian, function: Callable, value: ArrayLike, *, name
     Raises:
         TypeError, ValueError: as `bayescons.manifolds.laws.law` does.
         InconsistentConstraintsError: where no field with h(u) = b is found.
+        FloatingPointError: where the repetition does not settle.
     """
     found = law(belief, function, value, name)
     z, steps = _nearest(found)
+    if steps == STEPS:
+        raise FloatingPointError(
+            f"Gauss-Newton did not settle on a field with the value of {name!r} in {STEPS} steps: (a) several fields are about equally "
+            "probable, (b) the law bends within the width of the belief. Use constrained(...).sample, or laplace"
+        )
     at = found.field(z)
     tangent = Linear(_slope(found.function), belief.event_shape, (at,))
     given = jnp.asarray(value, at.dtype) - found.function(at) + tangent(at)

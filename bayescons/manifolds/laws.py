@@ -44,7 +44,7 @@ class Law:
     """
 
     belief: Gaussian
-    function: Callable = dataclasses.field(metadata={"static": True})
+    function: Callable = static()
     rows: tuple[int, ...] = static()
     value: Leaf
     unit: Leaf

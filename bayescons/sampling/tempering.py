@@ -103,14 +103,25 @@ def smc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
 
 
 def _spread(particles, weights) -> jax.Array:
-    """Covariance of weighted particles, (n, n); or, where they are too few to tell, their variances (n,)."""
+    """Covariance of weighted particles, (n, n); or, where they are too few to tell, their variances (n,).
+
+    Eigenvalues of the correlation that as many independent white directions would show by chance, (1 ± sqrt(n / N))² (Marchenko & Pastur),
+    are taken to be 1: a mass matrix that trusts them would make the moves slow in directions that are not.
+    """
     rows = jax.vmap(lambda z: ravel_pytree(z)[0])(particles)
     mean = weights @ rows
     deviations = (rows - mean[None]) * jnp.sqrt(weights)[:, None]
     variances = jnp.sum(deviations**2, axis=0)
     if len(rows) < 4 * rows.shape[1]:
         return variances + _floor(variances)
-    return deviations.T @ deviations + _floor(variances) * jnp.eye(rows.shape[1])
+    scales = jnp.sqrt(variances + _floor(variances))
+    unit = deviations / scales[None]
+    values, vectors = jnp.linalg.eigh(unit.T @ unit)
+    chance = jnp.sqrt(rows.shape[1] * jnp.sum(weights**2))
+    white = (values > jnp.maximum(1 - chance, 0.0) ** 2) & (values < (1 + chance) ** 2)
+    values = jnp.where(white, 1.0, values + _floor(values))
+    root = vectors * jnp.sqrt(values)[None] * scales[:, None]
+    return root @ root.T
 
 
 def _floor(variances) -> jax.Array:

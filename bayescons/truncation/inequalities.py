@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bayescons.functionals import Functional, Leaf, Linear, Product, Stack, static
+from bayescons.functionals import Embedded, Leaf, Linear, Points, Product, Stack, static
 from bayescons.gaussian import finite
 from bayescons.grids import Grid
 
@@ -29,7 +29,7 @@ class Inequality:
     `a & b` states both.
     """
 
-    functional: Functional
+    functional: Product | Linear | Points | Embedded
     bound: Leaf
     sign: int = static()
     name: str = static()
