@@ -12,6 +12,7 @@ import pytest
 import bayescons as bc
 from bayescons.cli import main
 from bayescons.programs import Finding
+from models import one_total, rod_unknown_amplitude
 from tests.readings import GRID, KERNEL, MASS, MEAN, WALL, N, row
 
 PLANE = bc.Grid(t=np.linspace(0, 1, 4), x=GRID["x"])
@@ -409,6 +410,11 @@ def test_the_command_refuses_in_a_line_what_it_cannot_use(file, capsys, options,
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("model", [one_total, rod_unknown_amplitude], ids=lambda m: m.__name__)
+def test_models_have_nothing_worse_than_a_note(model):
+    assert bc.check(model.program, **model.inputs(jax.random.key(0))).ok
 
 
 def test_the_same_program_gives_the_same_report(report):

@@ -36,18 +36,18 @@ class Law:
 
     Attributes:
         belief: N(m, K).
+        value: b, shape (q,).
+        unit: standard deviation of each row's change under the belief, to first order, at a typical draw, shape (q,).
         function: h, any differentiable JAX function of one field.
         rows: which entries of h(u), flattened, are kept; exact facts of the belief imply the others.
-        value: b of these, shape (q,).
-        unit: standard deviation of each row's change under the belief, to first order, at a typical draw, shape (q,).
         name: what error messages call it.
     """
 
     belief: Gaussian
-    function: Callable = static()
-    rows: tuple[int, ...] = static()
     value: Leaf
     unit: Leaf
+    function: Callable = dataclasses.field(metadata={"static": True})
+    rows: tuple[int, ...] = static()
     name: str = static()
 
     def field(self, z) -> jax.Array:
@@ -105,7 +105,7 @@ def law(belief: Gaussian, function: Callable, value: ArrayLike, name: str) -> La
             f"{name!r} has {rows} rows on a field with {size} unknowns; it must have at least one, and fewer than unknowns"
         )
     value = jnp.broadcast_to(value, computed.shape).ravel()
-    raw = Law(belief, function, tuple(range(rows)), value, jnp.ones(rows, dtype), name)
+    raw = Law(belief, value, jnp.ones(rows, dtype), function, tuple(range(rows)), name)
     kept, unit = _examined(raw)
     return dataclasses.replace(raw, rows=tuple(map(int, kept)), value=value[kept], unit=jnp.asarray(unit[kept], dtype))
 

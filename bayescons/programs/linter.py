@@ -43,8 +43,9 @@ class Report:
     def summary(self) -> str:
         """What was looked at, in a line."""
         above = f", at {self.draws} prior draws of what stands above" if self.draws > 1 else ""
-        counts = [f"{n} {s}{'s' * (n != 1)}" for s in SEVERITIES if (n := sum(f.severity == s for f in self.findings))]
-        looked = f"{self.statements} statements, {self.rows} rows, {self.rank} of them independent, {self.unknowns} unknowns{above}"
+        counts = [_counted(n, s) for s in SEVERITIES if (n := sum(f.severity == s for f in self.findings))]
+        stated = f"{_counted(self.statements, 'statement')}, {_counted(self.rows, 'row')}, {self.rank} of them independent"
+        looked = f"{stated}, {_counted(self.unknowns, 'unknown')}{above}"
         return f"{looked}: {', '.join(counts) or 'nothing found'}"
 
     def __str__(self) -> str:
@@ -106,3 +107,7 @@ def check(
     rank = [int(np.min(rows.update.rank.reshape(seen.draws, -1).sum(1))) for rows in seen.rows]
     unknowns = sum(rows.unknowns * (size // rows.names.size) for rows, size in zip(seen.rows, size, strict=True))
     return Report(findings(seen), len(seen.statements), sum(size), sum(rank), unknowns, seen.draws)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -63,14 +63,14 @@ def sample(
     NumPyro's, "blackjax_nuts" BlackJAX's. "mclmc" is not adjusted and carries a small bias; "adjusted_mclmc" carries none, and can be
     trusted where R-hat says that it has mixed, which it does slowly where directions are strongly correlated. "elliptical" needs every
     latent to be Gaussian. "smc" tempers `draws` particles from the prior to the posterior and gives the evidence, with its error from the
-    spread of the `chains` populations; `warmup` means nothing to it.
+    spread of the `chains` populations; `warmup` means nothing to it. Give it ten particles for every unknown, or the evidence is biased.
 
     Groups of the tree: `posterior`; `sample_stats` (diverging, n_steps, acceptance_rate, lp, step_size, where the sampler has them);
     `warmup_sample_stats`, the same of the warm-up; `constraints`, of every statement `<name>_value` and `<name>_residual`, G u - value row
     by row for each draw; `constant_data`, the truth. Attributes: sampler (as asked), chosen, why, reading, chains, warmup, draws, seed or
     key, seconds (of the run), compile_seconds (0 in a repeat), gradients and warmup_gradients (evaluated, all chains), divergences, r_hat
-    and ess_bulk (the worst over all unknowns), mixed ("yes", or what is wrong); for "smc" log_evidence, log_evidence_error, temperatures
-    and ancestors (particles of the prior with descendants, in the poorest population).
+    and ess_bulk (the worst over all unknowns), mixed ("yes", or what is wrong); for "smc" log_evidence, log_evidence_error, temperatures,
+    acceptance_rate and ancestors (particles of the prior with descendants), each of the poorest population.
 
     Args:
         program: an ordinary NumPyro program, with `observe` or `impose` statements or without.
@@ -122,7 +122,7 @@ def sample(
     found, missed, seconds = _ran(run, key, took.sampler, progress=method.progress)
     _refuse(found, structure, program, reading, scale, args, given)
     independent = took.sampler == "conjugate"
-    judged = mixing(found.draws, structure.latents)
+    judged = mixing(found.draws, structure.latents, found.summary.get("acceptance_rate"))
     told = {
         "sampler": sampler,
         "chosen": took.sampler,
@@ -266,7 +266,8 @@ def _summed(found: Chains, judged: Mixing) -> dict:
     told |= {"divergences": int(np.sum(lost)), "r_hat": judged.r_hat, "ess_bulk": judged.ess}
     if "log_evidence" in summary:
         told |= _evidence(summary["log_evidence"])
-        told |= {name: int(summary[name].min()) for name in ("temperatures", "ancestors")}
+        told |= {"temperatures": int(summary["temperatures"].max()), "ancestors": int(summary["ancestors"].min())}
+        told["acceptance_rate"] = float(summary["acceptance_rate"].min())
     return told
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from bayescons.programs.results import worst_mixing
 
 R_HAT, ESS = 1.01, 100  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Anal. 16, 2021) ask for 1.01, and for 100 a chain
+MOVED = 0.2  # of the last moves; they are tuned to 0.8
 
 
 class NotMixedWarning(UserWarning):
@@ -23,11 +24,14 @@ class NotMixedWarning(UserWarning):
 
 
 class Mixing(NamedTuple):
-    """The worst over all unknowns: rank-normalised split R-hat, and bulk effective sample size; NaN where there is neither."""
+    """The worst over all unknowns: rank-normalised split R-hat, and bulk effective sample size; NaN where there is neither. And the share
+    of their last moves that the particles of the poorest population took (1 for chains).
+    """
 
     r_hat: float
     ess: float
     unknown: str
+    moved: float = 1.0
 
     @property
     def verdict(self) -> str:
@@ -37,6 +41,8 @@ class Mixing(NamedTuple):
             wrong.append(f"R-hat is {self.r_hat:.3f}, above {R_HAT}")
         if self.ess < ESS:
             wrong.append(f"there are {self.ess:.0f} effective draws, fewer than {ESS}")
+        if self.moved < MOVED:
+            wrong.append(f"particles took {self.moved:.2g} of their last moves and are copies of each other")
         if not wrong:
             return ""
         return (
@@ -47,18 +53,19 @@ class Mixing(NamedTuple):
         )
 
 
-def mixing(draws: Mapping[str, np.ndarray], unknowns) -> Mixing:
+def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None) -> Mixing:
     """The worst R-hat and the smallest bulk ESS over the unknowns named; over at most 500 points of each.
 
     Points that never vary, as those that are known exactly, are left out. Below four draws a chain there is nothing to judge by, and the
-    ESS is the number of draws; with one chain there is no R-hat.
+    ESS is the number of draws; with one chain there is no R-hat. For particles, `acceptance` is the share of moves taken, by population.
     """
+    moved = 1.0 if acceptance is None else float(np.min(acceptance))
     found = {name: told for name in unknowns if (told := _worst(np.asarray(draws[name], float))) is not None}
     if not found:
-        return Mixing(math.nan, math.nan, "")
+        return Mixing(math.nan, math.nan, "", moved)
     worst = max(found, key=lambda name: (np.nan_to_num(found[name][1], nan=0.0), -found[name][0]))
     r_hats = [r_hat for _, r_hat in found.values() if not math.isnan(r_hat)]
-    return Mixing(max(r_hats, default=math.nan), min(ess for ess, _ in found.values()), worst)
+    return Mixing(max(r_hats, default=math.nan), min(ess for ess, _ in found.values()), worst, moved)
 
 
 def _worst(values: np.ndarray) -> tuple[float, float] | None:
