@@ -15,6 +15,7 @@ import numpy as np
 from bayescons.covariances import LOG_2PI, Dense, Diagonal, Kronecker, LowRank
 from bayescons.functionals import Functional, Leaf, split_fields, static
 from bayescons.gram import Gram
+from bayescons.stationary import Stationary
 
 
 @jax.tree_util.register_dataclass
@@ -305,7 +306,7 @@ class Downdate:
         return self.prior.mv(self.functional.transpose(rows, self.axes))
 
 
-type Covariance = Diagonal | LowRank | Kronecker | Dense | Blocks | Restricted | Scaled | Downdate
+type Covariance = Diagonal | LowRank | Kronecker | Dense | Stationary | Blocks | Restricted | Scaled | Downdate
 
 
 def _no_density(what: str) -> str:

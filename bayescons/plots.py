@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bayescons.diagnostics.metrics import normal_quantile
-from bayescons.programs.results import whole_file
+from bayescons.files import whole_file
 
 # Okabe and Ito, Color Universal Design (2008): told apart with any of the common colour-vision deficiencies. Their yellow is left
 # out: too faint for a line on white. Black is kept for the truth.

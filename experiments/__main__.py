@@ -16,8 +16,8 @@ from tyro.conf import Positional, arg
 
 from bayescons.cli.errors import InputError
 from bayescons.cli.terminal import say, working
+from bayescons.files import whole_file
 from bayescons.plots import DPI
-from bayescons.programs.results import whole_file
 from experiments.results_page import page, write_pages
 from experiments.rows import provenance, to_json
 

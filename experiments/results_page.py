@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bayescons.cli.errors import InputError
-from bayescons.programs.results import whole_file
+from bayescons.files import whole_file
 from experiments.rows import Row, from_json
 
 INDEX = """# Results

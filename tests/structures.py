@@ -16,6 +16,7 @@ import bayescons as bc
 from bayescons.composites import Blocks, Restricted, Scaled
 from bayescons.conditioning import Constraint, Update, stack, update
 from bayescons.functionals import Functional
+from bayescons.stationary import Stationary
 
 GRID = bc.Grid(t=np.array([0.0, 0.5, 1.0]), x=np.array([0.0, 0.2, 0.45, 0.8, 1.0]))
 BESIDE = 2  # points of the second field in the belief "blocks"
@@ -121,6 +122,26 @@ def _scaled(rng):
     return scaled, mean, spread[:, None] * covariance * spread
 
 
+def _stationary(rng):
+    mean, spectrum = rng.normal(size=GRID.shape), rng.uniform(0.5, 1.5, size=6)  # of a circle of ten points, five of which are kept
+    row = np.fft.irfft(spectrum, 10)
+    along_x = row[(np.arange(5)[:, None] - np.arange(5)) % 10]
+    own = Stationary((None, jnp.asarray(spectrum)), jnp.asarray(0.7), GRID.shape)
+    return bc.Gaussian(jnp.asarray(mean), own), mean, 0.7**2 * np.kron(np.eye(len(mean)), along_x)
+
+
+def _stationary_along_both(rng):
+    mean, rows = rng.normal(size=GRID.shape), []
+    spectra = tuple(
+        rng.uniform(0.5, 1.5, size=size) for size in (3, 5)
+    )  # circles of four and eight points; three and five are kept
+    for spectrum, kept in zip(spectra, GRID.shape, strict=True):
+        circle = 2 * len(spectrum) - 2
+        rows.append(np.fft.irfft(spectrum, circle)[(np.arange(kept)[:, None] - np.arange(kept)) % circle])
+    own = Stationary(tuple(map(jnp.asarray, spectra)), jnp.asarray(1.3), GRID.shape)
+    return bc.Gaussian(jnp.asarray(mean), own), mean, 1.3**2 * np.kron(*rows)
+
+
 def _blocks(rng):
     field, mean, covariance = _diagonal(rng)
     other, scale, factor = rng.normal(size=BESIDE), np.full(BESIDE, 0.4), rng.normal(size=(BESIDE, 1))
@@ -136,6 +157,8 @@ PLAIN = {
     "kronecker independent in time": _kronecker_independent_in_time,
     "dense": _dense,
     "restricted": _restricted,
+    "stationary": _stationary,
+    "stationary along both": _stationary_along_both,
     "blocks": _blocks,
     "scaled": _scaled,
 }
@@ -151,6 +174,8 @@ WITH_DENSITY = (
     "kronecker",
     "kronecker independent in time",
     "dense",
+    "stationary",
+    "stationary along both",
     "blocks",
     "scaled",
     "conditioned with noise",

@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 from bayescons.cli.errors import InputError
-from bayescons.programs.results import PACKAGES, whole_file
+from bayescons.files import whole_file
+from bayescons.programs.results import PACKAGES
 
 
 @contextmanager

@@ -7,10 +7,13 @@ from bayescons.constraints.conservation import integral
 from bayescons.constraints.function import functional, is_affine
 from bayescons.constraints.initial import initial
 from bayescons.constraints.regularity import second_difference
+from bayescons.constraints.sides import Boundary, Side
 
 __all__ = [
     "Balance",
+    "Boundary",
     "Residuals",
+    "Side",
     "balance",
     "cell_balance",
     "check",

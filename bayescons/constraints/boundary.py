@@ -37,7 +37,7 @@ def neumann(grid: Grid, axis: str, side: str, order: int = 2) -> Product:
     return _along(grid, axis, end_stencil(grid[axis], side, derivative=1, order=order))
 
 
-def robin(grid: Grid, axis: str, side: str, value: float, slope: float, order: int = 2) -> Product:
+def robin(grid: Grid, axis: str, side: str, value: float | int, slope: float | int, order: int = 2) -> Product:
     """(G u)(t) = value · u + slope · ∂u/∂x at an end: convection, radiation linearized, impedance.
 
     Args:

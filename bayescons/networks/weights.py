@@ -19,10 +19,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from bayescons.networks.boundary_corrected import rebuilt
+from bayescons.networks.deep_operator import DeepOperator
 from bayescons.networks.ensemble import Ensemble
+from bayescons.networks.fourier_operator import FourierOperator
 from bayescons.networks.neural_process import AttentiveNeuralProcess
 
-NETWORKS = {kind.__name__: kind for kind in (AttentiveNeuralProcess, Ensemble)}
+OWN = (AttentiveNeuralProcess, Ensemble, FourierOperator, DeepOperator)
+NETWORKS = {kind.__name__: kind for kind in OWN} | {"BoundaryCorrected": rebuilt}
 SUFFIX = ".safetensors"
 
 

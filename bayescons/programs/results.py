@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import uuid
-from collections.abc import Generator, Hashable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jax.typing import ArrayLike
 
+from bayescons.files import whole_file
 from bayescons.grids import Grid
 
 if TYPE_CHECKING:
@@ -158,45 +157,6 @@ def worst_mixing(draws: np.ndarray, points: int = 500) -> tuple[float, float]:
     smallest = np.min(array_stats.ess(chosen, chain_axis=0, draw_axis=1))
     largest = np.max(array_stats.rhat(chosen, chain_axis=0, draw_axis=1)) if len(draws) > 1 else np.nan
     return float(smallest), float(largest)
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike) -> Generator[Path, None, None]:
-    """Lend a temporary path beside `path`, and put the file in its place once the block has ended without an error.
-
-    Readers see the earlier file or the complete new one, never a part. On any error the temporary file is removed.
-
-    Raises:
-        OSError: of the fitting subclass, with the path and the cause, where the file cannot be written.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        temporary.touch(exist_ok=False)
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(
-            error.errno,
-            f"cannot write {os.fspath(path)!r}: {reason}. Expected a file name in a folder that exists, is writable and has room; "
-            "make the folder first, or choose another path",
-        ) from error
-    finally:
-        _remove(temporary)
-
-
-def _flush(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except NotADirectoryError:
-        return
 
 
 def _arrays(arrays: Mapping[str, ArrayLike] | None) -> dict[str, np.ndarray]:

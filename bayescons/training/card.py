@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
+from bayescons.files import whole_file
 from bayescons.networks import parameter_count, save_weights
-from bayescons.programs.results import whole_file
 from bayescons.training.data import POINTS, TIMES
 
 PACKAGES = ("bayescons", "jax", "flax", "optax")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayescons.programs.results import whole_file
+from bayescons.files import whole_file
 
 if TYPE_CHECKING:
     import orbax.checkpoint

@@ -1,0 +1,209 @@
+"""Lifts: how a correction at the boundary spreads inwards, as columns Φ (GΦ)^-1 along each axis that has sides.
+
+A field is corrected axis by axis, u + Φ (GΦ)^-1 (b - G u). With Φ = K G' and a separable K this is the conjugate update given all sides at
+once: what the sides of one axis change, those of another leave alone wherever the values agree at the corners (the projections of two axes
+commute).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from bayescons import gram
+from bayescons.constraints.sides import Boundary
+from bayescons.covariances import Kronecker
+from bayescons.gaussian import Gaussian
+from bayescons.stationary import Stationary
+
+WAVES = 128  # of a kernel, at most: its features are as fine as 1/64 of the domain
+LONGEST = (
+    0.5  # correlation length as a fraction of the axis: with a period of two axes the ends then share an eighth of their variance
+)
+STEP = 10.0  # change of a logarithm for each unit of its weight, so that the few numbers of a kernel learn as fast as the thousands beside
+
+
+def read(row: np.ndarray, field: jax.Array, axis: int) -> jax.Array:
+    """Σ_j w_j u_j along an axis, as differences from the end: a slope is not lost in the rounding of its terms."""
+    points = np.flatnonzero(row)
+    end = points[0] if points[-1] < len(row) - 1 else points[-1]
+    total = row.sum() if abs(row.sum()) > 1e-9 * np.abs(row).sum() else 0.0
+    reference = jax.lax.index_in_dim(field, int(end), axis, keepdims=False)
+    value = float(total) * reference if total else jnp.zeros_like(reference)
+    for j in points:
+        if j != end:
+            value = value + float(row[j]) * (jax.lax.index_in_dim(field, int(j), axis, keepdims=False) - reference)
+    return value
+
+
+def corrected(field: jax.Array, values: Sequence[jax.Array], boundary: Boundary, lifts: Sequence) -> jax.Array:
+    """U + L (b - G u) along one axis after another, for a field (*grid.shape, ...) and values (*shape, ...), one for each side.
+
+    Args:
+        field: any number of axes, such as channels, behind those of the grid.
+        values: of each side; at corners they must agree (`Boundary.reconciled`).
+        boundary: its sides.
+        lifts: for each of `boundary.axes` its columns L, (points, sides), with G L = I.
+    """
+    for name, lift in zip(boundary.axes, lifts, strict=True):
+        axis = boundary.grid.axis(name)
+        sides = zip(boundary.on(name), boundary.rows(name), strict=True)
+        missed = [values[i].astype(field.dtype) - read(row, field, axis) for i, row in sides]
+        field = _moved(field, missed, lift, axis)
+    return field
+
+
+def _moved(field: jax.Array, missed: list[jax.Array], lift, axis: int) -> jax.Array:
+    """U + Σ_j L_j ⊗ missed_j; where the lift is known beforehand, at its nodes alone."""
+    if isinstance(lift, np.ndarray):
+        for node in np.flatnonzero(np.abs(lift).sum(axis=1)):
+            here = jax.lax.index_in_dim(field, int(node), axis, keepdims=False)
+            here = here + sum(float(weight) * miss for weight, miss in zip(lift[node], missed, strict=True) if weight)
+            field = jax.lax.dynamic_update_index_in_dim(field, here, int(node), axis)
+        return field
+    others = [i for i in range(field.ndim) if i != axis]
+    for j, miss in enumerate(missed):
+        field = field + jnp.expand_dims(lift[:, j].astype(field.dtype), others) * jnp.expand_dims(miss, axis)
+    return field
+
+
+@lru_cache(maxsize=64)
+def end_lifts(boundary: Boundary) -> tuple[np.ndarray, ...]:
+    """Overwriting: only the end nodes move, as many at an end as it has sides. Both ends share what is periodic."""
+    lifts = []
+    for name in boundary.axes:
+        rows, points = boundary.rows(name), len(boundary.grid[name])
+        basis = np.zeros((points, len(rows)))
+        taken = {"lower": 0, "upper": 0}
+        for j, i in enumerate(boundary.on(name)):
+            end = boundary.sides[i].end
+            if end == "both":
+                basis[[0, -1], j] = -0.5, 0.5
+            else:
+                basis[taken[end] if end == "lower" else points - 1 - taken[end], j] = 1.0
+                taken[end] += 1
+        lifts.append(basis @ np.linalg.inv(rows @ basis))
+    return tuple(lifts)
+
+
+class KernelLift(nnx.Module):
+    """A stationary kernel along each axis with sides, learned, and its lift K G' (G K G')^-1.
+
+        k(r) = Σ_k λ_k cos(2πkr/P),   λ_k ∝ exp(-½ (2πkℓ/P)² + s_k) (half of it for k = 0),   Σ λ_k = 1
+
+    The correlation length ℓ and the logarithms s_k of the longest waves are learned; the period P exceeds the axis by `padding`, and the
+    kernel does not depend on the grid. Its amplitude cancels. The lift does not depend on the inputs: it is made once for a batch.
+
+    Beyond what is stationary, the columns of the lift are free: L + (I - L G) B c with B the longest waves and c learned, zero to begin
+    with. Any lift with G L = I is the conjugate update for a covariance, L S L' + K - K G' S^-1 G K with S = G K G' (`belief`), so
+    nothing is lost: it is the shape in which, in this problem, what happens at a boundary reaches inwards.
+
+    Args:
+        boundary: what it will be used for.
+        length: ℓ to begin with, as a fraction of the axis, below 0.5. None is 0.1, and 0.02 for an axis with a known slope: what a
+            network's slope misses at an end says little of its error further in, and a lift moves the field by about ℓ times that.
+        padding: with a period of twice the axis (1.0) the two ends hardly know of each other; it costs nothing here.
+        free: number of s_k, zero to begin with, and of the waves in B.
+
+    Where it fails: for lengths below 1/64 of the axis, which its waves do not hold.
+    """
+
+    def __init__(self, boundary: Boundary, *, length: float | None = None, padding: float | int = 1.0, free: int = 24):
+        if length is not None and not 0 < length < LONGEST:
+            raise ValueError(f"the correlation length is a fraction of the axis between 0 and {LONGEST}; got {length}")
+        if padding <= 0:
+            raise ValueError(f"the period of a kernel must exceed the axis, or its ends are one point; got padding={padding}")
+        self.padding, self.free, axes = padding, free, len(boundary.axes)
+        starts = [_length(boundary, name) if length is None else length for name in boundary.axes]
+        self.length = nnx.Param(jnp.array([math.log(start / (LONGEST - start)) / STEP for start in starts], jnp.float32))
+        self.spectrum = nnx.Param(jnp.zeros((axes, free), jnp.float32))
+        self.columns = nnx.List([nnx.Param(jnp.zeros((2 * free, len(boundary.on(name))), jnp.float32)) for name in boundary.axes])
+
+    def lengths(self) -> jax.Array:
+        """ℓ for each axis with sides, as a fraction of it."""
+        return LONGEST * jax.nn.sigmoid(STEP * self.length[...])
+
+    def eigenvalues(self, index: int, count: int) -> jax.Array:
+        """λ_k, k < count, for one of the axes with sides."""
+        k = jnp.arange(count)
+        decay = (2 * jnp.pi / (1 + self.padding) * k * self.lengths()[index]) ** 2 / 2
+        free = min(self.free, count)
+        decay = decay.at[0].set(math.log(2.0))  # the constant counts once, a wave for +k and -k
+        logs = -decay + jnp.pad(STEP * self.spectrum[index, :free], (0, count - free))
+        return jax.nn.softmax(logs)
+
+    def stationary(self, boundary: Boundary) -> Stationary:
+        """K over the grid without the free columns: independent along axes without sides, amplitude one."""
+        spectra: list = [None] * len(boundary.grid)
+        for index, name in enumerate(boundary.axes):
+            circle = _circle(len(boundary.grid[name]), self.padding)
+            count = min(WAVES, circle // 2)
+            own = self.eigenvalues(index, count) * circle / jnp.where(jnp.arange(count) == 0, 1.0, 2.0)
+            spectra[boundary.grid.axis(name)] = jnp.pad(own, (0, circle // 2 + 1 - count))
+        return Stationary(tuple(spectra), jnp.ones(()), boundary.grid.shape)
+
+    def belief(self, mean: jax.Array, boundary: Boundary) -> Gaussian:
+        """N(mean, K') with the covariance whose conjugate update is this lift, K' = L S L' + K - K G' S^-1 G K along each axis."""
+        own = self.stationary(boundary)
+        factors: list = [None] * len(boundary.grid)
+        for name, lift in zip(boundary.axes, self(boundary), strict=True):  # smooth kernels are singular: a root by eigenvectors
+            axis = boundary.grid.axis(name)
+            whole, rows = own.matrix(axis), jnp.asarray(boundary.rows(name))
+            cross = whole @ rows.T
+            blocks = rows @ cross
+            values, vectors = jnp.linalg.eigh(lift @ blocks @ lift.T + whole - cross @ jnp.linalg.solve(blocks, cross.T))
+            factors[axis] = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
+        return Gaussian(mean, Kronecker(tuple(factors), jnp.ones((), mean.dtype), mean.shape))
+
+    def __call__(self, boundary: Boundary) -> tuple[jax.Array, ...]:
+        """L = K G' (G K G')^-1 for each axis with sides, (points, sides), solved as the foundation solves."""
+        lifts = []
+        for index, name in enumerate(boundary.axes):
+            waves, rows = _features(boundary, name, self.padding)
+            own = self.eigenvalues(index, waves.shape[1] // 2)
+            weights = jnp.concatenate([own, own])
+            cross = jnp.asarray(waves, own.dtype) @ (weights[:, None] * jnp.asarray(rows.T, own.dtype))
+            blocks = jnp.matmul(jnp.asarray(rows, own.dtype) * weights[None], jnp.asarray(rows.T, own.dtype), precision="highest")
+            factored = gram.factor(blocks, jnp.diagonal(blocks))
+            lifts.append(self._freed(jax.vmap(factored.solve)(cross), index, waves, rows))
+        return tuple(lifts)
+
+    def _freed(self, lift: jax.Array, index: int, waves: np.ndarray, rows: np.ndarray) -> jax.Array:
+        """L + (I - L G) B c."""
+        count = waves.shape[1] // 2
+        kept = [k for k in range(2 * count) if k % count < self.free]
+        own = self.columns[index][...]
+        own = (
+            own if len(kept) == len(own) else jnp.take(own, np.array([k % count + self.free * (k // count) for k in kept]), axis=0)
+        )
+        moved = jnp.asarray(waves[:, kept], lift.dtype) @ own
+        seen = jnp.matmul(jnp.asarray(rows[:, kept], lift.dtype), own, precision="highest")
+        return lift + moved - lift @ seen
+
+
+def _length(boundary: Boundary, name: str) -> float:
+    kinds = {boundary.sides[i].kind for i in boundary.on(name)}
+    return 0.02 if kinds & {"neumann", "robin"} else 0.1
+
+
+def _circle(points: int, padding: float | int) -> int:
+    """Nodes of the periodic embedding, an even number; the axis takes up `points` of them."""
+    return 2 * math.ceil((1 + padding) * (points - 1) / 2)
+
+
+@lru_cache(maxsize=64)
+def _features(boundary: Boundary, name: str, padding: float | int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines and sines of the kernel's waves at the points of an axis, (points, 2 waves), and the sides' rows of them, in float64."""
+    points = boundary.grid[name]
+    circle = _circle(len(points), padding)
+    count = min(WAVES, circle // 2)
+    place = (points - points[0]) / np.ptp(points) * (len(points) - 1) / circle
+    phases = 2 * np.pi * place[:, None] * np.arange(count)
+    waves = np.concatenate([np.cos(phases), np.sin(phases)], axis=1)
+    return waves, boundary.rows(name) @ waves

@@ -1,0 +1,424 @@
+"""Fourier operators and their boundaries: transforms against fast ones, exact boundary values whatever the weights, parity of the modes."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import bayescons as bc
+from bayescons import gram
+from bayescons.constraints import Boundary, Side
+from bayescons.networks import (
+    AttentiveNeuralProcess,
+    BoundaryCorrected,
+    DeepOperator,
+    FourierOperator,
+    KernelLift,
+    Oddities,
+    SpectralConv,
+    load_weights,
+    save_weights,
+    spectrum,
+)
+from bayescons.networks.elimination import Elimination, eliminated
+from bayescons.networks.lifts import corrected, end_lifts
+
+LINE = bc.Grid(x=np.linspace(0, 1, 33))
+SPACE_TIME = bc.Grid(t=np.linspace(0, 1, 7), x=np.linspace(-1, 1, 21))
+PLANE = bc.Grid(t=np.linspace(0, 1, 6), x=np.linspace(0, 1, 13), y=np.linspace(0, 1, 11))
+ENDS = (Side("x", "lower"), Side("x", "upper"))
+BOUNDARIES = {
+    "values": Boundary(LINE, ENDS),
+    "slopes": Boundary(LINE, (Side("x", "lower", "neumann", order=1), Side("x", "upper", "neumann", order=4))),
+    "mixed": Boundary(LINE, (Side("x", "lower", "robin", coefficients=(1.0, 0.2)), Side("x", "upper", "dirichlet"))),
+    "one side": Boundary(LINE, (Side("x", "upper", "neumann"),)),
+    "periodic": Boundary(LINE, (Side("x", "both", "periodic"),)),
+    "values in time": Boundary(SPACE_TIME, ENDS),
+    "slopes in time": Boundary(SPACE_TIME, (Side("x", "lower", "neumann"), Side("x", "upper", "neumann", order=2))),
+    "four walls": Boundary(
+        PLANE, (Side("x", "lower", "neumann"), Side("y", "lower"), Side("x", "upper"), Side("y", "upper", "robin"))
+    ),
+}
+EXACT = ("overwrite", "kernel", "layers", "reference")
+CASES = [(kind, mode) for kind in BOUNDARIES for mode in EXACT if kind in ("values", "slopes", "four walls") or mode != "overwrite"]
+
+
+def random_like(state, seed, dtype):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda a: jnp.asarray(a + 0.3 * rng.normal(size=a.shape) / np.sqrt(max(a.size, 1)), dtype), state)
+
+
+@functools.cache
+def network(kind, mode, **settings):
+    """Two layers of width four, with boundary values as inputs; and its weights apart."""
+    boundary = BOUNDARIES[kind]
+    base = FourierOperator((3,) * len(boundary.grid), 4, depth=2, sides=len(boundary.sides), projection=8, rngs=nnx.Rngs(1))
+    return BoundaryCorrected(base, boundary, mode=mode, rngs=nnx.Rngs(2), **settings)
+
+
+@functools.cache
+def compiled(kind, mode):
+    """(weights, state, values) → field."""
+    definition, _, rest = nnx.split(network(kind, mode), nnx.Param, ...)
+    return jax.jit(lambda weights, state, values: nnx.merge(definition, weights, rest)(state, values))
+
+
+def weights(kind, mode, seed=0, dtype=jnp.float64):
+    return random_like(nnx.state(network(kind, mode), nnx.Param), seed, dtype)
+
+
+def given(kind, seed=0, dtype=jnp.float64):
+    """A rough initial state, and values for every side that agree at corners but are otherwise arbitrary."""
+    boundary, rng = BOUNDARIES[kind], np.random.default_rng(seed)
+    state = rng.normal(size=[len(points) for name, points in boundary.grid.items() if name != "t"])
+    values = [
+        v * np.asarray(s.kind != "periodic")
+        for v, s in zip(boundary.functional(rng.normal(size=boundary.grid.shape)), boundary.sides, strict=True)
+    ]
+    return jnp.asarray(state, dtype), tuple(jnp.asarray(v, dtype) for v in values)
+
+
+def answer(kind, mode, seed=0, dtype=jnp.float64):
+    return compiled(kind, mode)(weights(kind, mode, seed, dtype), *given(kind, seed, dtype))
+
+
+def violation(boundary, field, values):
+    """|G u - b| for each side, over the sum of the row's weights times the largest |u|: in units of what rounding moves."""
+    field = np.asarray(field, np.float64)
+    sizes = [np.abs(boundary.rows(s.axis)[boundary.on(s.axis).index(i)]).sum() for i, s in enumerate(boundary.sides)]
+    largest = np.abs(field).max()
+    return [
+        float(np.abs(g - v).max() / (size * largest)) for g, v, size in zip(boundary.functional(field), values, sizes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("kind", "mode"), CASES)
+def test_arbitrary_boundary_values_hold_for_arbitrary_weights(kind, mode):
+    for seed in range(3):
+        missed = violation(BOUNDARIES[kind], answer(kind, mode, seed), given(kind, seed)[1])
+        assert max(missed) <= 1e-14  # fifty roundings; in absolute terms below 1e-12
+
+
+@pytest.mark.float32
+@pytest.mark.parametrize(("kind", "mode"), [c for c in CASES if c[0] in ("values", "slopes", "four walls")])
+def test_they_hold_in_single_precision(kind, mode):
+    field, values = answer(kind, mode, 0, jnp.float32), given(kind, 0, jnp.float32)[1]
+    assert field.dtype == jnp.float32
+    assert max(violation(BOUNDARIES[kind], field, values)) <= 20 * np.finfo(np.float32).eps
+
+
+def test_a_network_alone_holds_nothing():
+    assert max(violation(BOUNDARIES["values"], answer("values", "none"), given("values")[1])) > 0.1
+
+
+@pytest.mark.parametrize("kind", ["slopes", "mixed", "periodic", "values in time", "four walls"])
+def test_the_kernel_mode_is_the_conjugate_update_with_its_kernel(kind):
+    definition, _, rest = nnx.split(network(kind, "kernel"), nnx.Param, ...)
+    state, values = given(kind)
+    model = nnx.merge(definition, weights(kind, "kernel"), rest)
+    belief, constraint = model.belief(state, values)
+    mean, ours = np.asarray(bc.condition(belief, constraint).mean), np.asarray(answer(kind, "kernel"))
+    # K' is rounded by eps of its size, and rows of slopes multiply that by (Σ|w|)², 1e5 here, over what they expect, S. The corners of
+    # four walls are stated twice, which the dense solve resolves to half its digits.
+    tolerance = 1e-11 if kind in ("periodic", "values in time") else 1e-8
+    np.testing.assert_allclose(ours, mean, rtol=0, atol=tolerance * np.abs(mean).max())
+
+
+@pytest.mark.parametrize("kind", ["slopes", "four walls"])
+def test_without_free_columns_the_kernel_is_stationary(kind):
+    boundary, lift = BOUNDARIES[kind], KernelLift(BOUNDARIES[kind], length=0.2)
+    nnx.update(lift, jax.tree.map(lambda a: a.astype(jnp.float64), nnx.state(lift, nnx.Param)))
+    own, rng = lift.stationary(boundary), np.random.default_rng(5)
+    fields = rng.normal(size=(2, *boundary.grid.shape))
+    mean, values = jnp.asarray(fields[0]), boundary.functional(fields[1])
+    constraint = bc.Constraint(boundary.functional, values, (None,) * len(values), tuple(map(str, boundary.sides)))
+    expected = np.asarray(bc.condition(bc.Gaussian(mean, own), constraint).mean)
+    mine = corrected(mean, values, boundary, lift(boundary))
+    np.testing.assert_allclose(mine, expected, rtol=0, atol=(1e-8 if kind == "four walls" else 1e-11) * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", BOUNDARIES)
+def test_correcting_twice_changes_nothing(kind):
+    boundary, rng = BOUNDARIES[kind], np.random.default_rng(3)
+    field, values = jnp.asarray(rng.normal(size=boundary.grid.shape)), given(kind)[1]
+    for lifts in (end_lifts(boundary), KernelLift(boundary, length=0.2)(boundary)):
+        once = corrected(field, values, boundary, [jnp.asarray(lift, jnp.float64) for lift in lifts])
+        once = corrected(once, values, boundary, end_lifts(boundary))
+        twice = corrected(once, values, boundary, lifts)
+        np.testing.assert_allclose(twice, once, rtol=0, atol=1e-12 * float(jnp.abs(once).max()))
+
+
+def test_a_change_of_the_values_arrives_at_the_boundary_undiminished():
+    for kind, mode in (("slopes", "kernel"), ("values", "layers"), ("values in time", "reference")):
+        boundary, (state, values) = BOUNDARIES[kind], given(kind)
+        change = tuple(jnp.ones_like(v) for v in values)
+        answered = functools.partial(compiled(kind, mode), weights(kind, mode), state)
+        _, moved = jax.jvp(answered, (values,), (change,))
+        for got, expected in zip(boundary.functional(moved), change, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("mode", ["kernel", "layers", "reference"])
+def test_every_weight_that_matters_has_a_derivative(mode):
+    state, values = given("values")
+    slopes = jax.grad(lambda w: jnp.sum(compiled("values", mode)(w, state, values) ** 2))(weights("values", mode))
+    flat = jax.tree.leaves(slopes)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in flat)
+    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in flat)
+
+
+def test_periodic_ends_are_equal():
+    for mode in ("kernel", "layers", "reference"):
+        field = answer("periodic", mode)
+        assert abs(float(field[-1] - field[0])) <= 4 * np.finfo(float).eps * float(jnp.abs(field).max())
+
+
+def test_periodic_ends_are_equal_without_correction_where_the_axis_is_periodic():
+    model = FourierOperator((3,), 4, depth=2, padding=0, projection=8, rngs=nnx.Rngs(0))
+    state = jnp.sin(2 * jnp.pi * jnp.asarray(LINE["x"])) + 0.3
+    field = model(state.at[-1].set(state[0]), LINE)
+    assert abs(float(field[-1] - field[0])) <= 1e-12
+
+
+@pytest.mark.parametrize("length", [0.02, 0.1, 0.45])
+def test_the_ends_of_a_padded_kernel_hardly_know_of_each_other(length):
+    for kind in ("values", "values in time"):
+        boundary = BOUNDARIES[kind]
+        covariance = KernelLift(boundary, length=length).stationary(boundary)
+        axes = tuple(sorted(covariance.independent & boundary.functional.pointwise))
+        blocks = gram.form(boundary.functional, covariance, axes)
+        assert float(jnp.linalg.cond(blocks).max()) < 2
+
+
+def smooth(points):
+    return jnp.asarray(np.cos(3 * points) + points**2)
+
+
+@pytest.mark.parametrize("mode", ["none", "kernel", "layers", "overwrite"])
+def test_the_same_weights_on_finer_grids_converge(mode):
+    sides = ENDS
+    base = FourierOperator((3,), 4, depth=2, sides=2, projection=8, rngs=nnx.Rngs(1))
+    model = BoundaryCorrected(base, Boundary(LINE, sides), mode=mode, rngs=nnx.Rngs(2))
+    nnx.update(model, random_like(nnx.state(model, nnx.Param), 4, jnp.float64))
+    counts = [33, 65, 129, 257]
+    fields = []
+    for n in counts:
+        moved = model.on(bc.Grid(x=np.linspace(0, 1, n)))
+        fields.append(np.asarray(moved(smooth(np.linspace(0, 1, n)), (0.3, -0.4)))[:: (n - 1) // 32])
+    inside = slice(1, -1)  # overwritten ends do not move
+    changes = [np.abs(a - b)[inside].max() for a, b in itertools.pairwise(fields)]
+    rate = np.polyfit(np.log(counts[:-1]), np.log(changes), 1)[0]
+    assert rate <= -0.95
+
+
+# The spectral convolution and the elimination.
+
+
+def conv(axes, inputs=2, outputs=3, seed=0):
+    own = SpectralConv(inputs, outputs, modes=(3,) * axes, rngs=nnx.Rngs(seed))
+    own.kernel = nnx.Param(jnp.asarray(np.random.default_rng(seed).normal(size=own.kernel.shape)))
+    return own
+
+
+@pytest.mark.parametrize("grid", [LINE, SPACE_TIME, PLANE], ids=len)
+def test_without_padding_a_convolution_is_the_truncated_fast_transform(grid):
+    own, axes = conv(len(grid)), tuple(range(len(grid)))
+    field = np.random.default_rng(1).normal(size=(*grid.shape, 2))
+    transformed = np.fft.rfftn(field, axes=axes)
+    out = np.zeros((*transformed.shape[:-1], 3), complex)
+    kernel = np.asarray(own.kernel[0] + 1j * own.kernel[1])
+    for index in np.ndindex(kernel.shape[:-2]):
+        wave = (*(i - 3 for i in index[:-1]), index[-1])
+        out[wave] = transformed[wave] @ kernel[index]
+    expected = np.fft.irfftn(out, s=grid.shape, axes=axes)
+    mine = own(jnp.asarray(field), spectrum(grid, (3,) * len(grid), (None,) * len(grid)))
+    np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
+def test_with_padding_it_is_an_integral_with_its_kernel():
+    own, x, period = conv(1), LINE["x"], 1.25
+    k = np.arange(3)
+    waves = np.exp(2j * np.pi * k * (x[:, None, None] - x[None, :, None]) / period) * np.where(k == 0, 1, 2)
+    kernel = np.einsum("xyk,kio->xyio", waves, np.asarray(own.kernel[0] + 1j * own.kernel[1])).real / period
+    trapezoid = np.full(33, 1 / 32) * np.where((x == 0) | (x == 1), 0.5, 1.0)
+    field = np.random.default_rng(1).normal(size=(33, 2))
+    expected = np.einsum("xyio,y,yi->xo", kernel, trapezoid, field)
+    np.testing.assert_allclose(own(jnp.asarray(field), spectrum(LINE, (3,), (0.25,))), expected, rtol=0, atol=1e-12)
+
+
+def many_calls(operator, hidden, axis, ends, oddities):
+    """The published elimination as published: unit fields through the whole layer, five to seven calls of it."""
+    x, last = np.asarray(hidden), hidden.shape[axis] - 1
+    at = {"lower": (slice(None),) * axis + (0,), "upper": (slice(None),) * axis + (last,)}
+    call = lambda field: np.asarray(operator(jnp.asarray(field)))  # noqa: E731
+
+    def entry(source, target):
+        unit = np.zeros_like(x)
+        unit[at[source]] = 1.0
+        return call(unit)[at[target]][..., :1]
+
+    def clamp(number):
+        small = (number if oddities.signed else np.abs(number)) < oddities.tolerance
+        return np.where(small, oddities.tolerance, number)
+
+    lower, upper, y = at["lower"], at["upper"], x.copy()
+    k_nn, k_00 = clamp(entry("upper", "upper")), clamp(entry("lower", "lower"))
+    if ends == ("lower",):
+        y[lower] = 2 * x[lower] - call(x)[lower] / k_00
+        return call(y)
+    if ends == ("lower", "upper"):
+        k_n0, k_0n = entry("lower", "upper"), entry("upper", "lower")
+        left, out = clamp(k_00 - k_n0 * k_0n / k_nn), call(x)
+        y[lower] = 2 * x[lower] - (out[lower] - k_0n / k_nn * out[upper] + k_0n * x[upper]) / left
+    z = y.copy()
+    z[upper] = 2 * y[lower if ends[0] == "lower" and oddities.upper_from_lower else upper] - call(y)[upper] / k_nn
+    return call(z)
+
+
+@pytest.mark.parametrize(
+    ("grid", "ends", "oddities"),
+    [
+        (LINE, ("lower", "upper"), Oddities.published(1)),
+        (LINE, ("lower",), Oddities.published(1)),
+        (LINE, ("upper",), Oddities.published(1)),
+        (SPACE_TIME, ("lower", "upper"), Oddities.published(2)),
+        (PLANE, ("lower", "upper"), Oddities.published(3)),
+    ],
+)
+@pytest.mark.parametrize("padding", [None, 0.25])
+def test_one_transform_gives_what_many_calls_of_the_layer_give(grid, ends, oddities, padding):
+    axis, own = grid.axis("x"), conv(len(grid), 3, 3)
+    series = spectrum(grid, (3,) * len(grid), (padding,) * len(grid))
+    hidden = jnp.asarray(np.random.default_rng(2).normal(size=(*grid.shape, 3)))
+    expected = many_calls(jax.jit(lambda v: own(v, series)), hidden, axis, ends, oddities)
+    mine = jax.jit(lambda v: eliminated(own, v, series, axis=axis, ends=ends, oddities=oddities))(hidden)
+    np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("channels", "shortcut"), [(1, True), (4, False)])
+def test_elimination_leaves_the_end_nodes_to_themselves(channels, shortcut):
+    """With one channel, or with blocks: (K z)_N = x_N K_NN and, where the left end is eliminated alone, (K z)_0 = x_0 K_00."""
+    own, series = conv(1, channels, channels), spectrum(LINE, (3,), (0.25,))
+    hidden = jnp.asarray(np.random.default_rng(2).normal(size=(33, channels)))
+    oddities = Oddities(shortcut=shortcut, tolerance=0.0)
+    units = np.zeros((channels, 33, channels))
+    blocks = {}
+    for place in (0, -1):
+        units[:] = 0
+        units[np.arange(channels), place, np.arange(channels)] = 1.0
+        blocks[place] = np.asarray(jax.vmap(lambda v: own(v, series))(jnp.asarray(units)))
+    both = np.asarray(eliminated(own, hidden, series, axis=0, ends=("lower", "upper"), oddities=oddities))
+    left = np.asarray(eliminated(own, hidden, series, axis=0, ends=("lower",), oddities=oddities))
+    across = blocks[0][:, 0] - blocks[0][:, -1] @ np.linalg.solve(blocks[-1][:, -1], blocks[-1][:, 0])
+    x = np.asarray(hidden)
+    scale = np.abs(both).max() * np.linalg.cond(blocks[-1][:, -1]) * np.linalg.cond(across)
+    np.testing.assert_allclose(both[-1], x[-1] @ blocks[-1][:, -1], rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(both[0], x[0] @ across, rtol=0, atol=1e-13 * scale)
+    np.testing.assert_allclose(
+        left[0], x[0] @ blocks[0][:, 0], rtol=0, atol=1e-13 * np.abs(left).max() * np.linalg.cond(blocks[0][:, 0])
+    )
+
+
+def test_blocks_are_for_one_axis():
+    with pytest.raises(NotImplementedError, match=r"solves blocks, on one axis alone; take Oddities\(shortcut=True\)"):
+        eliminated(
+            conv(2, 2, 2),
+            jnp.zeros((7, 21, 2)),
+            spectrum(SPACE_TIME, (3, 3), (None, None)),
+            axis=1,
+            ends=("lower",),
+            oddities=Oddities(shortcut=False),
+        )
+
+
+def test_hidden_channels_of_the_published_layer_hold_twice_the_values_and_half_of_that_for_slopes():
+    series, point = spectrum(LINE, (3,), (None,)), nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+    hidden = jnp.asarray(np.random.default_rng(2).normal(size=(33, 3)))
+    for kind, factor in (("values", 2.0), ("slopes", 1.0)):
+        boundary = BOUNDARIES[kind]
+        rule = Elimination(boundary, (jnp.asarray(0.7), jnp.asarray(-0.2)), Oddities.published(1))
+        layer = rule.combine(0, conv(1, 3, 3), point, hidden, series)
+        for row, value in zip(boundary.rows("x"), (0.7, -0.2), strict=True):
+            np.testing.assert_allclose(row @ np.asarray(layer), np.full(3, factor * value), rtol=0, atol=1e-11)
+
+
+def test_the_mollifier_averages_the_nodes_next_to_known_ends():
+    rule = Elimination(BOUNDARIES["values in time"], (jnp.zeros(7), jnp.zeros(7)), Oddities.published(2))
+    field = np.random.default_rng(0).normal(size=SPACE_TIME.shape)
+    out, expected = np.asarray(rule.mollify(jnp.asarray(field))), field.copy()
+    for j in (1, 2, 3, 4, 16, 17, 18, 19):
+        expected[:, j] = field[:, j - 1 : j + 2].mean(axis=1)
+    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-15)
+
+
+# Doors.
+
+
+def test_functions_in_a_batch_are_as_one_by_one():
+    state, values = (
+        (jnp.stack([a, b]) for a, b in zip(*(jax.tree.leaves(given("values", seed)) for seed in (0, 1)), strict=True)),
+        None,
+    )
+    state, *values = state
+    together = jax.vmap(lambda s, v: compiled("values", "kernel")(weights("values", "kernel"), s, v))(state, tuple(values))
+    for seed in (0, 1):
+        np.testing.assert_allclose(
+            together[seed], compiled("values", "kernel")(weights("values", "kernel"), *given("values", seed)), rtol=0, atol=1e-13
+        )
+
+
+@pytest.mark.parametrize("kind", ["values", "mixed"])
+def test_weights_survive_a_file_to_the_last_bit(tmp_path, kind):
+    own = network(kind, "layers")
+    save_weights(tmp_path / "w.safetensors", own, {"steps": 1})
+    back = load_weights(tmp_path / "w.safetensors").network
+    assert back.settings == own.settings
+    assert back.boundary == own.boundary
+    for a, b in zip(jax.tree.leaves(nnx.state(back, nnx.Param)), jax.tree.leaves(nnx.state(own, nnx.Param)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_deep_operator_is_corrected_as_any_other_and_reads_any_grid(tmp_path):
+    boundary, (state, values) = BOUNDARIES["slopes in time"], given("slopes in time")
+    base = DeepOperator(("t", "x"), sensors=9, width=8, depth=1, against=("x", "x"), rngs=nnx.Rngs(0))
+    model = BoundaryCorrected(base, boundary)
+    nnx.update(model, random_like(nnx.state(model, nnx.Param), 0, jnp.float64))
+    assert max(violation(boundary, model(state, values), values)) <= 1e-14
+    fine = bc.Grid(t=SPACE_TIME["t"], x=np.linspace(-1, 1, 41))
+    steps = np.interp(fine["x"], SPACE_TIME["x"], np.asarray(state))  # linear between the nodes: the sensors read the same
+    coarse, between = model.network(state, SPACE_TIME, values, axes=("x", "x")), jnp.asarray(steps)
+    np.testing.assert_allclose(model.network(between, fine, values, axes=("x", "x"))[:, ::2], coarse, rtol=0, atol=1e-12)
+    save_weights(tmp_path / "w.safetensors", model, {})
+    assert load_weights(tmp_path / "w.safetensors").network.settings == model.settings
+    with pytest.raises(ValueError, match=r"made for axes \('t', 'x'\) with values at ends of \('x', 'x'\)"):
+        base(state, SPACE_TIME)
+    with pytest.raises(ValueError, match=r"has shape \(21,\); got \(2, 21\)"):
+        base(jnp.stack([state, state]), SPACE_TIME, values, axes=("x", "x"))
+
+
+def test_what_does_not_fit_is_refused():
+    base, boundary = network("values", "none").network, BOUNDARIES["values"]
+    with pytest.raises(ValueError, match="unknown mode 'exact'; there are 'none', 'overwrite', 'kernel'"):
+        BoundaryCorrected(base, boundary, mode="exact")
+    with pytest.raises(
+        ValueError, match=r"corrects the layers of a FourierOperator; got a AttentiveNeuralProcess\. Use mode='kernel'"
+    ):
+        BoundaryCorrected(AttentiveNeuralProcess(width=4, heads=2, rngs=nnx.Rngs(0)), boundary, mode="layers")
+    with pytest.raises(ValueError, match=r"homogeneous=True lifts by the kernel .* got mode='overwrite'"):
+        BoundaryCorrected(base, boundary, mode="overwrite", homogeneous=True)
+    with pytest.raises(ValueError, match=r"fraction of the axis between 0 and 0\.5; got 0\.7"):
+        BoundaryCorrected(base, boundary, length=0.7)
+    with pytest.raises(ValueError, match="resolves 1 to 2 modes; got 3"):
+        base(jnp.zeros(5), bc.Grid(x=np.linspace(0, 1, 5)), (jnp.zeros(()),) * 2, axes=("x", "x"))
+    with pytest.raises(ValueError, match=r"has shape \(33,\); got \(2, 33\)\. Batch it with jax.vmap"):
+        base(jnp.zeros((2, 33)), LINE, (jnp.zeros(()),) * 2, axes=("x", "x"))
+    with pytest.raises(ValueError, match=r"made for 2 boundary values as inputs \(sides=2\); got 0"):
+        base(jnp.zeros(33), LINE)
+    with pytest.raises(ValueError, match=r"one for each axis; the grid has axes t, x"):
+        base(jnp.zeros(21), SPACE_TIME, (jnp.zeros(7),) * 2, axes=("x", "x"))
+    with pytest.raises(ValueError, match="mode 'none' has no kernel"):
+        network("values", "none").belief(jnp.zeros(33), (0.0, 0.0))
