@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 from bayescons import gram
 from bayescons.composites import Covariance, Downdate
 from bayescons.consistency import raise_on_contradiction
-from bayescons.functionals import Embedded, Functional, Linear, Product, Stack, split_fields
+from bayescons.functionals import Embedded, Functional, Product, Stack, split_fields
 from bayescons.gaussian import Gaussian, concrete, finite, over_batch, positive
 
 
@@ -271,8 +271,7 @@ def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
     functional, name, scale = constraint.functional, constraint.name, constraint.scale
     full = prior.batch_shape + functional.value_shape
     value = _fit(f"value of {name!r}", constraint.value, functional.value_shape, full)
-    if isinstance(functional, Linear | Embedded):
-        value = value - jnp.broadcast_to(functional.offset, full)
+    value = value - jnp.broadcast_to(functional.offset, full)
     if isinstance(scale, str):
         if scale != "quadrature":
             raise ValueError(f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}")

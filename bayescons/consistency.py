@@ -70,7 +70,7 @@ class Contradiction(NamedTuple):
 
     def __str__(self) -> str:
         """As a sentence without its end."""
-        more = f" ({self.more} more rows are violated as well)" if self.more else ""
+        more = f" ({self.more} more row{'s are' if self.more > 1 else ' is'} violated as well)" if self.more else ""
         return f"{self.row} contradicts {self.others or 'what the belief already holds for certain'} by {self.size:.1e}{more}"
 
 

@@ -1,9 +1,11 @@
 """Linear functionals of a field that keep their structure: G as products along axes, as any JAX function, and as stacks of these.
 
-A functional maps a field u of shape `shape` to values G u of shape `value_shape`. For the solve it is also read *by rows*: given a set
-of axes on which it acts as the identity, `rows(u, axes)` returns G u with those axes in front and everything else flattened into one
-last axis of `count(axes)` rows, and `transpose(v, axes)` is the adjoint of that map. A conserved integral over x on a (t, x) grid has
-one row per time when read over axis t, so conditioning on it costs one number per time, not a matrix.
+A functional maps a field u of shape `shape` to values G u + c of shape `value_shape`; the constant c, its `offset`, is zero but for a
+function with one. What is stated of a field and what is computed of one is its value, `functional(u)`; the solve takes the constant to the
+other side and reads G, `linear`, alone, and that *by rows*: given a set of axes on which it acts as the identity, `rows(u, axes)` returns
+G u with those axes in front and everything else flattened into one last axis of `count(axes)` rows, and `transpose(v, axes)` is the
+adjoint of that map. A conserved integral over x on a (t, x) grid has one row per time when read over axis t, so conditioning on it costs
+one number per time, not a matrix.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 # An array of a pytree. While JAX takes a pytree apart and rebuilds it, anything may stand in its place, so constructors check nothing.
 Leaf = Any
@@ -28,13 +31,19 @@ def static(**kwargs):
 
 
 class Rowwise:
-    """Reading by rows, for every functional that provides `shape`, `value_shape`, `__call__` and `adjoint`.
+    """Value and reading by rows, for every functional that provides `shape`, `value_shape`, `linear` and `adjoint`.
 
     Attributes:
+        offset: c, a number or an array of the value's shape; zero unless stated.
         kept: axes of the field on which G is the identity, and for each the axis of the value that it becomes; none unless stated.
     """
 
+    offset: ArrayLike = 0.0
     kept: Mapping[int, int] = MappingProxyType({})
+
+    def __call__(self, field) -> jax.Array:
+        """G u + c for one field of shape `shape`."""
+        return self.linear(field) + self.offset
 
     @property
     def members(self) -> tuple:
@@ -52,7 +61,7 @@ class Rowwise:
 
     def rows(self, field, axes: tuple[int, ...]) -> jax.Array:
         """G u by rows: shape (*axes, count)."""
-        return self.pack(self(field), axes)
+        return self.pack(self.linear(field), axes)
 
     def transpose(self, rows, axes: tuple[int, ...]) -> jax.Array:
         """Adjoint of `rows`: from (*axes, count) to a field."""
@@ -104,8 +113,8 @@ class Product(Rowwise):
         kept = ((n,) if w is None else w.shape[:-1] for n, w in zip(self.shape, self.weights, strict=True))
         return tuple(n for sizes in kept for n in sizes)
 
-    def __call__(self, field) -> jax.Array:
-        """G u for one field of shape `shape`."""
+    def linear(self, field) -> jax.Array:
+        """G u."""
         field = jnp.asarray(field)
         for axis in reversed(range(len(self.shape))):
             field = _contract(self.weights[axis], field, axis)
@@ -154,7 +163,7 @@ class Linear(Rowwise):
         """C = f(0)."""
         return self._affine(self._zeros())
 
-    def __call__(self, field) -> jax.Array:
+    def linear(self, field) -> jax.Array:
         """G u = f(u) - f(0), as the derivative of f at zero in the direction u."""
         zeros = self._zeros()
         return jax.jvp(self._affine, (zeros,), (jnp.asarray(field, zeros.dtype),))[1]
@@ -196,7 +205,7 @@ class Points(Rowwise):
         """(r,)."""
         return jnp.shape(self.indices[0])
 
-    def __call__(self, field) -> jax.Array:
+    def linear(self, field) -> jax.Array:
         """Gather."""
         return jnp.asarray(field)[self.indices]
 
@@ -217,8 +226,8 @@ class Points(Rowwise):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Embedded(Rowwise):
-    """A functional of some of several fields that are laid end to end in one vector, G v = Σ_k G_k u_k: of one field, or a law that adds
-    up one functional of each.
+    """A functional of some of several fields that are laid end to end in one vector, G v + c = Σ_k (G_k u_k + c_k): of one field, or a law
+    that adds up one functional of each.
 
     Attributes:
         parts: G_k, one for each field that is looked at, all with one shape of values.
@@ -241,14 +250,14 @@ class Embedded(Rowwise):
         return self.parts[0].value_shape
 
     @property
-    def offset(self):
-        """Sum of the parts' constants; zero but for functions with one."""
-        return sum((p.offset for p in self.parts if isinstance(p, Linear)), 0.0)
+    def offset(self) -> ArrayLike:
+        """Σ_k c_k."""
+        return sum(part.offset for part in self.parts)
 
-    def __call__(self, vector) -> jax.Array:
+    def linear(self, vector) -> jax.Array:
         """Σ_k G_k u_k."""
         fields = split_fields(vector, self.shapes)
-        return sum(part(fields[index]) for part, index in zip(self.parts, self.indices, strict=True))
+        return sum(part.linear(fields[index]) for part, index in zip(self.parts, self.indices, strict=True))
 
     def adjoint(self, value) -> jax.Array:
         """G_k' v for the fields looked at, zero for the others."""

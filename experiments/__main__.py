@@ -32,6 +32,12 @@ EXPERIMENTS = {
     "shock_position": "the posterior of a front, located in three ways",
     "limiting_precision": "from a soft total to an exact one",
     "heteroskedastic": "where the correction goes",
+    "vanishing_noise": "one program at noise 1 to 1e-8 and 0, by NUTS, by particles and in closed form",
+    "default_settings": "every shipped program at the default settings of `bc.sample`",
+    "sbc": "simulation-based calibration of right programs and of wrong ones",
+    "conformal": "bands that hold whole functions, before and after conformal recalibration",
+    "right_measure": "a nonlinear law: projection against the density that vanishing noise leaves",
+    "unknown_flux": "a wall flux that nobody measured, from readings inside",
 }
 Name = Literal[
     "speed",
@@ -44,6 +50,12 @@ Name = Literal[
     "shock_position",
     "limiting_precision",
     "heteroskedastic",
+    "vanishing_noise",
+    "default_settings",
+    "sbc",
+    "conformal",
+    "right_measure",
+    "unknown_flux",
     "page",
 ]
 PUBLISHED = Path(__file__).resolve().parent.parent / "docs" / "results"

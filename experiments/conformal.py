@@ -87,10 +87,10 @@ class Settings:
 
     functions: int = 200
     calibration: int = 200
-    shape: int = 200
-    beyond: int = 50
+    shape: int = 100
+    beyond: int = 30
     latents: int = 100
-    draws: int = 5
+    draws: int = 4
     families: tuple[str, ...] = ("stefan", "porous_medium")
     points: int = 201
 

@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 
 import bayescons as bc
 from bayescons.manifolds import constrained, gauss_newton, laplace
-from bayescons.plots import COLOURS, FONT, TRUTH
+from bayescons.plots import COLOURS, TRUTH
 from bayescons.quadrature import quadrature_weights
 from bayescons.surrogates import separable
 from experiments import panels
@@ -54,8 +54,9 @@ METRICS = {
 FIGURES = {
     "_ellipse": "Left: the belief (contours of equal density), the ellipse that the fact leaves, and draws of `constrained`. Right: share "
     "of the draws in twenty bins of the angle; black, quadrature. All quantities are dimensionless.",
-    "_field": "Left: a dozen draws of `constrained`, all of the same energy. Right: share of the draws in twenty bins of the total; "
-    "black, quadrature. All quantities are dimensionless.",
+    "_field": "Left: a dozen draws of `constrained`, all of the same energy; dashed, the mean of the belief. Right: share of the draws in "
+    "twenty bins of the total; black, quadrature. No field of this energy has a total beyond the outermost bins: what an approximation "
+    "puts there is counted in them. All quantities are dimensionless.",
 }
 
 
@@ -316,7 +317,7 @@ def _figure(name: str, draw: Callable, settings: Settings, key: jax.Array) -> Fi
     draw(left, case, found[OURS].some)
     for method, place in SHOWN.items():
         counted = _counted(case, found[method].values.ravel(), found[method].weights.ravel())
-        panels.outline(right, counted / counted.sum(), case.edges, place)
+        right.stairs(counted / counted.sum(), case.edges, **panels.look(place))
     right.stairs(case.shares, case.edges, **TRUTH)
     label = "angle of (u₁/2, u₂)" if name == "ellipse" else "total ∫ u dx"
     panels.finish(right, title="law of the statistic", xlabel=label, ylabel="share of draws", ticks=4)
@@ -342,5 +343,4 @@ def _over_the_grid(panel, case: Case, some: np.ndarray) -> None:
     for draw in some[:: max(len(some) // 12, 1)][:12]:
         panel.plot(x, draw, color=COLOURS[SHOWN[OURS]], linewidth=1.0, alpha=0.6)
     panel.plot(x, np.asarray(case.belief.mean), color="0.4", linewidth=1.4, linestyle="--")
-    panel.text(0.02, 0.02, "dashed: mean of the belief", transform=panel.transAxes, fontsize=FONT - 2)
     panels.finish(panel, title="belief and fact", xlabel="position x", ylabel="field u", ticks=4)

@@ -32,8 +32,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bayescons as bc
+from bayescons.diagnostics.ranks import SBC, sbc
 from bayescons.diagnostics.refits import closed_form, sampled
-from bayescons.diagnostics.sbc import SBC, sbc
 from bayescons.networks import Normal
 from bayescons.plots_calibration import plot_ecdf_difference
 from experiments import fields
@@ -106,7 +106,7 @@ class Settings:
     network: tuple[int, int] = (200, 1000)
     points: tuple[int, int] = (3, 21)
     draws: int = 99
-    warmup: int = 500
+    warmup: int = 300
     pairs: tuple[tuple[str, str], ...] = (
         ("linear", ITSELF),
         ("linear", "noise 0.05 for none"),
@@ -121,7 +121,7 @@ class Settings:
     )
 
 
-SETTINGS = {"quick": Settings(simulations=100, latents=1000, network=(50, 300), warmup=300), "paper": Settings(simulations=1000)}
+SETTINGS = {"quick": Settings(simulations=100, latents=1000, network=(50, 300)), "paper": Settings(simulations=1000)}
 
 
 def rows(settings: Settings, key: jax.Array) -> list[Row]:

@@ -10,7 +10,7 @@ finite. The upper wall is insulated (F_upper = 0, exact until the front arrives)
 out at the same point; both fluxes are left unknown there, and what is asked is whether their difference is found to be zero.
 
 * `differences`: no law and no prior: the belief's totals at neighbouring times, divided by the step.
-* `unknown flux`: the balance stated exactly. `unknown flux, rule's error`: stated with `scale="quadrature"`.
+* `unknown flux`: the balance stated exactly. `unknown, rule's error`: stated with `scale="quadrature"`.
 * `known flux`: the exact fluxes given; what the field could gain from them at most.
 
 Judged are the net flux F_lower - F_upper, averaged over each step, against the exact one (the difference of exact totals): root mean square
@@ -50,14 +50,14 @@ METRICS = {
     "total error": "total RMSE",
 }
 OF_THE_FIELD = ("mean squared error", "total error")
-METHODS = ("differences", "unknown flux", "unknown flux, rule's error", "known flux")
+METHODS = ("differences", "unknown flux", "unknown, rule's error", "known flux")
 # What is believed of a flux before any reading: mean, standard deviation and correlation length in time.
 PRIORS = {"stefan": (2.0, 2.0, 0.05), "porous_medium": (1.0, 1.0, 0.5), "diffusion": (0.0, 1.0, 0.5)}
 DEVIATIONS = 1.96  # of the 95 % interval
 FIGURES = {
-    "": "Net flux into the domain, averaged over each step, for the first test function of each case: what is believed, with 95 % bands "
-    "that may leave the panel, and black, dashed, the exact one. Left from a Gaussian process, right from a neural process. All quantities "
-    "are dimensionless."
+    "": "Net flux into the domain, averaged over each step, for the first test function of the first case of each problem: what is "
+    "believed, with 95 % bands that may leave the panel, and black, dashed, the exact one. Left from a Gaussian process, right from a "
+    "neural process. All quantities are dimensionless."
 }
 
 
@@ -108,7 +108,7 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
     for case in settings.cases:
         for belief, estimates in _estimates(case, settings, key).items():
             for method, found in estimates.items():
-                row = functools.partial(Row, case[0], Slice(case[0]).label(case[1]), f"{belief}, {method}")
+                row = functools.partial(Row, case[0], f"{Slice(case[0]).label(case[1])}, {belief}", method)
                 columns = _judged(case, settings, found)
                 known = method == "known flux"  # and there is nothing to find out about it
                 out += [row(m, **averaged(values)) for m, values in columns.items() if m in OF_THE_FIELD or not known]
@@ -125,9 +125,10 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     """By the ending of the file's name, see `FIGURES`."""
     del rows
     shown = METHODS[:2]
-    figure = panels.sheet(1.0 + 2.2 * len(settings.cases))
-    grid = figure.subplots(len(settings.cases), 2, sharex="row", squeeze=False)
-    for line, case in zip(grid, settings.cases, strict=True):
+    cases = list({case[0]: case for case in reversed(settings.cases)}.values())[::-1]
+    figure = panels.sheet(1.0 + 2.2 * len(cases))
+    grid = figure.subplots(len(cases), 2, sharex="row", squeeze=False)
+    for line, case in zip(grid, cases, strict=True):
         found = _estimates(case, settings, key)
         times = where(case, settings)["t"]
         middle = (times[1:] + times[:-1]) / 2

@@ -33,11 +33,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpyro import handlers
 
 import bayescons as bc
 from bayescons.plots import FONT, MARKERS
-from bayescons.sampling import Chains, Method, chains, mixing
+from bayescons.sampling import Method, Run, chains, mixing
 from experiments import panels
 from experiments.rows import Row, averaged
 from experiments.tables import Table, against_targets, pivot
@@ -70,6 +71,7 @@ PANELS = {
     "variance of free directions, within chains": "variance within chains (true 1)",
     "ESS per CPU second": "effective draws per CPU second",
 }
+WARNED = "0.92"  # grey of the scales that are warned of
 FIGURES = {
     "": "What a sampler needs and what it gives as the noise of the sum goes to zero (right end: none). Crosses: did not mix; the "
     "effective draws of such chains mean nothing and are left out. Grey: scales of which StiffnessWarning warns."
@@ -132,16 +134,19 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         panel.set_yscale("log" if metric in ("gradients a draw", "ESS per CPU second") else "linear")
         for name, place in places.items():
             if at.get(("soft, NUTS", name, "guard warns"), 0.0):
-                panel.axvspan(place - 0.5, place + 0.5, color="0.93", zorder=0, linewidth=0)
+                panel.axvspan(place - 0.5, place + 0.5, color=WARNED, zorder=0, linewidth=0)
         for number, method in enumerate(METHODS):
             _line(panel, number, method, metric, places, at)
+        if panel.get_yscale() == "log":
+            panel.set_ylim(bottom=10 ** math.floor(math.log10(panel.get_ylim()[0])))
         panels.finish(panel, ylabel=label)
         panel.set_xticks(list(places.values()), [name.removeprefix("scale ") for name in places])
         panel.tick_params(axis="x", labelsize=FONT - 2)
     for panel in grid[-1]:
         panel.set_xlabel("scale of the sum", fontsize=FONT)
     entries = [panels.line(number, method) for number, method in enumerate(METHODS)]
-    panels.legend_below(figure, [*entries, panels.cross("did not mix")], columns=3)
+    guard = Patch(color=WARNED, label="warned of")
+    panels.legend_below(figure, [*entries, panels.cross("did not mix"), guard], columns=3)
     return {"": figure}
 
 
@@ -192,7 +197,7 @@ def _repeated(k: int | None, call, settings: Settings, key: jax.Array) -> list[d
     return out
 
 
-def _judged(k: int | None, found: Chains, seconds: float) -> dict[str, float]:
+def _judged(k: int | None, found: Run, seconds: float) -> dict[str, float]:
     """The metrics of one run."""
     u, scale = found.draws["u"], 0.0 if k is None else 10.0**-k
     free, total = u @ _basis(), u.sum(axis=-1)
@@ -218,7 +223,7 @@ def _judged(k: int | None, found: Chains, seconds: float) -> dict[str, float]:
     return told | _evidence(found, scale)
 
 
-def _evidence(found: Chains, scale: float) -> dict[str, float]:
+def _evidence(found: Run, scale: float) -> dict[str, float]:
     """Of particles, how far the evidence is off, and its standard error by the spread of the populations."""
     if "log_evidence" not in found.summary:
         return {}

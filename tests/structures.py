@@ -221,8 +221,7 @@ def functionals(structure: str, kind: str) -> dict[str, Functional]:
 
 
 def _of_the_first(functional: Functional) -> Functional:
-    offset = getattr(functional, "offset", 0.0)
-    return bc.functional(lambda both: functional(both[: GRID.size].reshape(GRID.shape)) + offset, (GRID.size + BESIDE,))
+    return bc.functional(lambda both: functional(both[: GRID.size].reshape(GRID.shape)), (GRID.size + BESIDE,))
 
 
 def truth(structure: str) -> np.ndarray:
@@ -237,7 +236,7 @@ def facts(structure: str, kind: str, scale: float | None = None) -> Constraint:
     """The named facts as a constraint on the named belief; what noisy facts say is off the truth by a draw of their noise."""
     members, rng = [], np.random.default_rng(11)
     for name, own in functionals(structure, kind).items():
-        value = own(truth(structure)) + getattr(own, "offset", 0.0)
+        value = own(truth(structure))
         if scale is not None:
             value = value + scale * rng.normal(size=value.shape)
         members.append(Constraint(own, value, scale if scale is None else jnp.asarray(scale), name))
@@ -248,12 +247,12 @@ def rows_of(structure: str, constraint: Constraint) -> np.ndarray:
     """G, one row per value, by applying the functionals to unit fields."""
     shape = belief(structure).gaussian.event_shape
     units = jnp.eye(int(np.prod(shape))).reshape(-1, *shape)
-    return np.concatenate([np.asarray(jax.vmap(m.functional)(units)).reshape(len(units), -1).T for m in constraint.members])
+    return np.concatenate([np.asarray(jax.vmap(m.functional.linear)(units)).reshape(len(units), -1).T for m in constraint.members])
 
 
 def values_of(constraint: Constraint) -> np.ndarray:
     """B of G u = b: the values stated, less the offset of an affine functional."""
-    values = (np.broadcast_to(m.value - getattr(m.functional, "offset", 0.0), m.functional.value_shape) for m in constraint.members)
+    values = (np.broadcast_to(m.value - m.functional.offset, m.functional.value_shape) for m in constraint.members)
     return np.concatenate([np.ravel(value) for value in values])
 
 

@@ -79,12 +79,12 @@ def test_a_mixtures_pit_weighs_its_components():
 
 
 @pytest.mark.parametrize("structure", ["diagonal", "kronecker", "conditioned with noise"])
-@pytest.mark.parametrize("fact", ["mass", "slopes at both ends", "integral over both axes"])
+@pytest.mark.parametrize("fact", ["mass", "slopes at both ends", "integral over both axes", "user function"])
 def test_the_pit_of_a_linear_functional_is_that_of_its_own_normal_law(structure, fact):
     own, functional = belief(structure), FACTS[fact][0][1]
     truth = own.gaussian.sample(jax.random.key(5))
     units = np.eye(GRID.size).reshape(-1, *GRID.shape)
-    rows = np.stack([np.ravel(functional(unit)) for unit in units], axis=-1)
+    rows = np.stack([np.ravel(functional.linear(unit)) for unit in units], axis=-1)
     z = rows @ (np.ravel(truth) - own.mean) / np.sqrt(np.diag(rows @ own.covariance @ rows.T))
     np.testing.assert_allclose(np.ravel(functional_pit(own.gaussian, functional, truth)), stats.norm.cdf(z), rtol=1e-9)
 
@@ -104,6 +104,13 @@ def test_what_was_observed_exactly_has_no_pit():
     after = conditioned("kronecker", "mass").posterior
     with pytest.raises(ValueError, match="3 of 3 rows are known exactly"):
         functional_pit(after, FACTS["mass"][0][1], after.mean)
+
+
+@pytest.mark.parametrize(("uniform", "truth"), [(0.0, -1.0), (1 - 2.0**-53, 1.0)])
+def test_no_pit_is_rounded_to_the_ends(monkeypatch, uniform, truth):
+    """(99 + U) / 100 rounds to one for the last few U below one, and the test of uniformity would take that for a rank fraction."""
+    monkeypatch.setattr(jax.random, "uniform", lambda _, shape: jnp.full(shape, uniform))
+    assert 0 < float(pit(np.zeros((99, 1)), np.array([truth]), KEY)[0]) < 1
 
 
 # Fronts that may be absent
@@ -240,11 +247,12 @@ def test_holms_rule_multiplies_by_how_many_are_left_and_never_falls():
         (lambda: gaussian_pit(np.zeros(3), np.array([1.0, 0.0, 1.0]), np.zeros(3)), "1 of 3 variances"),
         (lambda: mixture_pit(np.zeros((2, 3)), np.zeros((2, 3)), None, np.zeros(3)), "variances must be above zero"),
         (lambda: functional_pit(belief("diagonal").gaussian, FACTS["mass"][0][1], np.zeros(3)), "true fields of its mean's shape"),
-        (lambda: uniformity(np.linspace(0, 1, 5)), "at least ten"),
+        (lambda: uniformity(np.linspace(0, 1, 5)), "at least 10"),
         (lambda: uniformity(np.arange(20)), "values from 0 to 19"),
         (lambda: uniformity(np.full((4, 5), 0.5)), r"shape \(n,\); got shape \(4, 5\)"),
         (lambda: calibration.calibration_of(np.linspace(0, 1, 20), level=0.5), "level must be a false-alarm rate"),
-        (lambda: ecdf.ecdf_difference(np.zeros(1)), "two PITs or more"),
+        (lambda: ecdf.ecdf_difference(np.zeros(1)), "at least 2 independent cases"),
+        (lambda: coverage_curve(np.full((4, 5), 0.5)), r"shape \(n,\); got shape \(4, 5\)"),
         (lambda: ecdf.band(10, 10, 1.5), "level must be a probability"),
         (lambda: sharpness(np.zeros((5, 2)), level=95.0), "level must be a probability"),
     ],

@@ -278,7 +278,7 @@ def _path(kind, noise):
 
     def at(direction, scale):
         truth_ = field + direction[1] * along_field
-        members = [Constraint(f, f(truth_) + getattr(f, "offset", 0.0), noise, name) for name, f in functionals]
+        members = [Constraint(f, f(truth_), noise, name) for name, f in functionals]
         prior = bc.diagonal(mean + direction[0] * along_mean, scale * jnp.exp(direction[2]))
         result = update(prior, stack(members))
         return result.log_evidence, jnp.sum(result.posterior.mean * along_mean), jnp.sum(result.posterior.variance * along_field)

@@ -6,18 +6,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/method.md", "docs/choosing.md", "docs/neural_processes.md"]
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def python_blocks(page: Path) -> str:
     return "\n".join(re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE))
 
 
+PAGES = [path.relative_to(ROOT).as_posix() for path in FILES if "print(" in python_blocks(path)]
+
+
 @pytest.mark.broadcasts
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_every_page_runs(page, capsys):
     source = python_blocks(ROOT / page)
-    assert "import bayescons as bc" in source
     exec(compile(source, page, "exec"), {"__name__": "page"})
     assert capsys.readouterr().out
 

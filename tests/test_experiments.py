@@ -19,6 +19,8 @@ from bayescons.quadrature import quadrature_weights
 from bayescons.surrogates import Members
 from experiments import __main__ as command
 from experiments import (
+    conformal,
+    default_settings,
     gpme_tables,
     heteroskedastic,
     hyperbolic_tables,
@@ -29,10 +31,14 @@ from experiments import (
     network_speed,
     neural_tables,
     results_page,
+    right_measure,
+    sbc,
     shock_position,
     solution_profiles,
     speed,
     stefan_gp,
+    unknown_flux,
+    vanishing_noise,
 )
 from experiments.cases import Slice
 from experiments.rows import Row, averaged, from_json, to_json
@@ -79,6 +85,27 @@ TINY = {
         functions=2, exponents=(-2, 6, 12), latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=21
     ),
     "heteroskedastic": heteroskedastic.Settings(functions=2, latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=41),
+    "sbc": sbc.Settings(
+        simulations=20,
+        latents=50,
+        network=(20, 20),
+        points=(2, 7),
+        draws=9,
+        warmup=20,
+        pairs=(
+            ("linear", "itself"),
+            ("hierarchical scale", "imposed, not observed"),
+            ("neural process", "itself"),
+            ("heavy tails", "itself"),
+        ),
+    ),
+    "vanishing_noise": vanishing_noise.Settings(exponents=(0, 2, 4), chain=20, particles=20, repeats=1),
+    "default_settings": default_settings.Settings(steps=20, models=("one_total", "rod_unknown_amplitude")),
+    "right_measure": right_measure.Settings(draws=20, belief=500, scales=(0.1,)),
+    "unknown_flux": unknown_flux.Settings(functions=1, cases=(("stefan", 0.6),), times=5, points=21, latents=3),
+    "conformal": conformal.Settings(
+        functions=3, calibration=19, shape=3, beyond=2, latents=3, draws=10, families=("stefan", "burgers"), points=21
+    ),
 }
 FIELDS = {"problem", "parameter", "method", "metric", "mean", "se", "n", "reference", "device"}
 ORIGIN = {"experiment", "preset", "seed", "date", "versions"}

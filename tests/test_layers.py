@@ -19,9 +19,9 @@ HOMES = {
     "arviz_base": {"programs", "diagnostics"},
     "arviz_stats": {"programs", "diagnostics"},
     "arviz_plots": {"programs", "diagnostics"},
-    "xarray": {"programs", "diagnostics", "plots", "cli"},
+    "xarray": {"programs", "sampling", "diagnostics", "plots", "cli"},
     "flax": {"networks", "training"},
-    "optax": {"training"},
+    "optax": {"training", "sampling"},
     "orbax": {"training"},
     "safetensors": {"networks"},
 }

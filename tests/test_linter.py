@@ -131,7 +131,7 @@ def test_a_contradiction_that_the_rule_explains_says_so():
     assert (one.severity, one.where) == ("error", "mass[t=0]")
     deviation = np.sqrt(np.sum(np.asarray(MASS.weights[0]) ** 2))
     assert "contradicts start by 1.0e-03" in one.finding
-    assert f"{1e-3 / deviation:.1e} prior standard deviations" in one.finding
+    assert f"{1e-3 / deviation:.2g} prior standard deviations" in one.finding
     assert "scale='quadrature'" in one.remedy
     assert not any("agrees" in f.finding for f in report.findings)
 
@@ -145,7 +145,7 @@ def test_a_contradiction_that_no_rule_explains_says_so_and_an_agreement_is_none(
     one = found(bc.check(program, 1.5), "second")
     sum_of_two = row(lambda u: u[2] + u[3])[0]
     assert one.severity == "error"
-    assert f"by 5.0e-01, {0.5 / np.sqrt(sum_of_two @ KERNEL @ sum_of_two):.1e} prior standard deviations" in one.finding
+    assert f"by 5.0e-01, {0.5 / np.sqrt(sum_of_two @ KERNEL @ sum_of_two):.2g} prior standard deviations" in one.finding
     assert "correct one of them" in one.remedy
     agreeing = bc.check(program, 1.0)
     assert agreeing.ok

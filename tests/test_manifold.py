@@ -177,6 +177,37 @@ def test_beside_an_exact_total_the_law_of_a_known_energy_is_that_of_quadrature()
     assert_means_agree(drawn.pooled**2, drawn.ess / 2, curve.shares @ points**2)
 
 
+POWER = (lambda u: jnp.sum(u**4), 0.6, 0.0)
+ENTROPY = (lambda u: jnp.sum(u * jnp.exp(u)), -0.65, -1.0)  # ∫ v log v of a positive field v = exp(u)
+
+
+@pytest.mark.parametrize(("function", "value", "centre"), [POWER, ENTROPY], ids=["fourth power", "entropy"])
+def test_powers_and_entropies_leave_the_law_of_quadrature(function, value, centre):
+    """Polar coordinates (r, θ) about a point from which h grows outwards: given h = b, θ has the density N(u; m, K) r / |∂h/∂r|."""
+    cells, mean = 4000, centre + np.array([0.4, 0.2])
+    angles = (np.arange(cells) + 0.5) / cells * 2 * np.pi - np.pi
+    rays = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    levels = jax.jit(jax.vmap(jax.value_and_grad(function)))
+    low, high = np.zeros(cells), np.full(cells, 8.0)
+    for _ in range(60):
+        radius = (low + high) / 2
+        above = np.asarray(levels(centre + radius[:, None] * rays)[0]) > value
+        low, high = np.where(above, low, radius), np.where(above, radius, high)
+    points = centre + radius[:, None] * rays
+    slope = np.einsum("ni,ni->n", levels(points)[1], rays)
+    off = points - mean
+    density = np.exp(-np.einsum("ni,ij,nj->n", off, np.linalg.inv(COVARIANCE), off) / 2) * radius / slope
+    shares = density / density.sum()
+
+    drawn = constrained(bc.dense(mean, COVARIANCE, jitter=0.0), function, value).sample(key(12), 1000, chains=64)
+    draws = np.asarray(drawn.pooled)
+    counted = np.histogram(np.arctan2(draws[:, 1] - centre, draws[:, 0] - centre), EDGES)[0]
+    assert drawn.r_hat < 1.01
+    assert np.abs(counted / counted.sum() - np.histogram(angles, EDGES, weights=shares)[0]).sum() / 2 <= 0.02
+    assert_means_agree(draws, drawn.ess, shares @ points)
+    assert_means_agree(draws**2, drawn.ess / 2, shares @ points**2)
+
+
 def test_every_draw_holds_the_law_and_the_exact_facts():
     drawn = rods()
     assert float(jnp.max(jnp.abs(drawn.laws["energy"]["residual"]))) <= 1e-12

@@ -1,6 +1,9 @@
 """Laws of sampling: collapsing changes nothing, the best sampler is chosen, nothing is compiled twice, frozen chains are found out."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +18,14 @@ from bayescons.cli import main
 from bayescons.programs import results
 from bayescons.programs.collapsed import collapsed, fields_given
 from bayescons.sampling import Choice, Method, NotMixedWarning, chains, choose, mixing, progress, sample
+from bayescons.sampling.compiled import compiled
 from bayescons.sampling.methods import checked
 from bayescons.sampling.targets import differentiable, hoisted, read, target
 from tests.readings import KERNEL, MASS, MEAN, ROUNDING, N, agree, answer, log_joint
 from tests.sampled import LINEAR, READINGS, TOTAL, WEIGHTS, counts, hierarchical, linear, plain
 
 KEY = jax.random.key(0)
+ROOT = Path(__file__).parents[1]
 
 
 def amplitude(total) -> tuple[float, float]:
@@ -114,6 +119,11 @@ def test_auto_chooses_the_best_that_a_program_allows_and_says_why(kind):
     assert why in choice.why
 
 
+def test_what_auto_thinks_too_slow_is_collapsed_where_it_is_asked_for():
+    run = chains(many, Method("collapsed", chains=1, warmup=1, draws=1))
+    assert jax.eval_shape(lambda key: run(key, (TOTAL,)).draws["scale"], KEY).shape == (1, 1)
+
+
 def test_where_nothing_is_learnt_the_latents_keep_their_prior():
     tree = sample(hierarchical, 1.5, bc.impose, key=2, chains=2, draws=2000)
     log_tau = np.log(tree.posterior["tau"].to_numpy().ravel())
@@ -147,22 +157,24 @@ def test_a_repeat_with_new_data_compiles_nothing():
         return sample(hierarchical, total, bc.impose, key=jax.random.key(seed), chains=2, draws=50)
 
     once(0, 0.1)
-    with Compilations() as compiled:
+    with Compilations() as compilations:
         tree = once(1, 0.2)
-    assert compiled.number == 0
+    assert compilations.number == 0
     assert tree.attrs["compile_seconds"] == 0
     assert float(tree["constraints"]["mass_value"]) == 0.2
-    with Compilations() as compiled:
+    with Compilations() as compilations:
         sample(hierarchical, 0.2, bc.impose, key=0, chains=2, draws=60)
-    assert compiled.number > 0  # the count itself works
+    assert compilations.number > 0  # the count itself works
 
 
-NOISE = 0.1
+NOISE, WEIGHT, SLOPE = 0.1, 1.0, 1.0
 
 
 def from_outside(total):
     u = numpyro.sample("u", dist.Normal(jnp.zeros(N), NOISE).to_event(1))
-    bc.observe("mass", MASS, u, total)
+    bc.observe("mass", lambda u: SLOPE * MASS(u), u, total)
+    with numpyro.handlers.scale(scale=WEIGHT):
+        numpyro.sample("y", dist.Normal(u[0], 10.0), obs=0.0)
 
 
 def test_a_constant_that_changes_outside_the_program_is_noticed(monkeypatch):
@@ -170,8 +182,20 @@ def test_a_constant_that_changes_outside_the_program_is_noticed(monkeypatch):
         return float(sample(from_outside, 0.0, key=0, chains=1, draws=500).posterior["u"].std())
 
     before = spread()
-    monkeypatch.setattr(sys.modules[__name__], "NOISE", 10.0)
-    assert spread() == pytest.approx(100 * before)
+    monkeypatch.setattr(sys.modules[__name__], "NOISE", 0.2)
+    assert spread() == pytest.approx(2 * before, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["NOISE", "WEIGHT", "SLOPE"])
+def test_a_kept_run_is_not_used_for_another_program(monkeypatch, name):
+    def fresh(total):
+        return compiled(lambda _key, args, _given: args[0], (name,), from_outside, KEY, (total,), {}).fresh
+
+    assert fresh(0.0)
+    assert not fresh(1.0)
+    assert fresh(np.zeros(1))
+    monkeypatch.setattr(sys.modules[__name__], name, 0.5)
+    assert fresh(0.0)
 
 
 def test_a_program_that_branches_on_a_number_is_sampled_as_well():
@@ -203,6 +227,27 @@ def test_nuts_can_be_mapped_over_data():
     expected = np.asarray(data) @ design @ covariance.T / 0.25
     for draws, mean in zip(np.stack([found.draws["level"], found.draws["slope"]], -1), expected, strict=True):
         assert agree(draws, mean)
+
+
+SPREAD = """
+import jax
+jax.config.update("jax_enable_x64", True)
+from bayescons.sampling import Method, chains
+from tests.sampled import LINEAR, READINGS, TOTAL, linear
+from tests.readings import agree
+
+run = jax.jit(chains(linear, Method("nuts", chains=4, warmup=200, draws=200)))
+draws = run(jax.random.key(0), (TOTAL, READINGS)).draws["u"]
+print(jax.device_count(), len(draws.sharding.device_set), agree(draws, LINEAR.mean))
+"""
+
+
+def test_chains_are_spread_over_the_devices_that_divide_them():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", SPREAD], env=os.environ | flags, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["2", "2", "True"], done.stderr
 
 
 # Hoisting: what is computed once.
@@ -329,6 +374,12 @@ def improper(readings):
     numpyro.sample("y", dist.Normal(level, 0.5), obs=readings)
 
 
+def improper_law(total):
+    size = numpyro.sample("size", dist.ImproperUniform(dist.constraints.positive, (), ()))
+    u = numpyro.sample("u", dist.Normal(jnp.zeros(N), size).to_event(1))
+    bc.impose("mass", MASS, u, total)
+
+
 def dividing(total):
     u = numpyro.sample("u", dist.Normal(jnp.zeros(N), 1.0).to_event(1))
     bc.observe("ratio", lambda u: u[0] / jnp.sum(u - u), u, total)
@@ -363,6 +414,12 @@ REFUSED = {
     "a discrete latent": (discrete, FEW | {"sampler": "nuts"}, TypeError, r"'wide' are discrete.*bc\.conjugate\(program"),
     "a discrete latent to be chosen for": (discrete, FEW, TypeError, r"'wide' are discrete.*bc\.conjugate\(program"),
     "an improper prior": (improper, FEW | {"sampler": "smc"}, ValueError, "'level' has an improper one"),
+    "an improper prior that nothing bears on": (
+        improper_law,
+        FEW,
+        ValueError,
+        "'size' has an improper one.*Give it a proper prior",
+    ),
     "not Gaussian": (hierarchical, FEW | {"sampler": "elliptical"}, TypeError, "'tau' is not.*jnp.exp"),
     "one unknown": (one_unknown, FEW | {"sampler": "mclmc"}, ValueError, "needs two unknowns or more"),
     "NaN from a functional": (dividing, FEW, ValueError, "functional of 'ratio' gives NaN or infinity"),
@@ -470,7 +527,7 @@ def test_a_sampler_that_does_not_exist_is_refused_in_a_line_with_the_nearest(rod
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError])
-def test_an_interrupted_run_leaves_nothing_half_written(rod, monkeypatch, interruption):
+def test_an_interrupted_run_leaves_nothing_half_written(rod, monkeypatch, capsys, interruption):
     from bayescons.cli import run
 
     def interrupted(*_, **__):
@@ -478,6 +535,10 @@ def test_an_interrupted_run_leaves_nothing_half_written(rod, monkeypatch, interr
         raise interruption
 
     monkeypatch.setattr(run, "sample", interrupted)
-    with pytest.raises(interruption):
-        command(rod)
+    if interruption is KeyboardInterrupt:
+        assert command(rod) == 130
+        assert capsys.readouterr().err == "interrupted\n"
+    else:
+        with pytest.raises(interruption):
+            command(rod)
     assert [path.name for path in rod.parent.iterdir() if path.is_file()] == ["rod.py"]

@@ -15,8 +15,8 @@ from numpyro import handlers
 
 import bayescons as bc
 from bayescons.diagnostics import simulation
+from bayescons.diagnostics.ranks import LOG_LIKELIHOOD, sbc
 from bayescons.diagnostics.refits import Refitted, closed_form, sampled
-from bayescons.diagnostics.sbc import LOG_LIKELIHOOD, sbc
 from bayescons.surrogates import separable
 from tests.structures import textbook
 

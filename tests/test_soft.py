@@ -8,11 +8,12 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro import handlers
 from numpyro.infer import MCMC, NUTS
-from scipy import stats
+from scipy import linalg, stats
 
 import bayescons as bc
-from tests.readings import KERNEL, MASS, MEAN, ROUNDING, WALL, N, answer, log_joint, row
+from tests.readings import EPS, GRID, KERNEL, MASS, MEAN, ROUNDING, WALL, N, answer, log_joint, log_normal, row, sites
 
 TOTAL, WALL_VALUE = 0.4, 0.3
 WEIGHTS = row(MASS)[0]
@@ -127,6 +128,59 @@ def test_fields_tied_by_a_function_have_a_noisy_balance():
     u = np.linspace(0, 1, N)
     expected = stats.norm.logpdf(u).sum() + stats.norm.logpdf(0.2) + stats.norm.logpdf(0.9, WEIGHTS @ u + 0.2, 0.1)
     assert abs(log_joint(bc.soft(program, 0.1), u=u, flux=0.2) - expected) <= ROUNDING * abs(expected)
+
+
+def shifted():
+    """One field, its end told by a functional with a constant."""
+    u = numpyro.sample("u", bc.kronecker(MEAN, (KERNEL,), jitter=0.0))
+    bc.observe("end", bc.functional(lambda u: 5.0 + u[-1], GRID), u, 5.4, 0.2)
+
+
+def tied():
+    """Two fields tied by a function with a constant, and the end of one of them told by a functional with another."""
+    u = numpyro.sample("u", dist.MultivariateNormal(MEAN[:5], KERNEL[:5, :5]))
+    v = numpyro.sample("v", dist.MultivariateNormal(MEAN[5:], KERNEL[5:, 5:]))
+    bc.observe("tie", lambda u, v: 2.0 + u.sum() - v.sum(), (u, v), 1.7, 0.3)
+    bc.observe("end", bc.functional(lambda v: 5.0 + v[-1], (N - 5,)), v, 5.4, 0.2)
+
+
+END = (lambda u: u[-1], 0.4, 0.2)
+APART = linalg.block_diag(KERNEL[:5, :5], KERNEL[5:, 5:])
+
+
+@pytest.mark.parametrize(
+    ("program", "cut", "expected"),
+    [
+        (shifted, None, answer(KERNEL, END)),
+        (tied, 5, answer(APART, (lambda both: both[:5].sum() - both[5:].sum(), -0.3, 0.3), END)),
+    ],
+    ids=["one field", "several fields"],
+)
+def test_soft_exact_and_conjugate_agree_on_a_functional_with_a_constant(program, cut, expected):
+    """With a scale of its own a statement is the same fact in every reading: f(u) = c + G u is stated, not G u."""
+    names = ["u"] if cut is None else ["u", "v"]
+    mean, covariance, evidence = gaussian(
+        lambda both: log_joint(bc.soft(program), **dict(zip(names, jnp.split(both, [cut] if cut else []), strict=True)))
+    )
+    free = f"{'_'.join(names)}_free"
+    origin = jnp.zeros(sites(bc.exact(program))[free].shape)
+    exact = sites(bc.exact(program), given={free: origin})
+    posterior = bc.conjugate(program)()
+    means = [mean, np.concatenate([exact[name] for name in names]), posterior.components[0].mean]
+    evidences = [evidence, log_joint(bc.exact(program), **{free: origin}) - log_normal(origin), posterior.log_evidence]
+    assert all(np.abs(found - expected.mean).max() <= 100 * ROUNDING for found in means)
+    assert all(abs(found - expected.log_evidence) <= 100 * ROUNDING for found in evidences)
+    assert np.abs(covariance - expected.covariance).max() <= 100 * ROUNDING
+    assert np.abs(posterior.components[0].variance - np.diag(expected.covariance)).max() <= 100 * ROUNDING
+
+
+def test_a_prior_predictive_draw_of_a_statement_is_the_value_of_its_functional():
+    def program():
+        u = numpyro.sample("u", dist.Normal(jnp.zeros(N), 1.0).to_event(1))
+        bc.observe("end", bc.functional(lambda u: 5.0 + u[-1], GRID), u, 5.4)
+
+    found = sites(handlers.uncondition(program))
+    assert abs(found["end"] - 5.0 - found["u"][-1]) <= 16 * EPS
 
 
 def test_a_quadrature_scale_is_that_of_the_prior():

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.stats import chisquare, ks_2samp, truncnorm
+from scipy.stats import beta, chisquare, ks_2samp, norm, truncnorm
 
 import bayescons as bc
 from bayescons.programs.chains import Chains
@@ -98,6 +98,24 @@ def test_an_orthant_has_its_probability_and_its_means(correlation):
     assert_means_agree(drawn.pooled, drawn.ess, np.full(2, expected))
     product = drawn.pooled[:, 0] * drawn.pooled[:, 1]  # E[u_1 u_2; u > 0] = ρ P + √(1 - ρ²) / 2π
     assert_means_agree(product, drawn.ess / 2, correlation + math.sqrt(1 - correlation**2) / (2 * math.pi * probability))
+
+
+def test_an_orthant_of_equally_correlated_points_has_its_probability():
+    """P(n points positive) = 1 / (n + 1) at correlation 1/2, so that given n of them the next is positive in (n + 1) of n + 2 draws."""
+    alike, points = bc.dense(jnp.zeros(4), (np.eye(4) + 1) / 2, jitter=0.0), bc.functional(lambda u: u, FEW)
+    for n in (1, 2, 3):
+        bounds = np.where(np.arange(4) < n, 0.0, -100.0)
+        drawn = truncated(alike, at_least(points, bounds)).sample(key(20 + n), 4000)
+        assert_means_agree(drawn.pooled[:, n] > 0, drawn.ess / 2, (n + 1) / (n + 2))
+
+
+def test_independent_points_in_order_are_order_statistics():
+    """Φ of the i-th of n points is Beta(i, n + 1 - i)."""
+    drawn = truncated(bc.diagonal(jnp.full(4, 0.3), 2.0), increasing(FEW)).sample(key(24), 4000)
+    uniform, place = norm.cdf(drawn.pooled, 0.3, 2.0), np.arange(1, 5)
+    exact = beta(place, 5 - place)
+    assert_means_agree(uniform, drawn.ess, exact.mean())
+    assert_means_agree((uniform - exact.mean()) ** 2, drawn.ess / 2, exact.var())
 
 
 # Equality and inequality together

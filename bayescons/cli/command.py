@@ -243,6 +243,7 @@ class Train:
     """Seed of the first weights, the functions and the noise."""
 
 
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
 COMMANDS = {"condition": Condition, "run": Run, "check": Check, "problems": Problems, "train": Train, "demo": Demo}
 
 
@@ -250,8 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of the process. Turns on 64-bit floats in JAX.
 
     Returns:
-        Exit status: 0 (of `check`: 1 where it finds errors or warnings), or 2 for input that cannot be used, which is said in one line
-        on stderr. Other errors are raised.
+        Exit status: 0 (of `check`: 1 where it finds errors or warnings), 2 for input that cannot be used, which is said in one line on
+        stderr, or 130 where it was interrupted. Other errors are raised.
     """
     jax.config.update("jax_enable_x64", True)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -262,6 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     return status or 0
 
 

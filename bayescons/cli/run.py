@@ -20,7 +20,7 @@ from bayescons.cli.terminal import say, show_table, watched, working
 from bayescons.grids import Grid
 from bayescons.programs import Posterior, StiffnessWarning, conjugate, results
 from bayescons.sampling import Method, NotMixedWarning, checked, residuals, sample
-from bayescons.sampling.residuals import labelled
+from bayescons.sampling.structure import labelled
 
 if TYPE_CHECKING:
     import xarray

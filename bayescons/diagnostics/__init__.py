@@ -32,9 +32,9 @@ from bayescons.diagnostics.metrics import (
     scores,
 )
 from bayescons.diagnostics.mixtures import mixture_coverage, mixture_crps, mixture_log_likelihood
+from bayescons.diagnostics.ranks import SBC, sbc
 from bayescons.diagnostics.recalibration import recalibrated, scale_factor
 from bayescons.diagnostics.refits import closed_form, sampled
-from bayescons.diagnostics.sbc import SBC, sbc
 
 __all__ = [
     "SBC",

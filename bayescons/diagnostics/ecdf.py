@@ -48,14 +48,23 @@ def ecdf_difference(values: ArrayLike, *, level: float = 0.95) -> EcdfDifference
     The band is of equal pointwise probability, as in Säilynoja et al. (2022). The probability of staying within it is computed exactly, by
     a recursion over the points (`band`); as counts are whole numbers, it is at least the level.
     """
-    values = np.sort(np.asarray(values, float))
+    values = np.sort(one_each(values, least=2))
     cells = min(values.size, POINTS)
-    if cells < 2:
-        raise ValueError(f"an ECDF needs two PITs or more; got {cells}")
     points = np.arange(cells + 1) / cells
     lower, upper, attained = band(values.size, cells, level)
     share = np.searchsorted(values, points, side="right") / values.size
     return EcdfDifference(points, share - points, lower / values.size - points, upper / values.size - points, attained)
+
+
+def one_each(values: ArrayLike, *, least: int) -> np.ndarray:
+    """PITs, refused unless there is one between 0 and 1 for each of at least so many cases, shape (n,)."""
+    values = np.asarray(values, float)
+    if values.ndim != 1 or values.size < least or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(
+            f"expected one PIT between 0 and 1 for each of at least {least} independent cases, shape (n,); got shape {values.shape}"
+            + (f" with values from {np.min(values):g} to {np.max(values):g}" if values.size else "")
+        )
+    return values
 
 
 @functools.cache

@@ -19,7 +19,6 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 
-from bayescons.functionals import Linear
 from bayescons.programs.passes import Above, Below, given, groups
 from bayescons.programs.readings import exact
 from bayescons.programs.statements import statement
@@ -151,8 +150,7 @@ def _law(known) -> dist.Distribution:
             f"{known.name!r} has scale='quadrature', the size of an error and not of a noise to be simulated. If it shall count as one, "
             "write scale=bc.quadrature_scale(belief, functional)"
         )
-    constant = known.functional.offset if isinstance(known.functional, Linear) else 0.0
-    computed = known.computed() + constant
+    computed = known.computed()
     if known.scale is None:
         return dist.Delta(computed, event_dim=jnp.ndim(computed))
     return dist.Normal(computed, jnp.broadcast_to(known.scale, computed.shape)).to_event(jnp.ndim(computed))

@@ -6,7 +6,7 @@ limit of observing h(u) with vanishing noise has, by the co-area formula, the de
 
     N(z; 0, I) / |J J'|^(1/2),   J = ∂c/∂z,
 
-with respect to the area of the manifold. J J' = h' K h'' depends on the belief and not on which root A it is given.
+with respect to the area of the manifold. J J' = H K H', H = h'(u), depends on the belief and not on which root A it is given.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def law(belief: Gaussian, function: Callable, value: ArrayLike, name: str) -> La
             f"expected a belief over one field; got a batch of shape {belief.batch_shape}. Take its members one by one"
         )
     if hasattr(function, "rows"):
-        function = _affine(function)
+        function = _hashable(function)
     dtype = belief.mean.dtype
     computed = jax.eval_shape(function, belief.mean)
     if not hasattr(computed, "shape") or not jnp.issubdtype(computed.dtype, jnp.floating):
@@ -110,9 +110,9 @@ def law(belief: Gaussian, function: Callable, value: ArrayLike, name: str) -> La
     return dataclasses.replace(raw, rows=tuple(map(int, kept)), value=value[kept], unit=jnp.asarray(unit[kept], dtype))
 
 
-def _affine(functional) -> Callable:
-    """A linear functional as a function of the field; an affine one with its offset."""
-    return lambda u: functional(u) + getattr(functional, "offset", 0.0)
+def _hashable(functional) -> Callable:
+    """A functional, which holds arrays, as a function, which a structure may hold."""
+    return lambda u: functional(u)
 
 
 def _examined(raw: Law) -> tuple[np.ndarray, np.ndarray]:

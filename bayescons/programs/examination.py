@@ -1,7 +1,7 @@
 """A program looked at before anything is sampled: each statement alone at the library's own doors, then all of them together, as rows.
 
 What stands above the fields is drawn from its prior a few times, since rows may repeat or contradict each other for some values of it only.
-Nothing here judges; that is `bayescons.programs.linter`.
+Nothing here judges; that is `bayescons.programs.findings`.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def _numbers(group: Group, fields) -> dict:
     members, numbers = [], []
     for m in _all(group).members:
         shape = prior.batch_shape + m.functional.value_shape
-        mean = over_batch(m.functional, lead)(prior.mean) + getattr(m.functional, "offset", 0.0)
+        mean = over_batch(m.functional, lead)(prior.mean)
         value = jnp.broadcast_to(_fitted(m.value, shape), shape)
         scale = quadrature_scale(prior, m.functional) if isinstance(m.scale, str) else 0.0 if m.scale is None else m.scale
         noise, own = (jnp.broadcast_to(_fitted(a, shape), shape) for a in (scale, functional_scale(prior, m.functional)))

@@ -146,16 +146,11 @@ def _tolerance(rows: Rows) -> float:
 
 def _not_finite(rows: Rows) -> Iterator[Flagged]:
     for _, where, own in _by_statement(rows, ~np.isfinite(rows.value)):
-        yield (
-            Finding("error", where, "its value is NaN or infinite", "remove or replace such entries; leave out what is not known"),
-            own,
-        )
+        remedy = "remove or replace such entries; leave out what is not known"
+        yield Finding("error", where, "its value is NaN or infinite", remedy), own
     if not np.isfinite(np.asarray(rows.update.gap)).all():
-        where, everywhere = " and ".join(rows.fields), np.ones(rows.own.shape, bool)
-        yield (
-            Finding("error", where, "conditioning on it gives NaN: its variances over- or underflow", "rescale the field"),
-            everywhere,
-        )
+        finding = "conditioning on it gives NaN: its variances over- or underflow"
+        yield Finding("error", " and ".join(rows.fields), finding, "rescale the field"), np.ones(rows.own.shape, bool)
 
 
 def _touching_nothing(rows: Rows) -> Iterator[Flagged]:
@@ -183,7 +178,7 @@ def _contradictions(rows: Rows) -> Iterator[Flagged]:
     if rule > found.size / 3:
         remedy = f"a quadrature rule among them errs by about {rule:.1e}, which explains it: give that one scale='quadrature'"
     against = str(found).removeprefix(f"{found.row} ")
-    yield Finding("error", found.row, f"{against}, {found.deviations:.1e} prior standard deviations", remedy), bad
+    yield Finding("error", found.row, f"{against}, {found.deviations:.2g} prior standard deviations", remedy), bad
 
 
 def _repetitions(rows: Rows) -> Iterator[Flagged]:
@@ -192,10 +187,8 @@ def _repetitions(rows: Rows) -> Iterator[Flagged]:
     for _, where, own in _by_statement(rows, flags):
         implied = _implying(rows, tuple(int(i) for i in np.argwhere(own)[0]))
         finding = f"follows from {implied}" if implied else "follows from the other rows"
-        yield (
-            Finding("note", where, f"{finding}, and agrees", "nothing, or leave it out: it changes neither posterior nor evidence"),
-            own,
-        )
+        remedy = "nothing, or leave it out: it changes neither posterior nor evidence"
+        yield Finding("note", where, f"{finding}, and agrees", remedy), own
 
 
 def _implying(rows: Rows, at: tuple[int, ...]) -> str:
@@ -265,17 +258,11 @@ def _surprises(rows: Rows) -> Iterator[Flagged]:
     expected = np.sqrt(rows.own**2 + rows.noise**2)
     away = np.where(expected > 0, np.abs(rows.value - rows.mean) / np.where(expected > 0, expected, 1.0), 0.0)
     for _, where, own in _by_statement(rows, (away > SURPRISING) & ~_certain(rows) & ~_contradicting(rows)):
-        if (
-            own.reshape(len(own), -1).any(1).mean() <= 0.5
-        ):  # a value is there to tell such draws of a hyper-parameter from the others
-            continue
+        if own.reshape(len(own), -1).any(1).mean() <= 0.5:
+            continue  # a value is there to tell such draws of a hyper-parameter from the others
         finding = f"its value is {away[own].max():.3g} standard deviations from what is believed"
-        yield (
-            Finding(
-                "warning", where, finding, "look at its unit and sign; if they are right the belief is too sure of itself: widen it"
-            ),
-            own,
-        )
+        remedy = "look at its unit and sign; if they are right the belief is too sure of itself: widen it"
+        yield Finding("warning", where, finding, remedy), own
 
 
 _OF_ROWS: tuple[Callable[[Rows], Iterator[Flagged]], ...] = (

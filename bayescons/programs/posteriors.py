@@ -259,6 +259,9 @@ def _normal(name: str, site: dist.Distribution) -> dist.Normal:
 
 
 def refuse(structure: Survey) -> None:
+    """Raise where likelihoods below the fields have no closed form given what stands above: they rest on a latent below, or their scale
+    does.
+    """
     if structure.entangled:
         raise TypeError(
             f"the likelihoods ({_names(structure.entangled)}) rest on a latent below the field, or their scale depends on it: no closed "

@@ -50,18 +50,18 @@ class Known(dist.Distribution):
         return jnp.ndim(self.fields[0]) - len(self.functional.shape) if hasattr(self.functional, "rows") else self.plates
 
     def computed(self) -> jax.Array:
-        """G u of the fields as they are, with the batch axes of a plate in front."""
+        """G u + c of the fields as they are, with the batch axes of a plate in front."""
         return over_batch(lambda *fields: jnp.asarray(self.functional(*fields)), self.lead)(*self.fields)
 
     def sample(self, key, sample_shape=()) -> jax.Array:
-        """G u, with noise where the scale is finite."""
+        """G u + c, with noise where the scale is finite."""
         computed = self.computed()
         shape = (*sample_shape, *computed.shape)
         noise = 0.0 if self.scale is None else self.scale * jax.random.normal(key, shape)
         return jnp.broadcast_to(computed, shape) + noise
 
     def log_prob(self, value) -> jax.Array:
-        """log N(value; G u, scale²), summed over rows; an error where the noise vanishes."""
+        """log N(value; G u + c, scale²), summed over rows; an error where the noise vanishes."""
         if self.scale is None or isinstance(self.scale, str) or not self.learns:
             what = "is imposed" if not self.learns else "states an exact fact" if self.scale is None else "has scale='quadrature'"
             raise VanishingNoiseError(
@@ -116,7 +116,9 @@ def _state(name, functional, field, value, scale, *, learns):
     if isinstance(scale, str) and scale != "quadrature":
         raise ValueError(f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}")
     if len(getattr(functional, "parts", fields)) != len(fields):
-        raise ValueError(f"{name!r} states a law of {len(functional.parts)} fields; give it their tuple, in order, and not {len(fields)}")
+        raise ValueError(
+            f"{name!r} states a law of {len(functional.parts)} fields; give it their tuple, in order, and not {len(fields)}"
+        )
     if scale is not None and not isinstance(scale, str):
         positive(f"scale of {name!r}", scale, jnp.shape(scale), zero=True)
     scale = None if isinstance(scale, int | float) and scale == 0 else scale

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType, PartitionSpec
 
 from bayescons.programs.collapsed import fields_given
 from bayescons.programs.survey import survey
 from bayescons.sampling.choice import choose
 from bayescons.sampling.elliptical import elliptical
 from bayescons.sampling.hamiltonian import blackjax_nuts, nuts
-from bayescons.sampling.methods import READINGS, Method, checked, one_of
+from bayescons.sampling.methods import READINGS, Method, Run, checked, one_of
 from bayescons.sampling.microcanonical import adjusted_mclmc, mclmc
+from bayescons.sampling.refusals import refuse_sites
 from bayescons.sampling.starts import starts
-from bayescons.sampling.structure import refuse_sites, structure_of
+from bayescons.sampling.structure import structure_of
 from bayescons.sampling.targets import contradiction, hoisted, read, target
 from bayescons.sampling.tempering import smc
 
@@ -30,25 +33,7 @@ KERNELS = {
     "smc": smc,
 }
 EXACT = ("conjugate", "collapsed")
-BATCH = 2**20  # numbers of field that may be made at once while draws are turned back into fields
-
-
-class Chains(NamedTuple):
-    """Draws of a program.
-
-    Attributes:
-        draws: name -> (chain, draw, ...), every latent, field and deterministic site of the program, and `<u>_gap` of the exact reading.
-        statistics: of the sampler, name -> (chain, draw): `diverging`, `n_steps` since the last draw, `acceptance_rate`, `lp`, ...
-        warmup: the same of the warm-up, name -> (chain, step); empty where the sampler keeps none.
-        summary: of each chain as a whole, name -> (chain,): `gradients`, `warmup_gradients`, `start` (the log density where it began),
-            `gap` (as `<u>_gap`, of programs without latents above their fields) and, for "smc", `log_evidence`, `temperatures`,
-            `ancestors`, `acceptance_rate`, `divergences`.
-    """
-
-    draws: dict
-    statistics: dict
-    warmup: dict
-    summary: dict
+BATCH = 2**18  # numbers of field made at once while draws are turned back into fields; a network holds some hundred times as many
 
 
 def chains(program: Callable, method: Method | str, *, reading: str = "exact", scale: float | int = 1e-2) -> Callable:
@@ -63,7 +48,7 @@ def chains(program: Callable, method: Method | str, *, reading: str = "exact", s
         scale: of the soft reading, in the unit of each statement's value.
 
     Returns:
-        A function (key, args tuple, given dict) -> `Chains`; `args` and `given` go to the program.
+        A function (key, args tuple, given dict) -> `Run`, with an axis of chains in front; `args` and `given` go to the program.
 
     Raises:
         ValueError: for names that are none, and numbers that make no chain.
@@ -72,15 +57,15 @@ def chains(program: Callable, method: Method | str, *, reading: str = "exact", s
     method = checked(method)
     one_of("reading", reading, READINGS)
 
-    def run(key: jax.Array, args: tuple = (), given: dict | None = None) -> Chains:
-        given = given or {}
-        sampler = method.sampler
-        if sampler == "auto":
-            sampler = choose(program, *args, given=given).sampler if reading == "exact" else "nuts"
-        _suited(program, sampler, reading, args, given)
-        if sampler == "conjugate":
-            return _independent(program, method, key, args, given)
-        return _markov(program, sampler, method, reading, scale, key, args, given)
+    def run(key: jax.Array, args: tuple = (), given: dict | None = None) -> Run:
+        given, own = given or {}, method
+        if method.sampler == "auto":
+            chosen = choose(program, *args, given=given).sampler if reading == "exact" else "nuts"
+            own = dataclasses.replace(method, sampler=chosen)
+        _suited(program, own.sampler, reading, args, given)
+        if own.sampler == "conjugate":
+            return _independent(program, own, key, args, given)
+        return _markov(program, own, reading, scale, key, args, given)
 
     return run
 
@@ -90,13 +75,12 @@ def _suited(program: Callable, sampler: str, reading: str, args: tuple, given: d
     if sampler in EXACT and reading != "exact":
         raise ValueError(f"sampler {sampler!r} carries statements out exactly; for the soft reading use sampler='nuts'")
     if sampler in EXACT:
-        choice = choose(program, *args, given=given)
+        choice = choose(program, *args, given=given, rows=math.inf)
         if choice.sampler not in EXACT:
             raise TypeError(f"sampler {sampler!r} needs a closed form, and there is none: {choice.why}. Use sampler='nuts'")
         if choice.sampler != sampler:
             raise TypeError(f"sampler {sampler!r} does not suit the program: {choice.why}. Use sampler={choice.sampler!r}")
-    if sampler != "conjugate":
-        refuse_sites(read(program, _seen(sampler, reading)), sampler, args, given)
+    refuse_sites(program if sampler == "conjugate" else read(program, _seen(sampler, reading)), sampler, args, given)
 
 
 def _seen(sampler: str, reading: str) -> str:
@@ -104,13 +88,14 @@ def _seen(sampler: str, reading: str) -> str:
     return {"collapsed": "collapsed", "elliptical": "whitened"}.get(sampler, reading) if reading == "exact" else reading
 
 
-def _markov(program, sampler, method, reading, scale, key, args, given) -> Chains:
+def _markov(program, method: Method, reading, scale, key, args, given) -> Run:
     """Chains of a sampler over a target, and the sites that belong to its coordinates."""
+    sampler = method.sampler
     key_start, key_run, key_fields = jax.random.split(key, 3)
     keys_start, keys_run = (jax.random.split(k, method.chains) for k in (key_start, key_run))
     aim = target(read(program, _seen(sampler, reading), scale), keys_start, args, given, parted=sampler in ("smc", "elliptical"))
     begun = starts(aim, method, keys_start)
-    found = jax.vmap(lambda k, z: KERNELS[sampler](aim, method, k, z))(keys_run, begun)
+    found = _side_by_side(lambda k, z: KERNELS[sampler](aim, method, k, z), keys_run, begun)
     if sampler == "collapsed":
         keys = jax.random.split(key_fields, (method.chains, method.draws))
         draws = _completed(program, aim, found.draws, keys, args, given)
@@ -119,17 +104,27 @@ def _markov(program, sampler, method, reading, scale, key, args, given) -> Chain
     summary = found.summary | {"start": jax.vmap(aim.log_density)(begun)}
     if reading == "exact":
         summary["gap"] = jnp.full(method.chains, contradiction(program, args, given))
-    return Chains(_kept(program, args, given, draws), found.statistics, found.warmup, summary)
+    return Run(_kept(program, args, given, draws), found.statistics, found.warmup, summary)
 
 
-def _independent(program, method, key, args, given) -> Chains:
+def _side_by_side(chain: Callable, keys: jax.Array, begun: dict) -> Run:
+    """Chains in step with each other; or, where the devices divide them, each device's share on its own."""
+    together, devices = jax.vmap(chain), jax.devices()
+    if len(devices) == 1 or len(keys) % len(devices):
+        return together(keys, begun)
+    mesh = jax.make_mesh((len(devices),), ("chain",), axis_types=(AxisType.Auto,))
+    share = PartitionSpec("chain")
+    return jax.shard_map(together, mesh=mesh, in_specs=share, out_specs=share, check_vma=False)(keys, begun)
+
+
+def _independent(program, method, key, args, given) -> Run:
     """Exact draws, all independent; they are dealt out to chains so that they are judged like any others."""
     keys = jax.random.split(key, (method.chains, method.draws))
     draws = _mapped(hoisted(lambda k: fields_given(program)(k, {}, *args, **given), keys[0, 0]), keys)
     none = jnp.zeros(method.chains)
     summary = {"gradients": none.astype(int), "warmup_gradients": none.astype(int), "start": none}
     summary["gap"] = jnp.full(method.chains, contradiction(program, args, given))
-    return Chains(_kept(program, args, given, draws), {}, {}, summary)
+    return Run(_kept(program, args, given, draws), {}, {}, summary)
 
 
 def _kept(program, args, given, draws: dict) -> dict:

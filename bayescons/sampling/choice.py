@@ -32,7 +32,7 @@ class _Found(NamedTuple):
     rows: int
 
 
-def choose(program: Callable, *args, given: Mapping | None = None) -> Choice:
+def choose(program: Callable, *args, given: Mapping | None = None, rows: float | int = ROWS) -> Choice:
     """The first of these that the program allows; nothing is sampled and no field is computed.
 
     1. "conjugate", independent exact draws: the fields are Gaussian, all likelihoods below them are Normal and affine, and there is no
@@ -44,6 +44,7 @@ def choose(program: Callable, *args, given: Mapping | None = None) -> Choice:
         program: an ordinary NumPyro program.
         *args: arguments of the program.
         given: keyword arguments of the program.
+        rows: of likelihoods below the fields, above which "nuts" is thought quicker than "collapsed".
 
     Returns:
         A sampler's name, and why, as a sentence without its full stop.
@@ -64,7 +65,7 @@ def choose(program: Callable, *args, given: Mapping | None = None) -> Choice:
     names = ", ".join(structure.latents)
     if not found.informed:
         return Choice("conjugate", f"nothing observed bears on {names}, which keep their prior; the fields are Gaussian given them")
-    if found.rows > ROWS:
+    if found.rows > rows:
         return Choice("nuts", f"collapsing would factor a matrix of {found.rows} observed rows at every gradient")
     return Choice("collapsed", f"the fields are Gaussian given {names}: they are integrated out, and NUTS moves {names} alone")
 

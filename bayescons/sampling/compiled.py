@@ -67,9 +67,15 @@ def compiled(run: Callable, under: tuple, program: Callable, key: jax.Array, arg
         return jax.tree.unflatten(shape, [next(arrays if moves else others) for moves in moving])
 
     arrays = [leaf for leaf, moves in zip(leaves, moving, strict=True) if moves]
-    name = _attempted(lambda: _name(program, under, lambda found, words: _sites(program, *whole(found), words), key, arrays))
+
+    def named() -> tuple:
+        sites = fingerprint(lambda found, words: _sites(program, *whole(found), words), arrays)
+        name = (program, under, shape, *map(_static, fixed), *map(_type, [key, *arrays]), sites)
+        hash(name)
+        return name
+
+    name = _attempted(named)
     if name is not None:
-        name = (*name, str(shape), *map(_static, fixed))
         if name in _kept:
             _kept.move_to_end(name)
             return _kept[name]._replace(leaves=arrays, fresh=False)
@@ -88,13 +94,6 @@ def _attempted(attempt: Callable):
         return attempt()
     except Exception:
         return None
-
-
-def _name(program: Callable, under: tuple, sites: Callable, key: jax.Array, arrays: list) -> tuple:
-    """What a run is kept under."""
-    name = (program, under, *map(_type, [key, *arrays]), fingerprint(sites, arrays))
-    hash(name)
-    return name
 
 
 def fingerprint(function: Callable, arrays: list) -> str:
@@ -135,7 +134,8 @@ def _sites(program: Callable, args: tuple, given: dict, words: list[str]) -> lis
             known = statement(site["fn"])
             numbers += jax.tree.leaves(site["fn"]) if known is None else [known.computed(), known.scale]
             kind = str(jax.tree.structure(site["fn"])) if known is None else f"{known.learns}"
-            words += [name, kind, str(site["is_observed"]), str(site["scale"] is None)]
+            words += [name, kind, str(site["is_observed"])]
+            numbers.append(site["scale"])
         if site["type"] in ("sample", "deterministic"):
             numbers.append(site["value"])
     words += [n for n in numbers if isinstance(n, str)]

@@ -5,33 +5,26 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from numpyro import handlers
-from numpyro.infer.initialization import init_to_uniform
 
-from bayescons.consistency import InconsistentConstraintsError
 from bayescons.grids import Grid
 from bayescons.programs import results, soft
-from bayescons.programs.statements import statement
-from bayescons.sampling.chains import Chains, chains
+from bayescons.sampling.chains import chains
 from bayescons.sampling.choice import Choice, choose
 from bayescons.sampling.compiled import Compiled, compiled
-from bayescons.sampling.methods import READINGS, SAMPLERS, Method, checked, one_of
+from bayescons.sampling.methods import READINGS, SAMPLERS, Method, Run, checked, one_of
 from bayescons.sampling.mixing import Mixing, mixing, warn
 from bayescons.sampling.progress import bar
-from bayescons.sampling.residuals import labelled, residuals, varying
-from bayescons.sampling.structure import Structure, structure_of
-from bayescons.sampling.targets import read
+from bayescons.sampling.refusals import begun, refuse_nan, refuse_run
+from bayescons.sampling.structure import Structure, labelled, residuals, structure_of, varying
 
 if TYPE_CHECKING:
     import xarray
-
-GAP = 1e-6  # prior standard deviations by which exact rows may miss each other, as in `conjugate`
 
 
 def sample(
@@ -55,8 +48,8 @@ def sample(
 ) -> xarray.DataTree:
     """Draw from the posterior of a program, by any sampler, and say whether the draws can be trusted.
 
-    The whole run is one compiled call, its chains side by side; a repeat with new data of the same shapes compiles nothing. The same key
-    gives the same draws.
+    The whole run is one compiled call, its chains side by side, or spread over the devices where their number divides that of the
+    chains. A repeat with new data of the same shapes compiles nothing. The same key gives the same draws.
 
     Samplers: "auto" takes the first of "conjugate" (independent exact draws), "collapsed" (the Gaussian fields integrated out, NUTS over
     the latents above them, then exact draws of the fields) and "nuts" that the program allows; `choose` tells which and why. "nuts" is
@@ -117,10 +110,10 @@ def sample(
             _look(program, scale, args, given)
         run, compile_seconds = _compiled(program, method, reading, scale, key, args, given)
     except ValueError:
-        _refuse_nan(program, args, given)
+        refuse_nan(program, args, given)
         raise
     found, missed, seconds = _ran(run, key, took.sampler, progress=method.progress)
-    _refuse(found, structure, program, reading, scale, args, given)
+    refuse_run(found, structure, program, reading, scale, args, given)
     independent = took.sampler == "conjugate"
     judged = mixing(found.draws, structure.latents, found.summary.get("acceptance_rate"))
     told = {
@@ -167,7 +160,7 @@ def _chosen(program: Callable, method: Method, reading: str, args: tuple, given:
 def _look(program, scale, args, given) -> None:
     """Run a soft reading once, with values, so that it sees how stiff it is; inside the compiled run nothing is known."""
     with handlers.block():
-        _begun(soft(program, scale))(*args, **given)
+        begun(soft(program, scale))(*args, **given)
 
 
 def _compiled(program, method, reading, scale, key, args, given) -> tuple[Compiled, float]:
@@ -183,7 +176,7 @@ def _compiled(program, method, reading, scale, key, args, given) -> tuple[Compil
     return ready, time.perf_counter() - began if ready.fresh else 0.0
 
 
-def _ran(run: Compiled, key, sampler: str, *, progress: bool) -> tuple[Chains, dict, float]:
+def _ran(run: Compiled, key, sampler: str, *, progress: bool) -> tuple[Run, dict, float]:
     """What the run gives, on the host, and the seconds it took."""
     began = time.perf_counter()
     with bar(sampler, on=progress):
@@ -192,73 +185,7 @@ def _ran(run: Compiled, key, sampler: str, *, progress: bool) -> tuple[Chains, d
     return *jax.tree.map(np.asarray, (found, missed)), seconds
 
 
-def _refuse(found: Chains, structure: Structure, program, reading, scale, args, given) -> None:
-    """Raise for what inside a compiled run could only be recorded: contradictions, and densities that are NaN or zero at every start.
-
-    The program is run once more where there is reason, with all values known, because then the library names what is wrong.
-    """
-    lost = not np.isfinite(found.summary["start"]).any()
-    gaps = {name: values for name, values in found.draws.items() if name.endswith("_gap") and name not in structure.names}
-    widest = max(float(np.max(values)) for values in (*gaps.values(), found.summary.get("gap", np.zeros(1))))
-    broken = not all(np.isfinite(values).all() for values in found.draws.values() if values.dtype.kind == "f")
-    if lost or broken or not widest <= GAP:
-        _diagnose(program, reading, scale, args, given)
-    if not widest <= GAP:
-        raise InconsistentConstraintsError(
-            f"for some values of the latents exact statements contradict each other, by {widest:.1e} prior standard deviations. Fix the "
-            "latents, numpyro.handlers.substitute(program, data={...}), and bc.conjugate names the rows"
-        )
-    if np.isnan(found.summary.get("log_evidence", np.zeros(1))).any():
-        raise ValueError(
-            "a population of particles did not reach the posterior: no draw of the prior has a likelihood above zero, or it is NaN. Take "
-            "more particles (draws=), or a prior that foresees the data"
-        )
-    if lost:
-        raise ValueError(
-            "the log density is NaN or minus infinity wherever a chain could start (100 points around the origin of the unconstrained "
-            "coordinates). Either (a) an observed value lies outside its distribution's support, (b) a functional or a likelihood divides "
-            "by zero or takes a logarithm or root of a negative number, or (c) data hold NaN"
-        )
-
-
-def _diagnose(program, reading: str, scale, args, given) -> None:
-    """Run a reading once, with values, at a draw of its prior: doors that saw only abstract values before now see numbers.
-
-    Raises:
-        ValueError: naming a site whose density, or a statement whose functional, is NaN; and whatever the doors refuse.
-    """
-    _refuse_nan(program, args, given)
-    with handlers.block(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trace = handlers.trace(_begun(read(program, reading, scale))).get_trace(*args, **given)
-        densities = {name: site["fn"].log_prob(site["value"]) for name, site in trace.items() if site["type"] == "sample"}
-    for name, density in densities.items():
-        if not np.isfinite(np.asarray(density)).all():
-            raise ValueError(
-                f"the log density of {name!r} is NaN or infinite where a chain starts. Look for NaN in its data, a value outside its "
-                "support, or a parameter (a scale, a rate) that is not positive"
-            )
-
-
-def _refuse_nan(program, args, given) -> None:
-    """An error that names a statement whose functional is not finite for a finite field."""
-    with handlers.block():
-        trace = handlers.trace(_begun(program)).get_trace(*args, **given)
-    for name, site in trace.items():
-        known = statement(site["fn"]) if site["type"] == "sample" else None
-        if known is not None and not np.isfinite(np.asarray(known.computed())).all():
-            raise ValueError(
-                f"the functional of {name!r} gives NaN or infinity for a finite field. It must be defined wherever the belief has mass: "
-                "look for a division by zero, a logarithm or a root in it"
-            )
-
-
-def _begun(program: Callable) -> Callable:
-    """The program at a point where a chain could start."""
-    return handlers.substitute(handlers.seed(program, 0), substitute_fn=init_to_uniform)
-
-
-def _summed(found: Chains, judged: Mixing) -> dict:
+def _summed(found: Run, judged: Mixing) -> dict:
     """Numbers of the run as a whole."""
     summary = {name: np.asarray(values) for name, values in found.summary.items()}
     told: dict = {name: int(summary[name].sum()) for name in ("gradients", "warmup_gradients")}
@@ -279,7 +206,7 @@ def _evidence(logs: np.ndarray) -> dict:
     return {"log_evidence": log_evidence, "log_evidence_error": error}
 
 
-def _tree(found: Chains, missed: dict, structure: Structure, grid, truth, dims, told) -> xarray.DataTree:
+def _tree(found: Run, missed: dict, structure: Structure, grid, truth, dims, told) -> xarray.DataTree:
     """Draws, statistics and residuals as one tree."""
     import xarray
 

@@ -5,32 +5,13 @@ Both are Hoffman & Gelman (JMLR 15, 2014) with multinomial trajectories, and tun
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from numpyro.infer import NUTS
 
-from bayescons.sampling.methods import Method
+from bayescons.sampling.methods import Method, Run
 from bayescons.sampling.progress import scan
 from bayescons.sampling.targets import Target
-
-
-class Run(NamedTuple):
-    """What one chain leaves behind.
-
-    Attributes:
-        draws: coordinates z, name -> (draw, ...).
-        statistics: of the draws, name -> (draw,).
-        warmup: the same of the warm-up, name -> (step,).
-        summary: numbers of the chain as a whole: `gradients` and `warmup_gradients`, how often the gradient was evaluated; where there is
-            one, `log_evidence`.
-    """
-
-    draws: dict
-    statistics: dict
-    warmup: dict
-    summary: dict
 
 
 def nuts(target: Target, method: Method, key: jax.Array, start: dict) -> Run:

@@ -1,9 +1,10 @@
-"""Methods: which sampler, how many chains and draws, from where; checked where a person names them."""
+"""Methods: which sampler, how many chains and draws, from where; checked where a person names them. And what a run leaves behind."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+from typing import NamedTuple
 
 SAMPLERS = {
     "auto": "the first of conjugate, collapsed and nuts that the program allows",
@@ -20,7 +21,9 @@ READINGS = ("exact", "soft")
 STARTS = (None, "pathfinder", "svi")
 # Steps between recorded draws. Microcanonical samplers move in small steps, of which about ten make one of NUTS's trajectories.
 THINNING = {"mclmc": 10, "adjusted_mclmc": 10, "elliptical": 5}
-ACCEPTANCE = {"adjusted_mclmc": 0.9, "smc": 0.8}
+# Of "collapsed" higher than NUTS's own: where the evidence falls off a cliff, as exp(-c / amplitude²) does, long steps diverge, and in the
+# few unknowns that are left short ones cost little.
+ACCEPTANCE = {"adjusted_mclmc": 0.9, "collapsed": 0.95}
 LEAST_WARMUP = {"blackjax_nuts": 20, "mclmc": 20, "adjusted_mclmc": 20}  # steps without which there is nothing to tune with
 
 
@@ -35,8 +38,8 @@ class Method:
         draws: recorded draws of each chain; for "smc" particles.
         thinning: steps between recorded draws; None for the sampler's own, 10 for "mclmc" and "adjusted_mclmc", 5 for "elliptical",
             otherwise 1.
-        target_acceptance: acceptance probability that the step is tuned to; None for the sampler's own (0.8, "adjusted_mclmc" 0.9).
-            Raise it where there are divergences.
+        target_acceptance: acceptance probability that the step is tuned to; None for the sampler's own (0.8; "adjusted_mclmc" 0.9,
+            "collapsed" 0.95). Raise it where there are divergences.
         start: where chains begin: None, uniform within 2 of the origin in unconstrained coordinates; "pathfinder", a draw from a normal
             approximation on the way to a mode, for each chain; "svi", draws from one fitted mean-field guide.
         progress: whether a bar is shown on stderr.
@@ -60,6 +63,26 @@ class Method:
     def acceptance(self) -> float | int:
         """Acceptance probability that the step is tuned to."""
         return ACCEPTANCE.get(self.sampler, 0.8) if self.target_acceptance is None else self.target_acceptance
+
+
+class Run(NamedTuple):
+    """What a sampler leaves behind: one chain, or several, with an axis of chains in front of all that is said here.
+
+    Attributes:
+        draws: name -> (draw, ...): of a chain its coordinates z; of a program every latent, field and deterministic site, and `<u>_gap`
+            of the exact reading.
+        statistics: of the sampler, name -> (draw,): `diverging`, `n_steps` since the last draw, `acceptance_rate`, `lp`, ...; empty where
+            draws are independent.
+        warmup: the same of the warm-up, name -> (step,); empty where the sampler keeps none.
+        summary: of the chain as a whole: `gradients` and `warmup_gradients`, how often the gradient was evaluated; of "smc"
+            `log_evidence`, `temperatures`, `ancestors`, `acceptance_rate`, `divergences`; of a program also `start` (the log density
+            where it began) and `gap` (as `<u>_gap`, where nothing is random above the fields).
+    """
+
+    draws: dict
+    statistics: dict
+    warmup: dict
+    summary: dict
 
 
 def checked(method: Method | str) -> Method:

@@ -12,8 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from bayescons.sampling.hamiltonian import Run
-from bayescons.sampling.methods import Method
+from bayescons.sampling.methods import Method, Run
 from bayescons.sampling.progress import scan
 from bayescons.sampling.targets import Target
 

@@ -59,9 +59,9 @@ def bar(text: str, *, on: bool) -> Generator[None]:
 
 
 def _advance(index, length) -> None:
-    """Called from the compiled loop; several chains side by side call once."""
+    """Called from the compiled loop; several chains side by side call once, and several devices one by one."""
     if _shown:
         shown = _shown[-1]
         if shown.total != int(length):
             shown.reset(total=int(length))
-        shown.update(int(index) - shown.n)
+        shown.update(max(0, int(index) - shown.n))

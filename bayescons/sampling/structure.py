@@ -1,11 +1,12 @@
-"""Structure of a program as a sampler needs it: the names of its sites, and which of them a sampler can do nothing with."""
+"""Structure of a program as a sampler needs it: the names of its sites and statements, and what draws make of each statement."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
+import numpy as np
 import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
@@ -19,13 +20,11 @@ class Structure(NamedTuple):
     Attributes:
         latents: name -> distribution of every latent site.
         deterministic: names of the deterministic sites.
-        observed: names of the observed sites that are no statements, factors among them.
         statements: name of a statement -> names of the axes of its value, where its functional knows them, otherwise ().
     """
 
     latents: dict[str, dist.Distribution]
     deterministic: tuple[str, ...]
-    observed: tuple[str, ...]
     statements: dict[str, tuple[str, ...]]
 
     @property
@@ -49,50 +48,41 @@ def structure_of(program: Callable, args: tuple, given: dict) -> Structure:
     return Structure(
         latents={name: site["fn"] for name, site in samples.items() if not site["is_observed"]},
         deterministic=tuple(name for name, site in found.items() if site["type"] == "deterministic"),
-        observed=tuple(name for name, site in samples.items() if site["is_observed"] and stated[name] is None),
         statements={name: tuple(getattr(k.functional, "names", ())) for name, k in stated.items() if k is not None},
     )
 
 
-def refuse_sites(reading: Callable, sampler: str, args: tuple, given: dict) -> None:
-    """An error that names the sites of a reading that a sampler cannot move, and the way out.
+def residuals(program: Callable, draws: Mapping, args: tuple = (), given: Mapping | None = None) -> dict[str, tuple]:
+    """Of every statement the residual and the value, for each draw; may be traced.
 
-    Raises:
-        ValueError: no latent site at all; or a prior that has no draws, for "smc".
-        TypeError: discrete sites; or, for "elliptical", sites that are not Gaussian.
+    Args:
+        program: the program itself, not a reading of it.
+        draws: name -> (chain, draw, ...), all that is random in it.
+        args: arguments of the program.
+        given: keyword arguments of the program.
+
+    Returns:
+        name of the statement -> residuals and values, both (chain, draw, *value's shape).
     """
-    latents = structure_of(reading, args, given).latents
-    if not latents:
-        raise ValueError(
-            "the program has no unknowns: every sample site is observed, so there is nothing to sample. Leave a site without obs=, or ask "
-            "for its density with numpyro.infer.util.log_density"
-        )
-    discrete = [name for name, fn in latents.items() if fn.support is not None and fn.support.is_discrete]
-    if discrete:
-        raise TypeError(
-            f"the latent sites {_list(discrete)} are discrete, and {sampler!r} moves along gradients or ellipses. Sum them out in the "
-            "program (dist.MixtureSameFamily, numpyro.factor); or, where they stand above Gaussian fields, "
-            "bc.conjugate(program, draws=1000, key=key) weighs draws of them by their evidence"
-        )
-    improper = [name for name, fn in latents.items() if isinstance(_base(fn), dist.ImproperUniform)]
-    if improper and sampler == "smc":
-        raise ValueError(
-            f"sampler 'smc' begins with draws from the prior, and {_list(improper)} has an improper one, with no draws and no evidence. "
-            "Give it a proper prior, dist.Normal(0, 10) say, or use sampler='nuts'"
-        )
-    foreign = [name for name in latents if not name.endswith("_white")]
-    if sampler == "elliptical" and foreign:
-        raise TypeError(
-            f"sampler 'elliptical' needs every latent to be Gaussian; {_list(foreign)} {'is' if len(foreign) == 1 else 'are'} not. Write a "
-            "positive one as the exponential of a Normal, x = jnp.exp(numpyro.sample('log_x', dist.Normal(0, 1))), or use sampler='nuts'"
-        )
+
+    def stated(draw: dict) -> dict:
+        seeded = handlers.seed(handlers.substitute(program, data=draw), rng_seed=0)
+        with handlers.block():
+            sites = handlers.trace(seeded).get_trace(*args, **dict(given or {}))
+        known = {name: statement(site["fn"]) for name, site in sites.items() if site["type"] == "sample"}
+        return {name: (k.computed() - sites[name]["value"], sites[name]["value"]) for name, k in known.items() if k is not None}
+
+    return jax.lax.map(jax.vmap(stated), dict(draws))
 
 
-def _base(site: dist.Distribution) -> dist.Distribution:
-    while isinstance(site, dist.ExpandedDistribution | dist.Independent):
-        site = site.base_dist
-    return site
+def labelled(found: Mapping[str, tuple]) -> dict[str, dict[str, np.ndarray]]:
+    """Residuals as `results.datatree` takes them: one value for each statement, that of the first draw."""
+    return {
+        name: {"value": np.asarray(values[0, 0]), "residual": np.asarray(residual)} for name, (residual, values) in found.items()
+    }
 
 
-def _list(names) -> str:
-    return ", ".join(sorted(map(repr, names)))
+def varying(found: Mapping[str, tuple]) -> dict[str, np.ndarray]:
+    """Values of the statements whose value is random itself, (chain, draw, ...)."""
+    values = {name: np.asarray(value) for name, (_, value) in found.items()}
+    return {name: value for name, value in values.items() if value.size and np.ptp(value, axis=(0, 1)).any()}

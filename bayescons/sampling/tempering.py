@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from bayescons.sampling.hamiltonian import Run
-from bayescons.sampling.methods import Method
+from bayescons.sampling.methods import Method, Run
 from bayescons.sampling.targets import Target
 
 EFFECTIVE = 0.5  # share of the particles that a step in temperature leaves effective

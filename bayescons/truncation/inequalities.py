@@ -112,9 +112,7 @@ def _inequality(functional, bound, sign: int, name: str) -> Inequality:
         raise ValueError(
             f"the bound of {name!r} must be a number or have the shape {shape} of its functional's value; got {bound.shape}"
         )
-    bound = jnp.broadcast_to(bound, shape)
-    if isinstance(functional, Linear):
-        bound = bound - functional.offset
+    bound = jnp.broadcast_to(bound, shape) - functional.offset
     if not math.prod(shape):
         raise ValueError(f"{name!r} has no rows: its functional's value has the shape {shape}")
     return Inequality(functional, bound, sign, name)
