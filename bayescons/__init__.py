@@ -12,6 +12,8 @@ from bayescons.conditioning import (
 )
 from bayescons.consistency import InconsistentConstraintsError
 from bayescons.constraints import (
+    Boundary,
+    Side,
     balance,
     cell_balance,
     dirichlet,

@@ -43,7 +43,7 @@ BOUNDARIES = {
         PLANE, (Side("x", "lower", "neumann"), Side("y", "lower"), Side("x", "upper"), Side("y", "upper", "robin"))
     ),
 }
-EXACT = ("overwrite", "kernel", "layers", "reference")
+EXACT = ("overwrite", "features", "kernel", "layers", "reference")
 CASES = [(kind, mode) for kind in BOUNDARIES for mode in EXACT if kind in ("values", "slopes", "four walls") or mode != "overwrite"]
 
 
@@ -115,30 +115,31 @@ def test_a_network_alone_holds_nothing():
     assert max(violation(BOUNDARIES["values"], answer("values", "none"), given("values")[1])) > 0.1
 
 
-@pytest.mark.parametrize("kind", ["slopes", "mixed", "periodic", "values in time", "four walls"])
-def test_the_kernel_mode_is_the_conjugate_update_with_its_kernel(kind):
-    definition, _, rest = nnx.split(network(kind, "kernel"), nnx.Param, ...)
+@pytest.mark.parametrize(
+    ("kind", "mode"), list(itertools.product(["slopes", "mixed", "periodic", "values in time"], ["kernel", "features"]))
+)
+def test_the_correction_is_the_conjugate_update_with_its_covariance(kind, mode):
+    definition, _, rest = nnx.split(network(kind, mode), nnx.Param, ...)
     state, values = given(kind)
-    model = nnx.merge(definition, weights(kind, "kernel"), rest)
-    belief, constraint = model.belief(state, values)
-    mean, ours = np.asarray(bc.condition(belief, constraint).mean), np.asarray(answer(kind, "kernel"))
-    # K' is rounded by eps of its size, and rows of slopes multiply that by (Σ|w|)², 1e5 here, over what they expect, S. The corners of
-    # four walls are stated twice, which the dense solve resolves to half its digits.
-    tolerance = 1e-11 if kind in ("periodic", "values in time") else 1e-8
-    np.testing.assert_allclose(ours, mean, rtol=0, atol=tolerance * np.abs(mean).max())
+    belief, constraint = nnx.merge(definition, weights(kind, mode), rest).belief(state, values)
+    mean, ours = np.asarray(bc.condition(belief, constraint).mean), np.asarray(answer(kind, mode))
+    np.testing.assert_allclose(ours, mean, rtol=0, atol=1e-11 * np.abs(mean).max())
 
 
-@pytest.mark.parametrize("kind", ["slopes", "four walls"])
-def test_without_free_columns_the_kernel_is_stationary(kind):
-    boundary, lift = BOUNDARIES[kind], KernelLift(BOUNDARIES[kind], length=0.2)
-    nnx.update(lift, jax.tree.map(lambda a: a.astype(jnp.float64), nnx.state(lift, nnx.Param)))
-    own, rng = lift.stationary(boundary), np.random.default_rng(5)
-    fields = rng.normal(size=(2, *boundary.grid.shape))
-    mean, values = jnp.asarray(fields[0]), boundary.functional(fields[1])
-    constraint = bc.Constraint(boundary.functional, values, (None,) * len(values), tuple(map(str, boundary.sides)))
-    expected = np.asarray(bc.condition(bc.Gaussian(mean, own), constraint).mean)
-    mine = corrected(mean, values, boundary, lift(boundary))
-    np.testing.assert_allclose(mine, expected, rtol=0, atol=(1e-8 if kind == "four walls" else 1e-11) * np.abs(expected).max())
+def test_the_correction_of_four_walls_is_one_conjugate_update_too():
+    definition, _, rest = nnx.split(network("four walls", "kernel"), nnx.Param, ...)
+    state, values = given("four walls")
+    belief, constraint = nnx.merge(definition, weights("four walls", "kernel"), rest).belief(state, values)
+    mean, ours = np.asarray(bc.condition(belief, constraint).mean), np.asarray(answer("four walls", "kernel"))
+    np.testing.assert_allclose(ours, mean, rtol=0, atol=1e-8 * np.abs(mean).max())  # corners are stated twice: S to half its digits
+
+
+def test_after_the_correction_nothing_is_uncertain_at_the_boundary():
+    definition, _, rest = nnx.split(network("values", "features"), nnx.Param, ...)
+    belief, constraint = nnx.merge(definition, weights("values", "features"), rest).belief(*given("values"))
+    before, after = (np.asarray(b.variance) for b in (belief, bc.condition(belief, constraint)))
+    assert np.all(after[[0, -1]] <= 1e-12 * before[[0, -1]])
+    assert np.all(after[1:-1] > 0)
 
 
 @pytest.mark.parametrize("kind", BOUNDARIES)
@@ -162,7 +163,7 @@ def test_a_change_of_the_values_arrives_at_the_boundary_undiminished():
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("mode", ["kernel", "layers", "reference"])
+@pytest.mark.parametrize("mode", ["features", "kernel", "layers", "reference"])
 def test_every_weight_that_matters_has_a_derivative(mode):
     state, values = given("values")
     slopes = jax.grad(lambda w: jnp.sum(compiled("values", mode)(w, state, values) ** 2))(weights("values", mode))
@@ -172,7 +173,7 @@ def test_every_weight_that_matters_has_a_derivative(mode):
 
 
 def test_periodic_ends_are_equal():
-    for mode in ("kernel", "layers", "reference"):
+    for mode in ("features", "kernel", "layers", "reference"):
         field = answer("periodic", mode)
         assert abs(float(field[-1] - field[0])) <= 4 * np.finfo(float).eps * float(jnp.abs(field).max())
 
@@ -198,7 +199,7 @@ def smooth(points):
     return jnp.asarray(np.cos(3 * points) + points**2)
 
 
-@pytest.mark.parametrize("mode", ["none", "kernel", "layers", "overwrite"])
+@pytest.mark.parametrize("mode", ["none", "features", "kernel", "layers", "overwrite"])
 def test_the_same_weights_on_finer_grids_converge(mode):
     sides = ENDS
     base = FourierOperator((3,), 4, depth=2, sides=2, projection=8, rngs=nnx.Rngs(1))
@@ -402,16 +403,14 @@ def test_a_deep_operator_is_corrected_as_any_other_and_reads_any_grid(tmp_path):
 
 def test_what_does_not_fit_is_refused():
     base, boundary = network("values", "none").network, BOUNDARIES["values"]
-    with pytest.raises(ValueError, match="unknown mode 'exact'; there are 'none', 'overwrite', 'kernel'"):
+    with pytest.raises(ValueError, match="unknown mode 'exact'; there are 'none', 'overwrite', 'features'"):
         BoundaryCorrected(base, boundary, mode="exact")
     with pytest.raises(
         ValueError, match=r"corrects the layers of a FourierOperator; got a AttentiveNeuralProcess\. Use mode='kernel'"
     ):
         BoundaryCorrected(AttentiveNeuralProcess(width=4, heads=2, rngs=nnx.Rngs(0)), boundary, mode="layers")
-    with pytest.raises(ValueError, match=r"homogeneous=True lifts by the kernel .* got mode='overwrite'"):
-        BoundaryCorrected(base, boundary, mode="overwrite", homogeneous=True)
     with pytest.raises(ValueError, match=r"fraction of the axis between 0 and 0\.5; got 0\.7"):
-        BoundaryCorrected(base, boundary, length=0.7)
+        BoundaryCorrected(base, boundary, mode="kernel", length=0.7)
     with pytest.raises(ValueError, match="resolves 1 to 2 modes; got 3"):
         base(jnp.zeros(5), bc.Grid(x=np.linspace(0, 1, 5)), (jnp.zeros(()),) * 2, axes=("x", "x"))
     with pytest.raises(ValueError, match=r"has shape \(33,\); got \(2, 33\)\. Batch it with jax.vmap"):
@@ -420,5 +419,5 @@ def test_what_does_not_fit_is_refused():
         base(jnp.zeros(33), LINE)
     with pytest.raises(ValueError, match=r"one for each axis; the grid has axes t, x"):
         base(jnp.zeros(21), SPACE_TIME, (jnp.zeros(7),) * 2, axes=("x", "x"))
-    with pytest.raises(ValueError, match="mode 'none' has no kernel"):
+    with pytest.raises(ValueError, match="mode 'none' has no covariance"):
         network("values", "none").belief(jnp.zeros(33), (0.0, 0.0))

@@ -6,7 +6,7 @@ from bayescons.networks.elimination import Oddities
 from bayescons.networks.ensemble import Ensemble
 from bayescons.networks.fourier_operator import FourierOperator
 from bayescons.networks.layers import Attention
-from bayescons.networks.lifts import KernelLift
+from bayescons.networks.lifts import FeatureLift, KernelLift
 from bayescons.networks.neural_process import AttentiveNeuralProcess, Normal, parameter_count
 from bayescons.networks.spectral import SpectralConv, spectrum
 from bayescons.networks.weights import Pretrained, load_weights, pretrained, pretrained_names, save_weights

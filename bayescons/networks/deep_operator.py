@@ -78,8 +78,21 @@ class DeepOperator(nnx.Module):
         """Number of boundary values that are inputs."""
         return len(self.against)
 
+    @property
+    def projection(self) -> int:
+        """Channels of the last hidden layer: the products."""
+        return self.width
+
     def __call__(self, inputs: jax.Array, grid: Grid, values: Sequence[jax.Array] = (), *, axes: Sequence[str] = ()) -> jax.Array:
         """Initial state on the axes of space, boundary values on the others → the solution on the grid."""
+        return self.output(self.features(inputs, grid, values, axes=axes))
+
+    def output(self, features: jax.Array) -> jax.Array:
+        """The sum of the products, and c."""
+        return jnp.mean(features, axis=-1) + self.offset[...]
+
+    def features(self, inputs: jax.Array, grid: Grid, values: Sequence[jax.Array] = (), *, axes: Sequence[str] = ()) -> jax.Array:
+        """The products b_k τ_k, (*grid.shape, width)."""
         if grid.names != self.axes or tuple(axes) != self.against:
             raise ValueError(
                 f"the network was made for axes {self.axes} with values at ends of {self.against}; got a grid of {grid.names} with "
@@ -94,7 +107,7 @@ class DeepOperator(nnx.Module):
             read.append(self._read(value.astype(inputs.dtype), grid, tuple(name for name in grid.names if name != end)))
         places = [2 * (points - points[0]) / np.ptp(points) - 1 for points in grid.values()]
         mesh = jnp.asarray(np.stack(np.meshgrid(*places, indexing="ij"), axis=-1), inputs.dtype)
-        return self.trunk(mesh) @ self.branch(jnp.concatenate(read)) / self.width + self.offset[...]
+        return self.trunk(mesh) * self.branch(jnp.concatenate(read)).reshape((1,) * len(self.axes) + (-1,))
 
     def _read(self, array: jax.Array, grid: Grid, names: tuple[str, ...]) -> jax.Array:
         """An array over some axes at the sensors, as one vector."""

@@ -118,8 +118,11 @@ class FourierOperator(nnx.Module):
             axes: for each of them the axis at whose end it holds.
             rule: what takes the place of each layer's sum and activation; None for neither.
         """
-        rule = Plain() if rule is None else rule
-        out = self.head(self.features(inputs, grid, values, axes=axes, rule=rule))
+        return self.output(self.features(inputs, grid, values, axes=axes, rule=rule))
+
+    def output(self, features: jax.Array) -> jax.Array:
+        """The linear map from the last hidden layer to the solution."""
+        out = self.head(features)
         return out[..., 0] if self.outputs == 1 else out
 
     def features(

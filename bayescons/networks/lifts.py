@@ -1,8 +1,7 @@
-"""Lifts: how a correction at the boundary spreads inwards, as columns Φ (GΦ)^-1 along each axis that has sides.
+"""Lifts: how a correction at the boundary spreads inwards, as columns L = K G' (G K G')^-1 along each axis that has sides.
 
-A field is corrected axis by axis, u + Φ (GΦ)^-1 (b - G u). With Φ = K G' and a separable K this is the conjugate update given all sides at
-once: what the sides of one axis change, those of another leave alone wherever the values agree at the corners (the projections of two axes
-commute).
+A field is corrected axis by axis, u + L (b - G u). With a separable K this is the conjugate update given all sides at once: what the sides
+of one axis change, those of another leave alone wherever the values agree at the corners (the projections of two axes commute).
 """
 
 from __future__ import annotations
@@ -18,14 +17,12 @@ from flax import nnx
 
 from bayescons import gram
 from bayescons.constraints.sides import Boundary
-from bayescons.covariances import Kronecker
+from bayescons.covariances import LowRank
 from bayescons.gaussian import Gaussian
 from bayescons.stationary import Stationary
 
 WAVES = 128  # of a kernel, at most: its features are as fine as 1/64 of the domain
-LONGEST = (
-    0.5  # correlation length as a fraction of the axis: with a period of two axes the ends then share an eighth of their variance
-)
+LONGEST = 0.5  # correlation length as a fraction of the axis: with a period of two axes the ends share an eighth of their variance
 STEP = 10.0  # change of a logarithm for each unit of its weight, so that the few numbers of a kernel learn as fast as the thousands beside
 
 
@@ -49,7 +46,8 @@ def corrected(field: jax.Array, values: Sequence[jax.Array], boundary: Boundary,
         field: any number of axes, such as channels, behind those of the grid.
         values: of each side; at corners they must agree (`Boundary.reconciled`).
         boundary: its sides.
-        lifts: for each of `boundary.axes` its columns L, (points, sides), with G L = I.
+        lifts: for each of `boundary.axes` its columns L, (points, sides), with G L = I; or (*others, points, sides), one for each point of
+            the other axes, where the field has no further axes.
     """
     for name, lift in zip(boundary.axes, lifts, strict=True):
         axis = boundary.grid.axis(name)
@@ -67,6 +65,8 @@ def _moved(field: jax.Array, missed: list[jax.Array], lift, axis: int) -> jax.Ar
             here = here + sum(float(weight) * miss for weight, miss in zip(lift[node], missed, strict=True) if weight)
             field = jax.lax.dynamic_update_index_in_dim(field, here, int(node), axis)
         return field
+    if lift.ndim > 2:  # one for each point of the other axes
+        return field + jnp.moveaxis(jnp.einsum("...nk,...k->...n", lift, jnp.stack(missed, axis=-1)), -1, axis)
     others = [i for i in range(field.ndim) if i != axis]
     for j, miss in enumerate(missed):
         field = field + jnp.expand_dims(lift[:, j].astype(field.dtype), others) * jnp.expand_dims(miss, axis)
@@ -100,18 +100,15 @@ class KernelLift(nnx.Module):
     The correlation length ℓ and the logarithms s_k of the longest waves are learned; the period P exceeds the axis by `padding`, and the
     kernel does not depend on the grid. Its amplitude cancels. The lift does not depend on the inputs: it is made once for a batch.
 
-    Beyond what is stationary, the columns of the lift are free: L + (I - L G) B c with B the longest waves and c learned, zero to begin
-    with. Any lift with G L = I is the conjugate update for a covariance, L S L' + K - K G' S^-1 G K with S = G K G' (`belief`), so
-    nothing is lost: it is the shape in which, in this problem, what happens at a boundary reaches inwards.
-
     Args:
         boundary: what it will be used for.
         length: ℓ to begin with, as a fraction of the axis, below 0.5. None is 0.1, and 0.02 for an axis with a known slope: what a
             network's slope misses at an end says little of its error further in, and a lift moves the field by about ℓ times that.
         padding: with a period of twice the axis (1.0) the two ends hardly know of each other; it costs nothing here.
-        free: number of s_k, zero to begin with, and of the waves in B.
+        free: number of s_k, zero to begin with.
 
-    Where it fails: for lengths below 1/64 of the axis, which its waves do not hold.
+    Where it fails: for lengths below 1/64 of the axis, which its waves do not hold; where what happens at a boundary does not reach inwards
+    as a bell does (`FeatureLift`).
     """
 
     def __init__(self, boundary: Boundary, *, length: float | None = None, padding: float | int = 1.0, free: int = 24):
@@ -123,7 +120,6 @@ class KernelLift(nnx.Module):
         starts = [_length(boundary, name) if length is None else length for name in boundary.axes]
         self.length = nnx.Param(jnp.array([math.log(start / (LONGEST - start)) / STEP for start in starts], jnp.float32))
         self.spectrum = nnx.Param(jnp.zeros((axes, free), jnp.float32))
-        self.columns = nnx.List([nnx.Param(jnp.zeros((2 * free, len(boundary.on(name))), jnp.float32)) for name in boundary.axes])
 
     def lengths(self) -> jax.Array:
         """ℓ for each axis with sides, as a fraction of it."""
@@ -139,7 +135,7 @@ class KernelLift(nnx.Module):
         return jax.nn.softmax(logs)
 
     def stationary(self, boundary: Boundary) -> Stationary:
-        """K over the grid without the free columns: independent along axes without sides, amplitude one."""
+        """K over the grid: independent along axes without sides, amplitude one."""
         spectra: list = [None] * len(boundary.grid)
         for index, name in enumerate(boundary.axes):
             circle = _circle(len(boundary.grid[name]), self.padding)
@@ -149,42 +145,84 @@ class KernelLift(nnx.Module):
         return Stationary(tuple(spectra), jnp.ones(()), boundary.grid.shape)
 
     def belief(self, mean: jax.Array, boundary: Boundary) -> Gaussian:
-        """N(mean, K') with the covariance whose conjugate update is this lift, K' = L S L' + K - K G' S^-1 G K along each axis."""
-        own = self.stationary(boundary)
-        factors: list = [None] * len(boundary.grid)
-        for name, lift in zip(boundary.axes, self(boundary), strict=True):  # smooth kernels are singular: a root by eigenvectors
-            axis = boundary.grid.axis(name)
-            whole, rows = own.matrix(axis), jnp.asarray(boundary.rows(name))
-            cross = whole @ rows.T
-            blocks = rows @ cross
-            values, vectors = jnp.linalg.eigh(lift @ blocks @ lift.T + whole - cross @ jnp.linalg.solve(blocks, cross.T))
-            factors[axis] = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
-        return Gaussian(mean, Kronecker(tuple(factors), jnp.ones((), mean.dtype), mean.shape))
+        """N(mean, K), of which this lift is the conjugate update."""
+        return Gaussian(mean, self.stationary(boundary))
 
     def __call__(self, boundary: Boundary) -> tuple[jax.Array, ...]:
         """L = K G' (G K G')^-1 for each axis with sides, (points, sides), solved as the foundation solves."""
         lifts = []
         for index, name in enumerate(boundary.axes):
-            waves, rows = _features(boundary, name, self.padding)
+            waves, rows = _waves(boundary, name, self.padding)
             own = self.eigenvalues(index, waves.shape[1] // 2)
             weights = jnp.concatenate([own, own])
             cross = jnp.asarray(waves, own.dtype) @ (weights[:, None] * jnp.asarray(rows.T, own.dtype))
             blocks = jnp.matmul(jnp.asarray(rows, own.dtype) * weights[None], jnp.asarray(rows.T, own.dtype), precision="highest")
             factored = gram.factor(blocks, jnp.diagonal(blocks))
-            lifts.append(self._freed(jax.vmap(factored.solve)(cross), index, waves, rows))
+            lifts.append(jax.vmap(factored.solve)(cross))
         return tuple(lifts)
 
-    def _freed(self, lift: jax.Array, index: int, waves: np.ndarray, rows: np.ndarray) -> jax.Array:
-        """L + (I - L G) B c."""
-        count = waves.shape[1] // 2
-        kept = [k for k in range(2 * count) if k % count < self.free]
-        own = self.columns[index][...]
-        own = (
-            own if len(kept) == len(own) else jnp.take(own, np.array([k % count + self.free * (k // count) for k in kept]), axis=0)
-        )
-        moved = jnp.asarray(waves[:, kept], lift.dtype) @ own
-        seen = jnp.matmul(jnp.asarray(rows[:, kept], lift.dtype), own, precision="highest")
-        return lift + moved - lift @ seen
+
+class FeatureLift(nnx.Module):
+    """The covariance of a network's last layer, and its lift K G' (G K G')^-1 along each axis with sides.
+
+        u = Φ w + c,   w ~ N(ŵ, diag(s²)),   K = Φ diag(s²) Φ' + d I
+
+    The output is linear in the weights w of the last layer, with the last hidden layer Φ for features. If the weights are uncertain, and
+    an error N(0, d) of each point remains that they cannot make good, the field has this covariance: of low rank, and a diagonal. Its lift
+    moves the field the way in which the network can move it, a boundary layer where it has made one; what that cannot explain stays
+    with the nodes of the stencil, as by overwriting. s and d are learned through the correction, and their common unit cancels. Every
+    function has a lift of its own, at the price of as many products as its boundary has rows.
+
+    Along axes without sides (time) points are independent of each other.
+
+    Args:
+        channels: of the last hidden layer.
+
+    Source: the conjugate update with the linearised last layer for a covariance, as in Kristiadi, Hein and Hennig, ICML 2020, "Being
+    Bayesian, even just a bit, fixes overconfidence in ReLU networks"; that it is trained through is ours.
+    """
+
+    def __init__(self, channels: int):
+        self.weights = nnx.Param(jnp.zeros(channels, jnp.float32))
+        self.rest = nnx.Param(jnp.zeros((), jnp.float32))
+
+    def factor(self, features: jax.Array) -> jax.Array:
+        """Φ diag(s), (*grid.shape, channels)."""
+        return features * jnp.exp(STEP * self.weights[...]).astype(features.dtype).reshape((1,) * (features.ndim - 1) + (-1,))
+
+    def diagonal(self) -> jax.Array:
+        """The variance d of what the features do not explain."""
+        return jnp.exp(STEP * self.rest[...])
+
+    def belief(self, mean: jax.Array, features: jax.Array, boundary: Boundary) -> Gaussian:
+        """N(mean, K) along the one axis with sides, for each point of the others: a batch of beliefs."""
+        if len(boundary.axes) > 1:
+            raise ValueError(
+                f"the lifts along {' and '.join(boundary.axes)} are one conjugate update each, and together none; take mode='kernel'"
+            )
+        axis = boundary.grid.axis(boundary.axes[0])
+        factor, mean = jnp.moveaxis(self.factor(features), axis, -2), jnp.moveaxis(mean, axis, -1)
+        return Gaussian(mean, LowRank(jnp.broadcast_to(self.diagonal(), mean.shape).astype(mean.dtype), factor, 1))
+
+    def __call__(self, boundary: Boundary, features: jax.Array) -> tuple[jax.Array, ...]:
+        """L for each axis with sides, (*others, points, sides) with the other axes of the grid in front."""
+        factor, rest, lifts = self.factor(features), self.diagonal(), []
+        for name in boundary.axes:
+            rows = boundary.rows(name)
+            sizes = np.linalg.norm(rows, axis=1)
+            unit, nodes = rows / sizes[:, None], np.flatnonzero(np.abs(rows).sum(axis=0))
+            along = jnp.moveaxis(factor, boundary.grid.axis(name), -2)
+            seen = jnp.einsum("kn,...nc->...kc", jnp.asarray(unit[:, nodes], along.dtype), along[..., nodes, :])
+            cross = jnp.einsum("...nc,...kc->...nk", along, seen) + _alike(rest * unit.T, along)
+            blocks = jnp.einsum("...jc,...kc->...jk", seen, seen) + _alike(rest * (unit @ unit.T), along)
+            lift = jnp.swapaxes(jnp.linalg.solve(blocks, jnp.swapaxes(cross, -1, -2)), -1, -2)
+            lifts.append(lift / _alike(sizes[None], along))
+        return tuple(lifts)
+
+
+def _alike(matrix, other: jax.Array) -> jax.Array:
+    """A matrix with the rank and float type of an array."""
+    return jnp.asarray(matrix, other.dtype).reshape((1,) * (other.ndim - 2) + np.shape(matrix))
 
 
 def _length(boundary: Boundary, name: str) -> float:
@@ -198,7 +236,7 @@ def _circle(points: int, padding: float | int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _features(boundary: Boundary, name: str, padding: float | int) -> tuple[np.ndarray, np.ndarray]:
+def _waves(boundary: Boundary, name: str, padding: float | int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines and sines of the kernel's waves at the points of an axis, (points, 2 waves), and the sides' rows of them, in float64."""
     points = boundary.grid[name]
     circle = _circle(len(points), padding)
