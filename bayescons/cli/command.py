@@ -182,25 +182,32 @@ class Train:
     """Train a network on the functions of a problem.
 
     A neural process (anp) or a deep ensemble learns to turn 100 readings of a field into a belief about it, from exact solutions
-    whose parameter is drawn at random. Weights and a card that says how they came about are left in DIR, beside a log.
+    whose parameter is drawn at random. An operator learns to turn an initial state into the field, with its boundary values imposed.
+    Weights and a card that says how they came about are left in DIR, beside a log.
 
     The preset "quick" is for trying the path: 200 steps of a small network, a minute. "paper" is 9000 steps with batches of 32 new
     functions and a rate that falls as a cosine; half an hour on two cores. "published" is how Hansen et al. (ICML 2023) trained a
     neural process: 20,000 steps with 250 of 10,000 functions, a constant rate, raw inputs and dropout; for an accelerator. What knows the
-    physics (softc, conditioned) begins with the neural process that comes with bayescons.
+    physics (softc, conditioned) begins with the neural process that comes with bayescons. For an operator, "paper" is the published
+    sizes: 500 points, 500 functions and 12,500 steps over a line; over more axes they are for an accelerator.
 
     It can be stopped at any moment, by Ctrl-C or otherwise: the same command goes on from the last checkpoint, to the same result
     to the last bit. A run that is complete is not run again.
 
     Example:
       bayescons train anp --problem stefan --preset quick
+      bayescons train operator --problem stokes --mode features --preset quick
     """
 
-    kind: Annotated[Positional[Literal["anp", "softc", "conditioned", "ensemble"]], arg(metavar="{anp,softc,conditioned,ensemble}")]
+    kind: Annotated[
+        Positional[Literal["anp", "softc", "conditioned", "ensemble", "operator"]],
+        arg(metavar="{anp,softc,conditioned,ensemble,operator}"),
+    ]
     """What is trained: an attentive neural process; one with a penalty on the equation's residual; one judged after the total has been
-    imposed; or a deep ensemble of networks without a latent."""
+    imposed; a deep ensemble of networks without a latent; or a Fourier neural operator."""
     problem: Annotated[str, arg(metavar="NAME")]
-    """The problem; `bayescons problems` lists them."""
+    """The problem; `bayescons problems` lists them. Of an operator: burgers_ring, burgers_step, burgers_wave, cavity, forced_heat,
+    standing_wave or stokes_second."""
     preset: Literal["quick", "paper", "published"] = "paper"
     """What the options below are unless given, as above."""
     out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: results/KIND_NAME)")] = None
@@ -239,6 +246,32 @@ class Train:
     """Steps between validations; after each the state is kept."""
     patience: Annotated[str, arg(metavar="N|none", help_behavior_hint=PRESETS_OWN)] = PRESET
     """Stop when so many validations in a row have brought nothing lower; none: go on to the end."""
+    mode: Annotated[
+        Literal["none", "overwrite", "features", "kernel", "layers", "reference"] | None,
+        arg(metavar="MODE", help_behavior_hint="(default: features)"),
+    ] = None
+    """How boundary values are imposed (operator): not at all (none), by overwriting, by the covariance of the last layer (features), by a
+    learned kernel (kernel, layers), or by the published elimination (reference)."""
+    values: Annotated[
+        Literal["given", "withheld"] | None, arg(metavar="{given,withheld}", help_behavior_hint="(default: given)")
+    ] = None
+    """Whether boundary values are among the network's inputs (operator)."""
+    numbers: Annotated[Facts, arg(metavar="NAME=VALUE")] = ()
+    """A number of the family that is not its own default (operator): viscosity=0.02."""
+    points: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Points along each axis of space (operator)."""
+    times: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Times of the field (operator); 1: the last alone."""
+    samples: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Functions to learn from (operator), a multiple of the size."""
+    held_out: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Functions on which the weights are chosen (operator)."""
+    modes: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Fourier modes along each axis (operator)."""
+    depth: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Layers (operator)."""
+    order: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
+    """Order of the stencils of known slopes (operator), 1 to 4."""
     seed: int = 0
     """Seed of the first weights, the functions and the noise."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import sys
@@ -15,10 +16,12 @@ from bayescons.cli.errors import InputError, own_refusals
 from bayescons.cli.output import output_folder
 from bayescons.cli.terminal import say, steps, watched, working
 from bayescons.networks import load_weights
-from bayescons.training import recipes
+from bayescons.training import operators, recipes
 from bayescons.training.card import duration
 from bayescons.training.loop import Report
+from bayescons.training.operators import OperatorRecipe
 from bayescons.training.recipes import Recipe
+from bayescons.training.runs import weight_file
 
 LINES = 10  # said in all of a run that nobody watches
 OR_NONE = {"clip": float, "tails": float, "pool": int, "patience": int}  # what may be given as "none"
@@ -37,10 +40,11 @@ def run(options: Train, command: Sequence[str]) -> None:
     out = options.out or Path("results") / recipe.name
     try:
         with output_folder(out) as folder, own_refusals():
-            complete = recipes.weight_file(recipe, folder).exists()
+            complete = weight_file(recipe, folder).exists()
             with ExitStack() as stack:
                 teller = Teller(recipe, stack)
-                recipes.run(recipe, folder, teller.report, begins=teller.begins)
+                trainer = operators if isinstance(recipe, OperatorRecipe) else recipes
+                trainer.run(recipe, folder, teller.report, begins=teller.begins)
     except OSError as error:
         reason = error.strerror or str(error)
         told = str(out) in reason or isinstance(error, FileNotFoundError)  # weights to begin with that are not there
@@ -62,7 +66,7 @@ class Teller:
         stack: what ends the bar.
     """
 
-    def __init__(self, recipe: Recipe, stack: ExitStack):
+    def __init__(self, recipe: Recipe | OperatorRecipe, stack: ExitStack):
         self.recipe, self.stack = recipe, stack
         self.first: Report | None = None
         self.tenths = 0
@@ -87,14 +91,31 @@ class Teller:
         self.first, self.tenths = first, tenths
 
 
-def _recipe(options: Train) -> Recipe:
+def _recipe(options: Train) -> Recipe | OperatorRecipe:
     """The preset, with what was given on the command line in its place."""
-    told = {
-        field.name: getattr(options, field.name) for field in dataclasses.fields(Recipe) if field.name not in ("kind", "problem")
-    }
-    changes = {name: value for name, value in told.items() if value is not None and name not in OR_NONE}
+    told = {name: value for name, value in vars(options).items() if name not in ("kind", "problem", "preset", "out")}
+    changes = {name: value for name, value in told.items() if value not in (None, ()) and name not in OR_NONE}
     changes |= {name: _number_or_none(name, told[name], kind) for name, kind in OR_NONE.items() if told[name] != PRESET}
-    return recipes.preset(options.preset, options.kind, options.problem, **changes)
+    kind = OperatorRecipe if options.kind == "operator" else Recipe
+    fields = {field.name for field in dataclasses.fields(kind)}
+    if strange := [f"--{name.replace('_', '-')}" for name in changes if name not in fields]:
+        raise InputError(f"{', '.join(strange)} means nothing for {options.kind}; leave it out")
+    if kind is Recipe:
+        return recipes.preset(options.preset, options.kind, options.problem, **changes)
+    if "numbers" in changes:
+        changes["numbers"] = dict(map(_named_number, changes["numbers"]))
+    return operators.preset(options.preset, options.problem, **changes)
+
+
+def _named_number(text: str) -> tuple[str, object]:
+    """NAME=VALUE, the value as JSON or else as it stands."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise InputError(f"--numbers takes NAME=VALUE, as viscosity=0.02; got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 def _number_or_none(name: str, text: str, kind: type[int] | type[float]) -> int | float | None:
@@ -107,19 +128,20 @@ def _number_or_none(name: str, text: str, kind: type[int] | type[float]) -> int 
         raise InputError(f"--{name} must be {what}, or none; got {text!r}") from error
 
 
-def _conclude(recipe: Recipe, folder: Path) -> None:
-    weights = recipes.weight_file(recipe, folder)
+def _conclude(recipe: Recipe | OperatorRecipe, folder: Path) -> None:
+    weights = weight_file(recipe, folder)
     card = load_weights(weights).card
     training = card["training"]
     if training["steps"] < recipe.steps:
         say(f"stopped after {training['steps']:,} steps: {recipe.patience} validations in a row brought nothing lower")
-    say(f"Lowest validation loss: {training['lowest_validation']:.4g} nats a function, at step {training['kept_step']:,}.")
+    say(f"Lowest validation loss: {training['lowest_validation']:.4g} ({recipe.unit}), at step {training['kept_step']:,}.")
     say(f"{card['parameters']:,} parameters, trained in {duration(training['seconds'])}, are in {folder.absolute()}:")
     shows = {
         weights.name: "weights of that step, for networks.load_weights",
         weights.with_suffix(".md").name: "the card, to be read",
         "log.jsonl": "the losses of every round",
         "states": "the last checkpoints, no longer needed",
+        **({"data": "the functions, no longer needed"} if isinstance(recipe, OperatorRecipe) else {}),
     }
     for name, what in shows.items():
         say(f"  {name:<{len(weights.name)}}  {what}")

@@ -1,4 +1,4 @@
-"""Surrogates: from readings of a field to a Gaussian belief over it on a grid."""
+"""Surrogates: from readings of a field, or from the state it began with, to a Gaussian belief over it on a grid."""
 
 from bayescons.surrogates.gaussian_process import (
     KERNELS,
@@ -21,3 +21,5 @@ from bayescons.surrogates.neural_process import (
     moments,
     stretched_draws,
 )
+from bayescons.surrogates.operator_network import Readout, operator_belief, operator_effects, readout, readouts
+from bayescons.surrogates.random_effects import RandomEffects, random_effects

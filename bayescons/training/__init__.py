@@ -5,4 +5,5 @@ from bayescons.training.checkpoints import Checkpoints, Log
 from bayescons.training.data import Functions, functions
 from bayescons.training.loop import Report, Schedule, train
 from bayescons.training.losses import ensemble_loss, evidence_bound
+from bayescons.training.operators import OperatorRecipe, minibatches, relative_error
 from bayescons.training.recipes import PRESETS, Recipe, preset, run

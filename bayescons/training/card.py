@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import platform
@@ -24,19 +25,29 @@ _NETWORKS = {
     "softc": "An attentive neural process with a penalty on the equation's residual",
     "conditioned": "An attentive neural process whose score is taken after the total has been imposed",
     "ensemble": "A deep ensemble of attentive networks",
+    "operator": "A Fourier neural operator",
 }
 _LOSSES = {
     "anp": "negative evidence lower bounds on the targets, in nats a function",
     "softc": "negative evidence lower bounds on the targets, in nats a function, in training plus the penalty",
     "conditioned": "scores of profiles given their total, CRPS in thousandths less half the log likelihood a point",
     "ensemble": "negative log likelihoods of the targets, in nats a function, summed over the members",
+    "operator": "relative errors in L2, averaged over functions",
+}
+_MODES = {
+    "none": "",
+    "overwrite": "; the end nodes of its output are overwritten",
+    "features": "; its output is corrected at the boundary by the covariance of its last layer",
+    "kernel": "; its output is corrected at the boundary by a learned kernel",
+    "layers": "; its layers and its output are corrected at the boundary by learned kernels",
+    "reference": "; its layers are corrected at the boundary by the published elimination",
 }
 
 
 def describe(
     name: str,
     network: Any,
-    problem: type[Any],
+    problem: Any,
     *,
     recipe: Mapping[str, Any],
     log: Sequence[Mapping[str, Any]],
@@ -47,8 +58,8 @@ def describe(
     Args:
         name: of the weights.
         network: with its weights.
-        problem: class of `bayescons.problems` it was trained on.
-        recipe: the fields of the `training.Recipe` it was trained by.
+        problem: what it was trained on: a class of `bayescons.problems`, or an operator problem with its numbers.
+        recipe: the fields of the recipe it was trained by.
         log: the lines of its log, one a round.
         before: card of the weights it began with; None for random ones.
 
@@ -62,14 +73,7 @@ def describe(
         "network": type(network).__name__,
         "parameters": parameter_count(network),
         "recipe": dict(recipe),
-        "problem": {
-            "name": problem.__name__,
-            "equation": problem.equation,
-            "parameter": problem.parameter_name,
-            "trained_on": list(problem.train_range),
-            "time": list(problem.time_range),
-            "space": list(problem.space_range),
-        },
+        "problem": _problem(problem),
         "training": {
             "steps": last["step"],
             "loss": last["loss"],
@@ -98,27 +102,19 @@ def write(path: Path, network: Any, card: Mapping[str, Any]) -> None:
 def page(card: Mapping[str, Any]) -> str:
     """A card in Markdown; scores, where there are any, as a table."""
     recipe, problem, training, machine = (card[name] for name in ("recipe", "problem", "training", "machine"))
-    members = f" ({recipe['members']} members)" if recipe["kind"] == "ensemble" else ""
-    dropped = f", dropout {recipe['dropout']:g}" if recipe["dropout"] else ""
-    inputs = "mapped from the domain to [-1, 1]²" if recipe["inputs"] == "scaled" else "as they are"
-    pool = f"from a pool of {recipe['pool']:,}" if recipe["pool"] else "new ones at every step"
+    network, turns, functions = (_of_operator if recipe["kind"] == "operator" else _of_readings)(card)
     clip = f"gradients clipped at norm {recipe['clip']:g}" if recipe["clip"] else "gradients not clipped"
-    tails = f"; in training, residuals beyond {recipe['tails']:g} standard deviations count linearly" if recipe["tails"] else ""
+    tails = recipe.get("tails")
+    beyond = f"; in training, residuals beyond {tails:g} standard deviations count linearly" if tails else ""
     rate = {
         "cosine": f"rises to {recipe['rate']:g}, then falls to zero as a cosine",
         "constant": f"constant at {recipe['rate']:g}",
     }
-    parameter = f"{problem['parameter']} uniform on {_interval(problem['trained_on'])}"
-    began = {"begun with": _beginning(recipe["start"], card.get("before"))} if recipe["start"] else {}
-    penalty = {"penalty": f"{recipe['penalty']:g} times the squared residual at every target"} if recipe["kind"] == "softc" else {}
     facts = {
-        "network": f"{card['network']}{members}: width {recipe['width']}, {recipe['heads']} heads{dropped}; inputs {inputs}",
+        "network": network,
         "parameters": f"{card['parameters']:,}",
         "equation": f"`{problem['equation']}`, t ∈ {_interval(problem['time'])}, x ∈ {_interval(problem['space'])}",
-        "functions": f"{parameter}; {pool}",
-        "contexts, targets": f"{TIMES} times × {POINTS} positions each, of the exact solution, without noise",
-        **began,
-        **penalty,
+        **functions,
         "steps": f"{training['steps']:,}, with batches of {recipe['size']}",
         "rate": f"Adam, {rate[recipe['schedule']]}; {clip}",
         "training loss": f"{training['loss']:.4g} in the last round, {training['lowest_loss']:.4g} at its lowest",
@@ -133,9 +129,9 @@ def page(card: Mapping[str, Any]) -> str:
     lines = [
         f"# {card['name']}",
         "",
-        f"{_NETWORKS[recipe['kind']]}, trained on `bayescons.problems.{problem['name']}`: readings of a field → a belief about it.",
+        f"{_NETWORKS[recipe['kind']]}, trained on `bayescons.problems.{problem['name']}`: {turns}.",
         "",
-        f"Losses are {_LOSSES[recipe['kind']]}{tails}.",
+        f"Losses are {_LOSSES[recipe['kind']]}{beyond}.",
         "",
         *_table((" ", " "), facts),
         "",
@@ -144,6 +140,55 @@ def page(card: Mapping[str, Any]) -> str:
     if card["scores"]:
         lines += ["", "## Scores", "", *_table(("score", "value"), _scores(card["scores"]))]
     return "\n".join(lines) + "\n"
+
+
+def _problem(problem: Any) -> dict[str, Any]:
+    """What was learned: a class whose parameter is drawn from its training range, or a family with its numbers and its sides."""
+    space = {"time": list(problem.time_range), "space": list(problem.space_range)}
+    if isinstance(problem, type):
+        family = {"parameter": problem.parameter_name, "trained_on": list(problem.train_range)}
+        return {"name": problem.__name__, "equation": problem.equation, **family, **space}
+    numbers = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(problem).items()}
+    family = {"numbers": numbers, "sides": list(map(str, problem.sides()))}
+    return {"name": type(problem).__name__, "equation": problem.equation, **family, **space}
+
+
+def _of_readings(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
+    """Of a network that reads a field: what it is, what it turns into what, and what it learned from."""
+    recipe, problem = card["recipe"], card["problem"]
+    members = f" ({recipe['members']} members)" if recipe["kind"] == "ensemble" else ""
+    dropped = f", dropout {recipe['dropout']:g}" if recipe["dropout"] else ""
+    inputs = "mapped from the domain to [-1, 1]²" if recipe["inputs"] == "scaled" else "as they are"
+    pool = f"from a pool of {recipe['pool']:,}" if recipe["pool"] else "new ones at every step"
+    parameter = f"{problem['parameter']} uniform on {_interval(problem['trained_on'])}"
+    began = {"begun with": _beginning(recipe["start"], card.get("before"))} if recipe["start"] else {}
+    penalty = {"penalty": f"{recipe['penalty']:g} times the squared residual at every target"} if recipe["kind"] == "softc" else {}
+    network = f"{card['network']}{members}: width {recipe['width']}, {recipe['heads']} heads{dropped}; inputs {inputs}"
+    functions = {
+        "functions": f"{parameter}; {pool}",
+        "contexts, targets": f"{TIMES} times × {POINTS} positions each, of the exact solution, without noise",
+        **began,
+        **penalty,
+    }
+    return network, "readings of a field → a belief about it", functions
+
+
+def _of_operator(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
+    """Of an operator: what it is, what it turns into what, and what it learned from."""
+    recipe, problem = card["recipe"], card["problem"]
+    given = f"boundary values {'among' if recipe['values'] == 'given' else 'not among'} its inputs"
+    network = f"{recipe['depth']} layers, width {recipe['width']}, up to {recipe['modes']} modes along an axis; {given}"
+    axes = f"{recipe['points']} points along each axis of space"
+    times = f", {recipe['times']} times" if recipe["times"] > 1 else ", at the last time"
+    told = {name: _interval(v) if isinstance(v, list) else _short(v) for name, v in problem["numbers"].items()}
+    numbers = ", ".join(f"{name} {value}" for name, value in told.items())
+    alone = recipe["values"] == "withheld" and recipe["mode"] == "none"
+    functions = {
+        "family": numbers,
+        "boundary": "; ".join(problem["sides"]),
+        "functions": f"{recipe['samples']:,} to learn from, {recipe['held_out']:,} held out; {axes}{times}",
+    }
+    return network + _MODES[recipe["mode"]], f"initial state{'' if alone else ' and boundary values'} → the field", functions
 
 
 def _beginning(start: str, before: Mapping[str, Any] | None) -> str:

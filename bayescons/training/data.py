@@ -58,6 +58,7 @@ def functions(
             f"a pool must hold a whole number of batches; got pool={pool} and size={size}. Write pool={max(1, round(pool / size)) * size}, "
             "or pool=None for new functions at every step"
         )
+    indices = (lambda step: step * size + jnp.arange(size)) if pool is None else shuffled(key, size=size, pool=pool)
 
     def one(key):
         key_parameter, key_contexts, key_targets = jax.random.split(key, 3)
@@ -70,11 +71,21 @@ def functions(
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices(step))
         return jax.tree.map(lambda a: a.astype(jnp.float32), jax.vmap(one)(keys))
 
+    return batch
+
+
+def shuffled(key: jax.Array, *, size: int, pool: int) -> Callable[[jax.Array], jax.Array]:
+    """Step → which members of a pool are in its batch, (size,): all once an epoch, in an order of its own.
+
+    Args:
+        key: a key of `jax.random.key`.
+        size: of a batch, a divisor of the pool.
+        pool: number of members.
+    """
+
     def indices(step):
-        if pool is None:
-            return step * size + jnp.arange(size)
         epoch, place = jnp.divmod(step, pool // size)
         order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, pool), epoch), pool)
         return jax.lax.dynamic_slice_in_dim(order, place * size, size)
 
-    return batch
+    return indices

@@ -7,11 +7,10 @@ started again in between.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import jax
 from flax import nnx
@@ -19,12 +18,12 @@ from flax import nnx
 from bayescons.networks import AttentiveNeuralProcess, Ensemble, Pretrained, load_weights, pretrained, pretrained_names
 from bayescons.networks.neural_process import Box
 from bayescons.problems import Problem
-from bayescons.training.card import describe, write
-from bayescons.training.checkpoints import Checkpoints, Log, agree, alone
+from bayescons.training.card import describe
 from bayescons.training.data import functions
-from bayescons.training.loop import Report, Schedule, train
+from bayescons.training.loop import Report
 from bayescons.training.losses import TAILS, ensemble_loss, evidence_bound
 from bayescons.training.physics import PUBLISHED_WEIGHT, conditioned_score, profiles, softly_constrained
+from bayescons.training.runs import Materials, carry_out, check_steps, named
 
 HELD_OUT = 100  # functions of the validation
 
@@ -56,6 +55,8 @@ class Recipe:
         patience: stop when so many validations in a row have brought nothing lower; None to go on to the end.
         seed: of the first weights, the functions and the noise.
     """
+
+    unit: ClassVar[str] = "nats a function"
 
     kind: Literal["anp", "softc", "conditioned", "ensemble"]
     problem: str
@@ -118,24 +119,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-class Materials(NamedTuple):
-    """What a recipe is carried out with.
-
-    Attributes:
-        network: with its first weights.
-        loss: (network, batch, key) → number.
-        batches: step → batch.
-        validate: network → loss on functions held out, always the same ones and the same noise, without dropout.
-        key: of the losses.
-    """
-
-    network: Any
-    loss: Callable[..., jax.Array]
-    batches: Callable[..., Any]
-    validate: Callable[[Any], jax.Array]
-    key: jax.Array
-
-
 def preset(name: str, kind: str, problem: str, **changes: Any) -> Recipe:
     """The recipe of a name, with changes to it, checked.
 
@@ -152,19 +135,12 @@ def preset(name: str, kind: str, problem: str, **changes: Any) -> Recipe:
 
 
 def problem_named(name: str) -> type[Any]:
-    """The class of `bayescons.problems` of this name: "porous_medium", or "PorousMedium".
+    """The class of `bayescons.problems` of this name, as of `runs.named`.
 
     Raises:
         ValueError: there is none; the error names the nearest.
     """
-    problems = {problem.name: problem for problem in Problem.__subclasses__()}
-    wanted = name.lower().replace("-", "").replace("_", "")
-    found = {known.replace("_", ""): problem for known, problem in problems.items()}
-    if wanted not in found:
-        near = difflib.get_close_matches(wanted, found, n=1, cutoff=0.5)
-        meant = f"; did you mean {found[near[0]].name!r}?" if near else ""
-        raise ValueError(f"no problem is called {name!r}{meant} (there are {', '.join(sorted(problems))})")
-    return found[wanted]
+    return named(name, Problem)
 
 
 def checked(recipe: Recipe) -> Recipe:
@@ -174,13 +150,7 @@ def checked(recipe: Recipe) -> Recipe:
         ValueError: it cannot; the error says which number to change.
     """
     problem_named(recipe.problem)
-    for name in ("steps", "size", "width", "heads", "members", "round_steps", "patience"):
-        if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
-            raise ValueError(f"{name} must be 1 or more; got {getattr(recipe, name)}")
-    if not 0 < recipe.rate < 1:
-        raise ValueError(f"rate is a learning rate, above 0 and below 1; got {recipe.rate:g}. Write rate=1e-3")
-    if recipe.clip is not None and not recipe.clip > 0:
-        raise ValueError(f"clip is the largest norm of a gradient, above 0; got {recipe.clip:g}. For no limit it is None")
+    check_steps(recipe, ("heads", "members"))
     if recipe.tails is not None and not recipe.tails > 0:
         raise ValueError(
             f"tails begin at so many standard deviations, above 0; got {recipe.tails:g}. For a Gaussian likelihood it is None"
@@ -210,11 +180,6 @@ def materials(recipe: Recipe) -> Materials:
     return Materials(network, loss, batches, lambda network: hold(network, held_out, noise), jax.random.fold_in(key, 4))
 
 
-def weight_file(recipe: Recipe, folder: Path) -> Path:
-    """Where the weights of a run in a folder are, once it is complete."""
-    return Path(folder) / f"{recipe.name}.safetensors"
-
-
 def run(
     recipe: Recipe,
     folder: Path,
@@ -222,11 +187,7 @@ def run(
     *,
     begins: Callable[[int], None] = lambda _: None,
 ) -> nnx.Module:
-    """Train what a recipe says, in float32 whatever JAX's default, and leave weights and card in a folder.
-
-    The folder holds states/ (checkpoints), settings.json (the recipe), log.jsonl (losses, a line a round), and in the end
-    NAME.safetensors (weights and card) and NAME.md (the card to be read). A run that was killed goes on from its last checkpoint when
-    it is run again, to the same result; one that is complete is not run again.
+    """Train what a recipe says and leave weights and card in a folder, as `runs.carry_out`.
 
     Args:
         recipe: what to train.
@@ -244,42 +205,13 @@ def run(
         FloatingPointError: a loss has become NaN or infinite.
         OSError: something cannot be written.
     """
-    checked(recipe)
-    folder, weights, settings = Path(folder), weight_file(recipe, folder), dataclasses.asdict(recipe)
-    if weights.exists():
-        network, card = load_weights(weights)
-        agree(card["recipe"], settings, folder)
-        return network
-    with jax.enable_x64(False):
-        parts = materials(recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder), jax.enable_x64(False):
-        checkpoints = Checkpoints(folder, settings)
-        log = Log(folder / "log.jsonl", upto=checkpoints.step)
-        earlier = log.seconds
+    return carry_out(checked(recipe), folder, materials, _card, report, begins=begins)
 
-        def record(told: Report) -> None:
-            told = told._replace(seconds=earlier + told.seconds)
-            log.append({name: value for name, value in told._asdict().items() if name != "steps"})
-            report(told)
 
-        begins(checkpoints.step)
-        network = train(
-            parts.network,
-            parts.loss,
-            parts.batches,
-            schedule=Schedule(recipe.steps, recipe.rate, constant=recipe.schedule == "constant", clip=recipe.clip),
-            key=parts.key,
-            validate=parts.validate,
-            round_steps=recipe.round_steps,
-            patience=recipe.patience,
-            checkpoints=checkpoints,
-            report=record,
-        )
-        before = _beginning(recipe).card if recipe.start else None
-        card = describe(recipe.name, network, problem_named(recipe.problem), recipe=settings, log=log.lines, before=before)
-        write(weights, network, card)
-    return network
+def _card(recipe: Recipe, network: Any, log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    before = _beginning(recipe).card if recipe.start else None
+    settings = dataclasses.asdict(recipe)
+    return describe(recipe.name, network, problem_named(recipe.problem), recipe=settings, log=log, before=before)
 
 
 def _beginning(recipe: Recipe) -> Pretrained:
