@@ -99,7 +99,7 @@ class Settings:
 
 SETTINGS = {
     "quick": Settings(exponents=(0, 2, 4), chain=300, particles=400),
-    "paper": Settings(exponents=tuple(range(9)), chain=1000, particles=1000, repeats=5),
+    "paper": Settings(exponents=tuple(range(9)), chain=1000, particles=1000, repeats=30, budget=12.0),
 }
 
 
@@ -140,7 +140,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         if panel.get_yscale() == "log":
             panel.set_ylim(bottom=10 ** math.floor(math.log10(panel.get_ylim()[0])))
         panels.finish(panel, ylabel=label)
-        panel.set_xticks(list(places.values()), [name.removeprefix("scale ") for name in places])
+        panel.set_xticks(list(places.values()), [_tick(k) for k in (*settings.exponents, None)])
         panel.tick_params(axis="x", labelsize=FONT - 2)
     for panel in grid[-1]:
         panel.set_xlabel("scale of the sum", fontsize=FONT)
@@ -316,3 +316,7 @@ def _targets(found: dict) -> list[Row]:
 
 def _label(k: int | None) -> str:
     return "scale 0" if k is None else "scale 1" if k == 0 else f"scale 1e-{k}"
+
+
+def _tick(k: int | None) -> str:
+    return "0" if k is None else "1" if k == 0 else f"$10^{{-{k}}}$"
