@@ -151,7 +151,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     cells = [
         (r.problem, r.method, r.parameter, compact(r.mean), compact(adjusted[r.problem, r.method, r.parameter])) for r in shown
     ]
-    headings = ("program", "refitted", "reading", "verdict", "wanted", "simulations", "draws", "smallest adjusted p")
+    headings = ("program", "refitted", "reading", "verdict", "wanted", "simulations", "draws", "adjusted p")
     return [
         Table(f"Verdicts, with a false-alarm rate of {LEVEL:g}", headings, tuple(verdicts), 5),
         Table("Functionals", ("program", "refitted", "functional", "p", "adjusted p"), tuple(cells), 3),

@@ -60,10 +60,15 @@ def pivot(title: str, rows: Sequence[Row], metrics: Mapping[str, str], *, method
 
 
 def against_targets(title: str, rows: Sequence[Row]) -> Table:
-    """A line for each row that has a target: what was measured, the target, and whether it is met."""
+    """A line for each row that has a target: what was measured, the target, and whether it is met. Of several problems each is named."""
     chosen = [row for row in rows if isinstance(row.reference, str)]
+    several = len({row.problem for row in chosen}) > 1
     verdict = {True: "yes", False: "no", None: "–"}
-    cells = [(row.parameter, row.method, row.metric, number(row), row.reference, verdict[row.met]) for row in chosen]
+    names = [f"{row.problem.replace('_', ' ')}, {row.parameter}" if several else row.parameter for row in chosen]
+    cells = [
+        (name, row.method, row.metric, number(row), row.reference, verdict[row.met])
+        for name, row in zip(names, chosen, strict=True)
+    ]
     return Table(title, ("parameter", "method", "metric", "measured", "target", "met"), tuple(cells), 3)
 
 

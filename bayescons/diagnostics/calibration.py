@@ -255,4 +255,4 @@ def sharpness(draws: ArrayLike, *, level: float = 0.95) -> np.ndarray:
     """
     normal_quantile(level)  # refuses what is no level
     low, high = np.quantile(np.asarray(draws, float), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return high - low
+    return np.asarray(high - low)
