@@ -320,4 +320,5 @@ def _label(k: int | None) -> str:
 
 
 def _tick(k: int | None) -> str:
-    return "0" if k is None else "1" if k == 0 else f"$10^{{-{k}}}$"
+    """Every second scale has its label, or they would run into each other."""
+    return "0" if k is None else "1" if k == 0 else f"$10^{{-{k}}}$" if k % 2 == 0 else ""
