@@ -160,7 +160,7 @@ class Linear(Rowwise):
 
     @property
     def offset(self) -> jax.Array:
-        """C = f(0)."""
+        """The constant c = f(0)."""
         return self._affine(self._zeros())
 
     def linear(self, field) -> jax.Array:

@@ -4,9 +4,7 @@ Statistical laws compare means within `SIGMAS` Monte Carlo standard errors, a fa
 """
 
 import functools
-import importlib.util
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +19,7 @@ from bayescons.manifolds.projection import along, tangent
 from bayescons.manifolds.rattle import RattleState, build_kernel, init
 from bayescons.programs.chains import Chains
 from experiments.right_measure import density_given_energy
+from models import known_energy
 
 EPS = float(np.finfo(float).eps)
 SIGMAS = 5.0
@@ -420,13 +419,9 @@ def test_stating_again_what_the_belief_knows_changes_nothing():
 
 
 def test_the_model_of_a_known_energy_keeps_mass_and_energy():
-    path = Path(__file__).resolve().parent.parent / "models" / "known_energy.py"
-    spec = importlib.util.spec_from_file_location("model_known_energy", path)
-    model = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(model)
-    drawn = model.restricted(key(11), 200)
-    assert float(jnp.max(jnp.abs(jax.vmap(model.energy)(drawn.pooled) - 16 / 3))) <= 1e-12 * 16 / 3
-    assert float(jnp.max(jnp.abs(jax.vmap(model.total)(drawn.pooled) - 4))) <= 4e-12
+    drawn = known_energy.restricted(key(11), 200)
+    assert float(jnp.max(jnp.abs(jax.vmap(known_energy.energy)(drawn.pooled) - 16 / 3))) <= 1e-12 * 16 / 3
+    assert float(jnp.max(jnp.abs(jax.vmap(known_energy.total)(drawn.pooled) - 4))) <= 4e-12
     assert drawn.r_hat < 1.05
 
 

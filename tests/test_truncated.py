@@ -4,9 +4,7 @@ Statistical laws compare means within `SIGMAS` Monte Carlo standard errors, a fa
 """
 
 import functools
-import importlib.util
 import math
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +27,7 @@ from bayescons.truncation import (
     truncated,
 )
 from bayescons.truncation.walls import walls
+from models import positive_field
 from tests.structures import GRID, STRUCTURES, belief
 
 EPS = float(np.finfo(float).eps)
@@ -383,12 +382,8 @@ def test_results_are_a_tree_with_statistics_of_the_sampler():
 
 
 def test_the_model_of_a_positive_field_keeps_amount_and_sign():
-    path = Path(__file__).resolve().parent.parent / "models" / "positive_field.py"
-    spec = importlib.util.spec_from_file_location("model_positive_field", path)
-    model = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(model)
-    drawn = model.restricted(key(19), 200)
-    assert float(jnp.max(jnp.abs(jax.vmap(bc.integral(model.grid))(drawn.pooled) - model.amount))) <= 1e-12
+    drawn = positive_field.restricted(key(19), 200)
+    assert float(jnp.max(jnp.abs(jax.vmap(bc.integral(positive_field.grid))(drawn.pooled) - positive_field.amount))) <= 1e-12
     assert float(drawn.draws.min()) >= -16 * EPS
     assert drawn.r_hat < 1.05
 

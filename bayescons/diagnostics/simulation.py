@@ -19,6 +19,7 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 
+from bayescons.programs.fields import improper
 from bayescons.programs.passes import Above, Below, given, groups
 from bayescons.programs.readings import exact
 from bayescons.programs.statements import statement
@@ -113,7 +114,7 @@ class _Simulate(numpyro.primitives.Messenger):
             raise ValueError(
                 f"{name!r} {what}: such a program has no law to simulate from. State it as a prior or a likelihood instead"
             )
-        if isinstance(_base(fn), dist.ImproperUniform):
+        if improper(fn):
             raise ValueError(
                 f"{name!r} has an improper prior, from which nothing can be simulated; give it a proper one, however wide"
             )
@@ -154,9 +155,3 @@ def _law(known) -> dist.Distribution:
     if known.scale is None:
         return dist.Delta(computed, event_dim=jnp.ndim(computed))
     return dist.Normal(computed, jnp.broadcast_to(known.scale, computed.shape)).to_event(jnp.ndim(computed))
-
-
-def _base(fn):
-    while isinstance(fn, dist.ExpandedDistribution | dist.Independent | dist.MaskedDistribution):
-        fn = fn.base_dist
-    return fn

@@ -119,7 +119,7 @@ def laplace(belief: Gaussian, function: Callable, value: ArrayLike, *, name: str
 
 @functools.lru_cache(maxsize=64)
 def _slope(function: Callable) -> Callable:
-    """U ↦ h'(at) u; one object for one h, so that its update is compiled once."""
+    """The map u ↦ h'(at) u; one object for one h, so that its update is compiled once."""
     return lambda field, at: jax.jvp(function, (at,), (field,))[1]
 
 

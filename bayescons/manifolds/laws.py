@@ -55,11 +55,11 @@ class Law:
         return self.belief.transport(z)
 
     def gap(self, z) -> jax.Array:
-        """C(z), in units of each row's standard deviation, shape (q,)."""
+        """The law's c(z), in units of each row's standard deviation, shape (q,)."""
         return (jnp.ravel(self.function(self.field(z)))[np.array(self.rows)] - self.value) / self.unit
 
     def linear(self, z) -> tuple[jax.Array, jax.Array]:
-        """C and its derivative J, shape (q, d)."""
+        """The gap c and its derivative J, shape (q, d)."""
         gap, back = jax.vjp(self.gap, z)
         return gap, jax.vmap(lambda row: back(row)[0])(jnp.eye(len(gap), dtype=gap.dtype))
 

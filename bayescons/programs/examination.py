@@ -22,6 +22,7 @@ from numpyro import handlers
 from bayescons.conditioning import Constraint, Update, functional_scale, quadrature_scale, stack, update
 from bayescons.consistency import row_names
 from bayescons.gaussian import over_batch
+from bayescons.programs.fields import improper
 from bayescons.programs.passes import Above, Below, Group, feasible, groups
 from bayescons.programs.statements import statement
 from bayescons.programs.survey import Survey, survey
@@ -173,10 +174,7 @@ def _look(program: Callable, args: tuple, kwargs: dict) -> _Seen:
 
 
 def _oddity(site: dist.Distribution) -> str:
-    base = site
-    while hasattr(base, "base_dist"):
-        base = base.base_dist
-    if isinstance(base, dist.ImproperUniform):
+    if improper(site):
         return "improper"
     return "discrete" if site.support is not None and site.is_discrete else ""
 

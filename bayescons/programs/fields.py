@@ -11,6 +11,20 @@ from bayescons.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussian import Gaussian
 
 
+def unwrapped(site: dist.Distribution) -> dist.Distribution:
+    """The distribution behind `.expand` and `.to_event`, which plates too put around a site."""
+    while isinstance(site, dist.ExpandedDistribution | dist.Independent):
+        site = site.base_dist
+    return site
+
+
+def improper(site: dist.Distribution) -> bool:
+    """Whether a prior has no draws: an `ImproperUniform`, whatever has been made of it."""
+    while hasattr(site, "base_dist"):
+        site = site.base_dist
+    return isinstance(site, dist.ImproperUniform)
+
+
 def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian:
     """The belief that a sample site holds, its last `event_dims` axes the field and those before a batch.
 
@@ -19,9 +33,7 @@ def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian
     Raises:
         TypeError: for any other distribution; names the site and the way out.
     """
-    shape, base = site.shape(), site
-    while isinstance(base, dist.ExpandedDistribution | dist.Independent):
-        base = base.base_dist
+    shape, base = site.shape(), unwrapped(site)
     convert = _CONVERSIONS.get(type(base))
     if convert is None:
         raise TypeError(

@@ -22,6 +22,7 @@ from bayescons.consistency import InconsistentConstraintsError
 from bayescons.constraints import is_affine
 from bayescons.functionals import Linear, split_fields
 from bayescons.gaussian import Gaussian
+from bayescons.programs.fields import unwrapped
 from bayescons.programs.passes import Above, Below, Group, given, groups
 from bayescons.programs.statements import closed
 from bayescons.programs.survey import Survey, survey
@@ -247,9 +248,7 @@ def _likelihood(name: str, program, group: Group, above: Above, args, kwargs) ->
 
 
 def _normal(name: str, site: dist.Distribution) -> dist.Normal:
-    base = site
-    while isinstance(base, dist.ExpandedDistribution | dist.Independent):
-        base = base.base_dist
+    base = unwrapped(site)
     if not isinstance(base, dist.Normal):
         raise TypeError(
             f"{name!r} is observed below the field with a {type(base).__name__} likelihood: no closed form. Use NUTS (or SVI) on "

@@ -11,6 +11,7 @@ import numpyro.distributions as dist
 from bayescons.constraints import functional as as_functional
 from bayescons.functionals import Linear, Stack
 from bayescons.gaussian import over_batch, positive
+from bayescons.programs.fields import unwrapped
 
 
 class VanishingNoiseError(RuntimeError):
@@ -129,8 +130,7 @@ def _state(name, functional, field, value, scale, *, learns):
 
 def statement(site: dist.Distribution) -> Known | None:
     """The statement behind a site's distribution, through the wrappers that plates put around it; None for an ordinary site."""
-    while isinstance(site, dist.ExpandedDistribution | dist.Independent):
-        site = site.base_dist
+    site = unwrapped(site)
     return site if isinstance(site, Known) else None
 
 

@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
 from bayescons.consistency import InconsistentConstraintsError
+from bayescons.programs.fields import improper
 from bayescons.programs.statements import statement
 from bayescons.sampling.methods import Run
 from bayescons.sampling.structure import Structure, structure_of
@@ -37,10 +37,10 @@ def refuse_sites(reading: Callable, sampler: str, args: tuple, given: dict) -> N
             "the program has no unknowns: every sample site is observed, so there is nothing to sample. Leave a site without obs=, or ask "
             "for its density with numpyro.infer.util.log_density"
         )
-    improper = [name for name, fn in latents.items() if isinstance(_base(fn), dist.ImproperUniform)]
-    if improper and sampler in FROM_THE_PRIOR:
+    endless = [name for name, fn in latents.items() if improper(fn)]
+    if endless and sampler in FROM_THE_PRIOR:
         raise ValueError(
-            f"sampler {sampler!r} begins with draws from the prior, and {_list(improper)} has an improper one, with no draws and no "
+            f"sampler {sampler!r} begins with draws from the prior, and {_list(endless)} has an improper one, with no draws and no "
             "evidence. Give it a proper prior, dist.Normal(0, 10) say, or use sampler='nuts'"
         )
     discrete = [name for name, fn in latents.items() if fn.support is not None and fn.support.is_discrete]
@@ -122,12 +122,6 @@ def _diagnose(program, reading: str, scale, args, given) -> None:
                 f"the log density of {name!r} is NaN or infinite where a chain starts. Look for NaN in its data, a value outside its "
                 "support, or a parameter (a scale, a rate) that is not positive"
             )
-
-
-def _base(site: dist.Distribution) -> dist.Distribution:
-    while isinstance(site, dist.ExpandedDistribution | dist.Independent):
-        site = site.base_dist
-    return site
 
 
 def _list(names) -> str:

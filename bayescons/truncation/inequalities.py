@@ -86,7 +86,7 @@ def at_most(functional, bound: ArrayLike, *, name: str = "at most") -> Inequalit
 
 
 def nonnegative(grid: Grid, *, name: str = "nonnegative") -> Inequality:
-    """U >= 0 at every point of the grid."""
+    """The field is nowhere negative: u >= 0 at every point of the grid."""
     return at_least(_everywhere(grid), 0.0, name=name)
 
 

@@ -52,7 +52,7 @@ class Walls:
     axes: tuple[int, ...] = static()
 
     def rows(self, field) -> jax.Array:
-        """Y of a centred field, shape (blocks, r)."""
+        """The rows y of a centred field, shape (blocks, r)."""
         return self.unit * self.functional.rows(field, self.axes).reshape(self.unit.shape)
 
     def pushed(self, pushes) -> jax.Array:
