@@ -38,6 +38,13 @@ EXPERIMENTS = {
     "conformal": "bands that hold whole functions, before and after conformal recalibration",
     "right_measure": "a nonlinear law: projection against the density that vanishing noise leaves",
     "unknown_flux": "a wall flux that nobody measured, from readings inside",
+    "boundary_tables": "seven families, boundary values in six ways: errors inside, at the boundary, next to it",
+    "insulator": "the flux of heat where it is known",
+    "stokes_profile": "a wave from an oscillating wall, over depth and over time",
+    "cavity": "vorticity of the lid-driven cavity over 25 snapshots",
+    "resolution": "one network on finer grids than it was trained on",
+    "operator_speed": "what a correction costs, forward and in a training step",
+    "boundary_uq": "intervals next to a boundary, before and after it is known",
 }
 Name = Literal[
     "speed",
@@ -56,6 +63,13 @@ Name = Literal[
     "conformal",
     "right_measure",
     "unknown_flux",
+    "boundary_tables",
+    "insulator",
+    "stokes_profile",
+    "cavity",
+    "resolution",
+    "operator_speed",
+    "boundary_uq",
     "page",
 ]
 PUBLISHED = Path(__file__).resolve().parent.parent / "docs" / "results"

@@ -40,7 +40,7 @@ def gained(grid=grid):
     """Heat that flux and source bring in until the last time, by quadrature in time and space."""
     t, x = np.linspace(0, problem.time_range[1], 201), grid["x"]
     source = problem.source(t[:, None], x[None, :]) @ quadrature_weights(x, "simpson")
-    inflow = problem.diffusivity * problem.wall(None, problem.sides()[1], t)
+    inflow = problem.diffusivity * problem.wall(0.0, problem.sides()[1], t)  # the same for rods of every frequency
     return quadrature_weights(t, "simpson") @ (inflow + source)
 
 

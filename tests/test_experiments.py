@@ -7,7 +7,7 @@ import json
 import math
 from importlib import import_module
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,17 +20,23 @@ from bayescons.sampling import Method, chains
 from bayescons.surrogates import Members
 from experiments import __main__ as command
 from experiments import (
+    boundary_tables,
+    boundary_uq,
+    cavity,
     conformal,
     default_settings,
     gpme_tables,
     heteroskedastic,
     hyperbolic_tables,
+    insulator,
     limiting_precision,
     mass_over_time,
     mass_update,
     measurement,
     network_speed,
     neural_tables,
+    operator_speed,
+    resolution,
     results_page,
     right_measure,
     sbc,
@@ -38,15 +44,21 @@ from experiments import (
     solution_profiles,
     speed,
     stefan_gp,
+    stokes_profile,
     unknown_flux,
     vanishing_noise,
 )
 from experiments.cases import Slice
+from experiments.operators import Case
 from experiments.rows import Row, averaged, from_json, to_json
 from experiments.tables import compact, left_out
 from models import one_total
 
 FOLDER = Path(command.__file__).parent
+OPERATOR: dict[str, Any] = {"points": 16, "samples": 8, "held_out": 4, "modes": 3, "width": 4, "depth": 1, "size": 4, "steps": 2}
+HEAT, STOKES = Case("forced_heat", **OPERATOR), Case("stokes_second", **OPERATOR)
+CAVITY = Case("cavity", numbers=(("intervals", 15),), times=6, **OPERATOR)
+TWO = ("FNO + values", "features")
 TINY = {
     "speed": speed.Settings(
         sizes=((1, 3, 21), (1, 3, 41)),
@@ -107,6 +119,17 @@ TINY = {
     "unknown_flux": unknown_flux.Settings(functions=1, cases=(("stefan", 0.6),), times=5, points=21, latents=3),
     "conformal": conformal.Settings(
         functions=3, calibration=19, shape=3, beyond=2, latents=3, draws=10, families=("stefan", "burgers"), points=21
+    ),
+    "boundary_tables": boundary_tables.Settings(cases=(HEAT,), seeds=1, functions=3, methods=TWO),
+    "insulator": insulator.Settings(HEAT, seeds=1, functions=3, methods=TWO),
+    "resolution": resolution.Settings((HEAT,), functions=2, doublings=2, methods=("features",)),
+    "stokes_profile": stokes_profile.Settings(
+        STOKES, dataclasses.replace(STOKES, times=6), functions=2, methods=("features",), over_time=("features",)
+    ),
+    "cavity": cavity.Settings(CAVITY, functions=2, methods=("features",)),
+    "operator_speed": operator_speed.Settings((STOKES,), steps=1, rounds=2, methods=("features",)),
+    "boundary_uq": boundary_uq.Settings(
+        training=(dataclasses.replace(HEAT, points=17, held_out=8),), functions=3, held_out=8, members=2, rank=2
     ),
 }
 FIELDS = {"problem", "parameter", "method", "metric", "mean", "se", "n", "reference", "device"}

@@ -58,8 +58,9 @@ class BoundaryCorrected(nnx.Module):
     - "none": the network alone.
     - "overwrite": the end nodes of its output are moved to their values (or to where the slope is right).
     - "features": u + K G' (G K G')^-1 (b - G u), the mean of `bc.condition` for a belief N(u, K) given the boundary, with K the
-      covariance of the network's last layer (`FeatureLift`): each function is corrected in the shapes that the network has made for it.
-    - "kernel": the same with a learned stationary K (`KernelLift`). The lift is made once for a batch.
+      covariance of the network's last layer, and of a smooth rest (`FeatureLift`): each function is corrected in the shapes that the
+      network has made for it.
+    - "kernel": the same with a learned stationary K alone (`KernelLift`). The lift is made once for a batch.
     - "layers": each layer as well is moved, by a lift of its own, to hidden values that are learned functions of b; the output as by
       "kernel".
     - "reference": the published elimination in every layer, then overwriting, with the `oddities` of the public code.
@@ -73,7 +74,7 @@ class BoundaryCorrected(nnx.Module):
             the boundary values as inputs too, whatever the mode.
         boundary: what is known, and the grid of the output.
         mode: see above.
-        length: correlation length of the kernel to begin with, as a fraction of an axis; None for what `KernelLift` takes.
+        length: correlation length of the kernel to begin with, as a fraction of an axis; None for what the lift begins with.
         oddities: of mode "reference"; None for those published.
         rngs: for the targets of mode "layers".
 
@@ -100,7 +101,7 @@ class BoundaryCorrected(nnx.Module):
         self.network, self.boundary, self.mode, self.length = network, boundary, mode, length
         self.oddities = Oddities.published(len(boundary.grid)) if oddities is None else oddities
         self.kernel = KernelLift(boundary, length=length) if mode in ("kernel", "layers") else None
-        self.last = FeatureLift(network.projection) if mode == "features" else None
+        self.last = FeatureLift(network.projection, boundary, length=length) if mode == "features" else None
         if mode == "layers":
             rngs = nnx.Rngs(0) if rngs is None else rngs
             self.inside = KernelLift(boundary, length=length)

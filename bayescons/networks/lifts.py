@@ -23,6 +23,7 @@ from bayescons.stationary import Stationary
 
 WAVES = 128  # of a kernel, at most: its features are as fine as 1/64 of the domain
 LONGEST = 0.5  # correlation length as a fraction of the axis: with a period of two axes the ends share an eighth of their variance
+FADED = 40.0  # shares below e^-40 are nothing beside rounding, and further down processors are ten times as slow with them
 STEP = 10.0  # change of a logarithm for each unit of its weight, so that the few numbers of a kernel learn as fast as the thousands beside
 
 
@@ -131,6 +132,7 @@ class KernelLift(nnx.Module):
         decay = (2 * jnp.pi / (1 + self.padding) * k * self.lengths()[index]) ** 2 / 2
         free = min(self.free, count)
         decay = decay.at[0].set(math.log(2.0))  # the constant counts once, a wave for +k and -k
+        decay = jnp.minimum(decay, FADED)
         logs = -decay + jnp.pad(STEP * self.spectrum[index, :free], (0, count - free))
         return jax.nn.softmax(logs)
 
@@ -151,47 +153,66 @@ class KernelLift(nnx.Module):
     def __call__(self, boundary: Boundary) -> tuple[jax.Array, ...]:
         """L = K G' (G K G')^-1 for each axis with sides, (points, sides), solved as the foundation solves."""
         lifts = []
-        for index, name in enumerate(boundary.axes):
-            waves, rows = _waves(boundary, name, self.padding)
-            own = self.eigenvalues(index, waves.shape[1] // 2)
-            weights = jnp.concatenate([own, own])
-            cross = jnp.asarray(waves, own.dtype) @ (weights[:, None] * jnp.asarray(rows.T, own.dtype))
-            blocks = jnp.matmul(jnp.asarray(rows, own.dtype) * weights[None], jnp.asarray(rows.T, own.dtype), precision="highest")
+        for index in range(len(boundary.axes)):
+            cross, blocks = self.moments(boundary, index)
             factored = gram.factor(blocks, jnp.diagonal(blocks))
             lifts.append(jax.vmap(factored.solve)(cross))
         return tuple(lifts)
 
+    def factor(self, boundary: Boundary, index: int) -> jax.Array:
+        """F with K = F F' along one of the axes with sides, (points, waves)."""
+        waves, _ = _waves(boundary, boundary.axes[index], self.padding)
+        own = jnp.sqrt(self.eigenvalues(index, waves.shape[1] // 2))
+        return jnp.asarray(waves, own.dtype) * jnp.concatenate([own, own])[None]
+
+    def moments(self, boundary: Boundary, index: int) -> tuple[jax.Array, jax.Array]:
+        """K G' and G K G' along one of the axes with sides, (points, sides) and (sides, sides)."""
+        waves, rows = _waves(boundary, boundary.axes[index], self.padding)
+        own = self.eigenvalues(index, waves.shape[1] // 2)
+        weights = jnp.concatenate([own, own])
+        cross = jnp.asarray(waves, own.dtype) @ (weights[:, None] * jnp.asarray(rows.T, own.dtype))
+        blocks = jnp.matmul(jnp.asarray(rows, own.dtype) * weights[None], jnp.asarray(rows.T, own.dtype), precision="highest")
+        return cross, blocks
+
 
 class FeatureLift(nnx.Module):
-    """The covariance of a network's last layer, and its lift K G' (G K G')^-1 along each axis with sides.
+    """The covariance of a network's last layer and of what is smooth beside it, and its lift K G' (G K G')^-1 along each axis with sides.
 
-        u = Φ w + c,   w ~ N(ŵ, diag(s²)),   K = Φ diag(s²) Φ' + d I
+        u = Φ w + c + r,   w ~ N(ŵ, diag(s²)),   r ~ N(0, a k + d I),   K = Φ diag(s²) Φ' + a k + d I
 
     The output is linear in the weights w of the last layer, with the last hidden layer Φ for features. If the weights are uncertain, and
-    an error N(0, d) of each point remains that they cannot make good, the field has this covariance: of low rank, and a diagonal. Its lift
-    moves the field the way in which the network can move it, a boundary layer where it has made one; what that cannot explain stays
-    with the nodes of the stencil, as by overwriting. s and d are learned through the correction, and their common unit cancels. Every
-    function has a lift of its own, at the price of as many products as its boundary has rows.
+    an error r remains that they cannot make good, smooth with a stationary kernel k (`KernelLift`) or N(0, d) at each point, the field has
+    this covariance. Its lift moves the field the way in which the network can move it, a boundary layer where it has made one, then as a
+    bell; what neither explains stays with the nodes of the stencil, as by overwriting. s, a, d and k are learned through the correction,
+    and their common unit cancels. Every function has a lift of its own, at the price of as many products as its boundary has rows.
 
     Along axes without sides (time) points are independent of each other.
 
     Args:
         channels: of the last hidden layer.
+        boundary: what it will be used for.
+        length: correlation length of k to begin with, as a fraction of the axis; None is 0.1.
 
     Source: the conjugate update with the linearised last layer for a covariance, as in Kristiadi, Hein and Hennig, ICML 2020, "Being
     Bayesian, even just a bit, fixes overconfidence in ReLU networks"; that it is trained through is ours.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, boundary: Boundary, *, length: float | None = None):
         self.weights = nnx.Param(jnp.zeros(channels, jnp.float32))
+        self.share = nnx.Param(jnp.zeros(len(boundary.axes), jnp.float32))
         self.rest = nnx.Param(jnp.zeros((), jnp.float32))
+        self.kernel = KernelLift(boundary, length=0.1 if length is None else length)
 
     def factor(self, features: jax.Array) -> jax.Array:
         """Φ diag(s), (*grid.shape, channels)."""
         return features * jnp.exp(STEP * self.weights[...]).astype(features.dtype).reshape((1,) * (features.ndim - 1) + (-1,))
 
+    def shares(self) -> jax.Array:
+        """The variance a of what is smooth, for each axis with sides."""
+        return jnp.exp(STEP * self.share[...])
+
     def diagonal(self) -> jax.Array:
-        """The variance d of what the features do not explain."""
+        """The variance d of what nothing explains."""
         return jnp.exp(STEP * self.rest[...])
 
     def belief(self, mean: jax.Array, features: jax.Array, boundary: Boundary) -> Gaussian:
@@ -202,19 +223,24 @@ class FeatureLift(nnx.Module):
             )
         axis = boundary.grid.axis(boundary.axes[0])
         factor, mean = jnp.moveaxis(self.factor(features), axis, -2), jnp.moveaxis(mean, axis, -1)
+        smooth = jnp.sqrt(self.shares()[0]) * self.kernel.factor(boundary, 0)
+        factor = jnp.concatenate([factor, jnp.broadcast_to(smooth.astype(factor.dtype), (*mean.shape, smooth.shape[-1]))], axis=-1)
         return Gaussian(mean, LowRank(jnp.broadcast_to(self.diagonal(), mean.shape).astype(mean.dtype), factor, 1))
 
     def __call__(self, boundary: Boundary, features: jax.Array) -> tuple[jax.Array, ...]:
         """L for each axis with sides, (*others, points, sides) with the other axes of the grid in front."""
         factor, rest, lifts = self.factor(features), self.diagonal(), []
-        for name in boundary.axes:
+        for index, name in enumerate(boundary.axes):
             rows = boundary.rows(name)
             sizes = np.linalg.norm(rows, axis=1)
             unit, nodes = rows / sizes[:, None], np.flatnonzero(np.abs(rows).sum(axis=0))
+            smooth, between = self.kernel.moments(boundary, index)
+            smooth = self.shares()[index] * smooth / sizes[None] + rest * unit.T
+            between = self.shares()[index] * between / np.outer(sizes, sizes) + rest * (unit @ unit.T)
             along = jnp.moveaxis(factor, boundary.grid.axis(name), -2)
             seen = jnp.einsum("kn,...nc->...kc", jnp.asarray(unit[:, nodes], along.dtype), along[..., nodes, :])
-            cross = jnp.einsum("...nc,...kc->...nk", along, seen) + _alike(rest * unit.T, along)
-            blocks = jnp.einsum("...jc,...kc->...jk", seen, seen) + _alike(rest * (unit @ unit.T), along)
+            cross = jnp.einsum("...nc,...kc->...nk", along, seen) + _alike(smooth, along)
+            blocks = jnp.einsum("...jc,...kc->...jk", seen, seen) + _alike(between, along)
             lift = jnp.swapaxes(jnp.linalg.solve(blocks, jnp.swapaxes(cross, -1, -2)), -1, -2)
             lifts.append(lift / _alike(sizes[None], along))
         return tuple(lifts)
