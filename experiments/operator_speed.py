@@ -63,7 +63,7 @@ SETTINGS = {
             dataclasses.replace(LINE, problem="forced_heat"),
             Case("stokes_second", points=128, times=25, modes=12, width=32, size=4),
         ),
-        rounds=9,
+        rounds=41,
     ),
 }
 

@@ -195,6 +195,15 @@ def test_the_ends_of_a_padded_kernel_hardly_know_of_each_other(length):
         assert float(jnp.linalg.cond(blocks).max()) < 2
 
 
+@pytest.mark.parametrize("length", [0.02, 0.1, 0.45])
+def test_no_wave_of_a_kernel_falls_below_the_numbers_of_its_type(length):
+    kernel = KernelLift(BOUNDARIES["values"], length=length)
+    waves = kernel.eigenvalues(0, 128)
+    assert waves.dtype == jnp.float32
+    assert float(waves.min()) >= np.finfo(np.float32).tiny  # arithmetic with smaller ones is many times slower
+    assert abs(float(jnp.sum(waves)) - 1) <= 128 * np.finfo(np.float32).eps
+
+
 def smooth(points):
     return jnp.asarray(np.cos(3 * points) + points**2)
 

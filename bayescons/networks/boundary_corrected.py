@@ -131,7 +131,7 @@ class BoundaryCorrected(nnx.Module):
         if self.kernel is not None:
             field = corrected(field, values, self.boundary, self.kernel(self.boundary))
         if self.last is not None:
-            field = corrected(field, values, self.boundary, self.last(self.boundary, features))
+            field = self.last.corrected(field, features, values, self.boundary)
         # Overwriting: all of the correction in that mode, and in the others what rounding left, which a short spacing makes a slope of.
         field = corrected(field, values, self.boundary, end_lifts(self.boundary))
         return rule.mollify(field) if isinstance(rule, Elimination) else field

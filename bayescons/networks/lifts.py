@@ -47,8 +47,7 @@ def corrected(field: jax.Array, values: Sequence[jax.Array], boundary: Boundary,
         field: any number of axes, such as channels, behind those of the grid.
         values: of each side; at corners they must agree (`Boundary.reconciled`).
         boundary: its sides.
-        lifts: for each of `boundary.axes` its columns L, (points, sides), with G L = I; or (*others, points, sides), one for each point of
-            the other axes, where the field has no further axes.
+        lifts: for each of `boundary.axes` its columns L, (points, sides), with G L = I.
     """
     for name, lift in zip(boundary.axes, lifts, strict=True):
         axis = boundary.grid.axis(name)
@@ -66,8 +65,6 @@ def _moved(field: jax.Array, missed: list[jax.Array], lift, axis: int) -> jax.Ar
             here = here + sum(float(weight) * miss for weight, miss in zip(lift[node], missed, strict=True) if weight)
             field = jax.lax.dynamic_update_index_in_dim(field, here, int(node), axis)
         return field
-    if lift.ndim > 2:  # one for each point of the other axes
-        return field + jnp.moveaxis(jnp.einsum("...nk,...k->...n", lift, jnp.stack(missed, axis=-1)), -1, axis)
     others = [i for i in range(field.ndim) if i != axis]
     for j, miss in enumerate(missed):
         field = field + jnp.expand_dims(lift[:, j].astype(field.dtype), others) * jnp.expand_dims(miss, axis)
@@ -184,7 +181,7 @@ class FeatureLift(nnx.Module):
     an error r remains that they cannot make good, smooth with a stationary kernel k (`KernelLift`) or N(0, d) at each point, the field has
     this covariance. Its lift moves the field the way in which the network can move it, a boundary layer where it has made one, then as a
     bell; what neither explains stays with the nodes of the stencil, as by overwriting. s, a, d and k are learned through the correction,
-    and their common unit cancels. Every function has a lift of its own, at the price of as many products as its boundary has rows.
+    and their common unit cancels. Every function has a lift of its own.
 
     Along axes without sides (time) points are independent of each other.
 
@@ -227,23 +224,33 @@ class FeatureLift(nnx.Module):
         factor = jnp.concatenate([factor, jnp.broadcast_to(smooth.astype(factor.dtype), (*mean.shape, smooth.shape[-1]))], axis=-1)
         return Gaussian(mean, LowRank(jnp.broadcast_to(self.diagonal(), mean.shape).astype(mean.dtype), factor, 1))
 
-    def __call__(self, boundary: Boundary, features: jax.Array) -> tuple[jax.Array, ...]:
-        """L for each axis with sides, (*others, points, sides) with the other axes of the grid in front."""
-        factor, rest, lifts = self.factor(features), self.diagonal(), []
+    def corrected(self, field: jax.Array, features: jax.Array, values: Sequence[jax.Array], boundary: Boundary) -> jax.Array:
+        """The field (*grid.shape) with its values, along one axis with sides after another.
+
+            u + Φ Δw + (a k + d I) G' f,   f = (G K G')^-1 (b - G u),   Δw = diag(s²) Φ' G' f
+
+        The features' part of the correction is a change of the last layer's weights: one more product with Φ, however many the sides.
+        """
+        variances = jnp.exp(2 * STEP * self.weights[...]).astype(features.dtype)
         for index, name in enumerate(boundary.axes):
-            rows = boundary.rows(name)
+            axis, rows = boundary.grid.axis(name), boundary.rows(name)
             sizes = np.linalg.norm(rows, axis=1)
             unit, nodes = rows / sizes[:, None], np.flatnonzero(np.abs(rows).sum(axis=0))
             smooth, between = self.kernel.moments(boundary, index)
-            smooth = self.shares()[index] * smooth / sizes[None] + rest * unit.T
-            between = self.shares()[index] * between / np.outer(sizes, sizes) + rest * (unit @ unit.T)
-            along = jnp.moveaxis(factor, boundary.grid.axis(name), -2)
+            smooth = self.shares()[index] * smooth / sizes[None] + self.diagonal() * unit.T
+            between = self.shares()[index] * between / np.outer(sizes, sizes) + self.diagonal() * (unit @ unit.T)
+
+            along = jnp.moveaxis(features, axis, -2)
             seen = jnp.einsum("kn,...nc->...kc", jnp.asarray(unit[:, nodes], along.dtype), along[..., nodes, :])
-            cross = jnp.einsum("...nc,...kc->...nk", along, seen) + _alike(smooth, along)
-            blocks = jnp.einsum("...jc,...kc->...jk", seen, seen) + _alike(between, along)
-            lift = jnp.swapaxes(jnp.linalg.solve(blocks, jnp.swapaxes(cross, -1, -2)), -1, -2)
-            lifts.append(lift / _alike(sizes[None], along))
-        return tuple(lifts)
+            held = jnp.einsum("...kc,c->...kc", seen, variances)
+            blocks = jnp.einsum("...jc,...kc->...jk", seen, held) + _alike(between, along)
+            missed = [
+                values[i].astype(field.dtype) - read(row, field, axis) for i, row in zip(boundary.on(name), rows, strict=True)
+            ]
+            force = jnp.linalg.solve(blocks, jnp.stack(missed, axis=-1)[..., None] / _alike(sizes[:, None], along))[..., 0]
+            change = jnp.einsum("...nc,...c->...n", along, jnp.einsum("...kc,...k->...c", held, force))
+            field = field + jnp.moveaxis(change + force @ smooth.T.astype(field.dtype), -1, axis)
+        return field
 
 
 def _alike(matrix, other: jax.Array) -> jax.Array:

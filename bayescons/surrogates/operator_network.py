@@ -104,7 +104,8 @@ def operator_belief(
         bc.observe("wall", bc.dirichlet(grid, "x", "lower"), u, wall)
 
     after which the wall has no variance and the interior has moved. Given the values at a boundary its mean is that of mode "features"
-    of `networks.BoundaryCorrected` with the same covariance; on grids with time that mode takes each time for itself, this belief none.
+    of `networks.BoundaryCorrected` with the same covariance of the weights and nothing smooth beside them; on grids with time that mode
+    takes each time for itself, this belief does not.
 
     Raises:
         ValueError: for effects of other channels or of another grid.
