@@ -201,6 +201,7 @@ def test_a_refused_run_leaves_the_earlier_output_as_it_was(source, capsys):
 def test_the_problems_are_listed_with_their_equations(capsys):
     assert main(["problems"]) == 0
     said = capsys.readouterr().out
+    assert all(word in said for word in ("StokesSecond", "u(t, 0) = U cos ωt", "x, y [0, 1]"))
     assert all(word in said for word in ("Diffusion", "PorousMedium", "Stefan", "∂u/∂t", "threshold", "[0.55, 0.7]"))
 
 

@@ -75,7 +75,7 @@ class Condition:
 
 @dataclasses.dataclass(frozen=True)
 class Problems:
-    """List the problems that come with exact solutions.
+    """List the problems that come with exact solutions, and the families of solutions that operators learn from.
 
     Example:
       bayescons problems

@@ -1,16 +1,19 @@
-"""`bayescons problems`: the problems that come with exact solutions."""
+"""`bayescons problems`: the problems that come with exact solutions, and the families that operators learn from."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from bayescons.cli.command import Problems
 from bayescons.cli.terminal import say, show_table
-from bayescons.problems import Problem
+from bayescons.problems import OperatorProblem, Problem
+
+_SEPARATOR = re.compile(r", (?![^(]*\))")  # a comma, but not within brackets
 
 
 def run(options: Problems, command: Sequence[str]) -> None:
-    """Print a table of the problems."""
+    """Print a table of the problems, and one of the families."""
     del options, command
     rows = [
         (
@@ -25,6 +28,18 @@ def run(options: Problems, command: Sequence[str]) -> None:
     show_table(["problem", "equation", "parameter", "tests", "domain"], rows, text=5)
     say("Surrogates are trained on parameters of the interval and tested at those named.")
     say("In Python: bayescons.problems.Stefan(threshold=0.6).total(0.05)")
+    families = [
+        (
+            type(family).__name__,
+            _SEPARATOR.sub("\n", family.equation),
+            f"t {_interval(family.time_range)}\n{', '.join(family.axes)} {_interval(family.space_range)}",
+        )
+        for family in sorted((kind() for kind in OperatorProblem.__subclasses__()), key=lambda family: family.name)
+    ]
+    say("")
+    show_table(["family, for operators", "equation and boundary", "domain"], families, text=3)
+    say("An operator learns what an initial state becomes: bayescons train operator --problem stokes_second")
+    say("In Python: bayescons.problems.StokesSecond().sample(key, 100, grid)")
 
 
 def _interval(ends: tuple[float, float]) -> str:
