@@ -24,6 +24,7 @@ from bayescons.stationary import Stationary
 WAVES = 128  # of a kernel, at most: its features are as fine as 1/64 of the domain
 LONGEST = 0.5  # correlation length as a fraction of the axis: with a period of two axes the ends share an eighth of their variance
 FADED = 40.0  # shares below e^-40 are nothing beside rounding, and further down processors are ten times as slow with them
+SWEEPS = 2  # over several axes
 STEP = 10.0  # change of a logarithm for each unit of its weight, so that the few numbers of a kernel learn as fast as the thousands beside
 
 
@@ -181,9 +182,10 @@ class FeatureLift(nnx.Module):
     an error r remains that they cannot make good, smooth with a stationary kernel k (`KernelLift`) or N(0, d) at each point, the field has
     this covariance. Its lift moves the field the way in which the network can move it, a boundary layer where it has made one, then as a
     bell; what neither explains stays with the nodes of the stencil, as by overwriting. s, a, d and k are learned through the correction,
-    and their common unit cancels. Every function has a lift of its own.
+    and their common unit cancels, for each axis with sides its own. Every function has a lift of its own.
 
-    Along axes without sides (time) points are independent of each other.
+    Along the other axes points are independent of each other. Where two axes have sides, what the one's correction moves the other's
+    rows see, and neither K is separable: the axes take turns, twice.
 
     Args:
         channels: of the last hidden layer.
@@ -195,21 +197,22 @@ class FeatureLift(nnx.Module):
     """
 
     def __init__(self, channels: int, boundary: Boundary, *, length: float | None = None):
-        self.weights = nnx.Param(jnp.zeros(channels, jnp.float32))
-        self.share = nnx.Param(jnp.zeros(len(boundary.axes), jnp.float32))
-        self.rest = nnx.Param(jnp.zeros((), jnp.float32))
+        axes = len(boundary.axes)
+        self.weights = nnx.Param(jnp.zeros((axes, channels), jnp.float32))
+        self.share = nnx.Param(jnp.zeros(axes, jnp.float32))
+        self.rest = nnx.Param(jnp.zeros(axes, jnp.float32))
         self.kernel = KernelLift(boundary, length=0.1 if length is None else length)
 
-    def factor(self, features: jax.Array) -> jax.Array:
-        """Φ diag(s), (*grid.shape, channels)."""
-        return features * jnp.exp(STEP * self.weights[...]).astype(features.dtype).reshape((1,) * (features.ndim - 1) + (-1,))
+    def variances(self) -> jax.Array:
+        """s² of the weights, (axes with sides, channels)."""
+        return jnp.exp(2 * STEP * self.weights[...])
 
     def shares(self) -> jax.Array:
         """The variance a of what is smooth, for each axis with sides."""
         return jnp.exp(STEP * self.share[...])
 
-    def diagonal(self) -> jax.Array:
-        """The variance d of what nothing explains."""
+    def rests(self) -> jax.Array:
+        """The variance d of what nothing explains, for each axis with sides."""
         return jnp.exp(STEP * self.rest[...])
 
     def belief(self, mean: jax.Array, features: jax.Array, boundary: Boundary) -> Gaussian:
@@ -219,30 +222,32 @@ class FeatureLift(nnx.Module):
                 f"the lifts along {' and '.join(boundary.axes)} are one conjugate update each, and together none; take mode='kernel'"
             )
         axis = boundary.grid.axis(boundary.axes[0])
-        factor, mean = jnp.moveaxis(self.factor(features), axis, -2), jnp.moveaxis(mean, axis, -1)
+        factor, mean = jnp.moveaxis(features, axis, -2), jnp.moveaxis(mean, axis, -1)
+        factor = jnp.einsum("...nc,c->...nc", factor, jnp.sqrt(self.variances()[0]).astype(factor.dtype))
         smooth = jnp.sqrt(self.shares()[0]) * self.kernel.factor(boundary, 0)
         factor = jnp.concatenate([factor, jnp.broadcast_to(smooth.astype(factor.dtype), (*mean.shape, smooth.shape[-1]))], axis=-1)
-        return Gaussian(mean, LowRank(jnp.broadcast_to(self.diagonal(), mean.shape).astype(mean.dtype), factor, 1))
+        return Gaussian(mean, LowRank(jnp.broadcast_to(self.rests()[0], mean.shape).astype(mean.dtype), factor, 1))
 
     def corrected(self, field: jax.Array, features: jax.Array, values: Sequence[jax.Array], boundary: Boundary) -> jax.Array:
-        """The field (*grid.shape) with its values, along one axis with sides after another.
+        """The field (*grid.shape) with its values, along one axis with sides after another, and where there are several once more.
 
             u + Φ Δw + (a k + d I) G' f,   f = (G K G')^-1 (b - G u),   Δw = diag(s²) Φ' G' f
 
         The features' part of the correction is a change of the last layer's weights: one more product with Φ, however many the sides.
         """
-        variances = jnp.exp(2 * STEP * self.weights[...]).astype(features.dtype)
-        for index, name in enumerate(boundary.axes):
+        variances, shares, rests = self.variances().astype(features.dtype), self.shares(), self.rests()
+        turns = list(enumerate(boundary.axes))
+        for index, name in turns if len(turns) == 1 else SWEEPS * turns:
             axis, rows = boundary.grid.axis(name), boundary.rows(name)
             sizes = np.linalg.norm(rows, axis=1)
             unit, nodes = rows / sizes[:, None], np.flatnonzero(np.abs(rows).sum(axis=0))
             smooth, between = self.kernel.moments(boundary, index)
-            smooth = self.shares()[index] * smooth / sizes[None] + self.diagonal() * unit.T
-            between = self.shares()[index] * between / np.outer(sizes, sizes) + self.diagonal() * (unit @ unit.T)
+            smooth = shares[index] * smooth / sizes[None] + rests[index] * unit.T
+            between = shares[index] * between / np.outer(sizes, sizes) + rests[index] * (unit @ unit.T)
 
             along = jnp.moveaxis(features, axis, -2)
             seen = jnp.einsum("kn,...nc->...kc", jnp.asarray(unit[:, nodes], along.dtype), along[..., nodes, :])
-            held = jnp.einsum("...kc,c->...kc", seen, variances)
+            held = jnp.einsum("...kc,c->...kc", seen, variances[index])
             blocks = jnp.einsum("...jc,...kc->...jk", seen, held) + _alike(between, along)
             missed = [
                 values[i].astype(field.dtype) - read(row, field, axis) for i, row in zip(boundary.on(name), rows, strict=True)
