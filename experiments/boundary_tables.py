@@ -52,7 +52,6 @@ from experiments.operators import (
     Trained,
     fields,
     judged,
-    logarithmic,
     new_functions,
     over_seeds,
     trained,
@@ -162,8 +161,8 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         for row in chosen:
             if (row.problem, row.parameter) == (problem, parameter):
                 _point(panel, row)
-        panel.set(xlim=(-0.6, len(METHODS) - 0.4))
-        logarithmic(panel)
+        panel.set(xlim=(-0.6, len(METHODS) - 0.4), ylim=(0, None))  # from zero: half the height is half the error
+        panel.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
         size = f", {parameter.split(', ')[1]}" if sum(name == problem for name, _ in shown) > 1 else ""
         panels.finish(panel, title=LABELS[problem][0] + size, ylabel="relative L2" if panel in grid[:, 0] else "")
         panel.set_xticks([])
@@ -178,7 +177,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 
 def _point(panel, row: Row) -> None:
     place = PLACES[row.method]
-    spread = 0.0 if math.isnan(row.se) else min(row.se, 0.9 * row.mean)
+    spread = 0.0 if math.isnan(row.se) else row.se
     panel.errorbar(place, row.mean, spread, color=COLOURS[place], marker=MARKERS[place], markersize=7, capsize=3, linewidth=1.4)
     panel.tick_params(labelsize=FONT)
 

@@ -57,7 +57,7 @@ class Settings:
 
     case: Case
     functions: int = 20
-    methods: tuple[str, ...] = ("FNO", "FNO + values", "features")
+    methods: tuple[str, ...] = ("FNO", "FNO + values", "reference", "features")
 
 
 _SIZES: dict[str, Any] = {"numbers": (("intervals", 50),), "held_out": 20, "modes": 5, "width": 16, "size": 4}
@@ -65,7 +65,7 @@ SETTINGS = {
     "quick": Settings(
         Case("cavity", points=17, times=5, samples=40, steps=100, **_SIZES), functions=10, methods=("FNO + values", "features")
     ),
-    "paper": Settings(Case("cavity", points=26, times=25, samples=100, steps=400, **_SIZES)),
+    "paper": Settings(Case("cavity", points=26, times=25, samples=100, steps=1000, **_SIZES)),
 }
 
 

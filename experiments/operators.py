@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from bayescons.constraints.sides import Boundary
 from bayescons.networks import BoundaryCorrected, load_weights
@@ -23,9 +23,7 @@ from bayescons.training import OperatorRecipe, operators
 from bayescons.training.runs import weight_file
 from experiments.tables import compact
 
-KEPT = (
-    Path("results") / "operators"
-)  # trained networks, a folder each, and the functions they learned from; remove it to train anew
+KEPT = Path("results") / "operators"  # a folder for each trained network, one for the functions; remove it to train anew
 WORTH_KEEPING = 100  # steps; what has fewer is trained again where it is asked for
 ROUNDS = 12  # validations in a training
 METHODS = {  # mode of the correction, and whether boundary values are among the inputs
@@ -202,8 +200,11 @@ def logarithmic(panel: Axes) -> None:
     """A logarithmic axis of heights that has numbers even where it spans less than a decade; to be called once all is drawn."""
     panel.set_yscale("log")
     low, high = panel.get_ylim()
-    panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,)))
-    panel.yaxis.set_major_formatter(lambda value, _: compact(value, 1))
+    if short := high < 8 * low:  # in equal steps, as on any other axis
+        panel.yaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10)))
+    else:
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,)))
+    panel.yaxis.set_major_formatter(lambda value, _: compact(value, 2 if short else 1))
     panel.yaxis.set_minor_locator(NullLocator())
 
 
