@@ -12,7 +12,8 @@ A Fourier neural operator learns to turn an initial state into the field. What i
 All are trained through their correction, with the same functions, batches, first weights, steps and learning rates. Their weights are
 those of the lowest error on functions held out, and `best` is the corrected way with the lowest error there; everything tabled is of
 functions that are in neither set. Numbers are means over trainings from several seeds, which draw other functions too; in brackets stands
-the standard deviation between the trainings, not an error of the mean.
+the standard deviation between the trainings, not an error of the mean. A family counts as one with half the error by the median of its
+trainings: on the ring, where values at the ends say nothing new, one training of `FNO + values` in three went wrong, and the mean with it.
 
 The boundary error is that of a value or of a slope as the stencil of third order finds it, the largest over sides and times, averaged over
 functions. `next to it` is the mean |error| on the five nodes next to each end. Seconds a step include validation, and are those of whatever
@@ -40,7 +41,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from bayescons.plots import COLOURS, FONT, MARKERS
+from bayescons.plots import COLOURS, FONT, MARKERS, TITLE
 from experiments import panels
 from experiments.operators import (
     CORRECTED,
@@ -71,7 +72,7 @@ PUBLISHED = {("forced_heat", "FNO", "boundary error"): 11.09}
 HEADLINE = {"burgers_wave": ("≤ 8.4e-5", "published for Burgers with held ends; of which viscosity is not said")}
 FIGURES = {
     "": "Relative error in L2 on new functions, by the way in which boundary values enter: mean over trainings, and the standard deviation "
-    "between them."
+    "between them. Last, Burgers' wave at its published size, trained once in two of the ways."
 }
 
 
@@ -128,13 +129,14 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
     for case in settings.cases:
         found = {m: [_measured(case, m, seed, settings, key) for seed in range(settings.seeds)] for m in settings.methods}
         out += _compared(case, case.label, found)
-        gains += [row.mean for row in out[-2:] if row.metric == GAIN]
+        if EQUAL in found and _best(found):
+            gains.append(np.median(_gain(found)))
     for case in settings.published:
         found = {method: [_measured(case, method, 0, settings, key)] for method in SHORT}
         out += _compared(case, f"{case.label}, published size", found)
     if gains:
-        twice = float(sum(gain >= 2 for gain in gains))
-        out.append(Row("gain", "all families", "best", "families with half the error", twice, n=len(gains), reference="≥ 3"))
+        halved = float(np.sum(np.array(gains) >= 2))
+        out.append(Row("gain", "all families", "best", "families with half the error", halved, n=len(gains), reference="≥ 3"))
     return out
 
 
@@ -154,7 +156,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
     figure = panels.sheet(0.9 + 2.2 * lines)
-    grid = figure.subplots(lines, columns, squeeze=False)
+    grid, named = figure.subplots(lines, columns, squeeze=False), set[str]()
     for panel in grid.ravel()[len(shown) :]:
         panel.set_visible(False)
     for panel, (problem, parameter) in zip(grid.ravel(), shown, strict=False):
@@ -163,8 +165,10 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
                 _point(panel, row)
         panel.set(xlim=(-0.6, len(METHODS) - 0.4), ylim=(0, None))  # from zero: half the height is half the error
         panel.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-        size = f", {parameter.split(', ')[1]}" if sum(name == problem for name, _ in shown) > 1 else ""
-        panels.finish(panel, title=LABELS[problem][0] + size, ylabel="relative L2" if panel in grid[:, 0] else "")
+        title = LABELS[problem][0] if problem not in named else f"{LABELS[problem][0].split()[-1]}, {parameter.split(', ')[1]}"
+        named.add(problem)
+        panels.finish(panel, ylabel="relative L2" if panel in grid[:, 0] else "")
+        panel.set_title(title, fontsize=TITLE, pad=20)  # above the power of ten
         panel.set_xticks([])
     entries = [
         panels.Line2D([], [], color=COLOURS[i], marker=MARKERS[i], linestyle="none", markersize=7, label=name)
@@ -198,20 +202,33 @@ def _trained(case: Case, method: str, seed: int) -> Trained:
 def _compared(case: Case, label: str, found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Row]:
     """What is tabled of each method, and last of all how the best corrected one compares with the same information as inputs."""
     out = [row for method, measured in found.items() for row in _rows(case, method, measured)]
-    corrected = {method: found[method] for method in CORRECTED if method in found}
-    if not corrected:
+    best = _best(found)
+    if best is None:
         return out
-    out.append(_held(case, label, corrected))
-    best = min(corrected, key=lambda method: np.mean([m["relative L2, held out"] for m in corrected[method]]))
-    own = np.array([m["relative L2"] for m in found[best]])
+    out.append(_held(case, label, {method: found[method] for method in CORRECTED if method in found}))
     told = functools.partial(Row, "gain", label, f"best: {best}")
     if case.problem in HEADLINE:
         target, note = HEADLINE[case.problem]
-        out.append(told("relative L2", **over_seeds(own), reference=target, note=note))
+        out.append(told("relative L2", **over_seeds(_errors(found[best])), reference=target, note=note))
     if EQUAL in found:
-        ratio = np.array([m["relative L2"] for m in found[EQUAL]]) / own
-        out += [told(GAIN, **over_seeds(ratio)), told(LOSS, **over_seeds(1 / ratio), reference="≤ 1.05")]
+        gain = _gain(found)
+        out += [told(GAIN, **over_seeds(gain)), told(LOSS, **over_seeds(1 / gain), reference="≤ 1.05")]
     return out
+
+
+def _best(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str | None:
+    """The corrected way with the lowest error on functions held out; None where there is none."""
+    corrected = [method for method in CORRECTED if method in found]
+    return min(corrected, key=lambda method: _errors(found[method], "relative L2, held out").mean()) if corrected else None
+
+
+def _gain(found: Mapping[str, Sequence[Mapping[str, float]]]) -> np.ndarray:
+    """Error of the same information as inputs over that of the best corrected way, a ratio for each seed."""
+    return _errors(found[EQUAL]) / _errors(found[_best(found)])
+
+
+def _errors(measured: Sequence[Mapping[str, float]], metric: str = "relative L2") -> np.ndarray:
+    return np.array([m[metric] for m in measured])
 
 
 def _rows(case: Case, method: str, measured: Sequence[Mapping[str, float]]) -> list[Row]:
