@@ -33,7 +33,7 @@ from bayescons.gaussian import Gaussian
 from bayescons.plots import FONT, TRUTH
 from bayescons.surrogates import operator_effects, readouts
 from experiments import fields, panels
-from experiments.operators import Case, new_functions, trained
+from experiments.operators import Case, logarithmic, new_functions, trained
 from experiments.rows import Row, averaged
 from experiments.tables import Table, against_targets, pivot
 from models import insulated_rod
@@ -125,8 +125,7 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     """One table a family, and whether intervals after the correction hold their share."""
     families = dict.fromkeys(row.problem for row in rows)
     shown = [pivot(NAMES[name][0].upper() + NAMES[name][1:], [r for r in rows if r.problem == name], METRICS) for name in families]
-    targets = [dataclasses.replace(r, parameter=f"{NAMES[r.problem]}, {r.parameter}") for r in rows]
-    return [*shown, against_targets("Targets", targets)]
+    return [*shown, against_targets("Targets", [dataclasses.replace(r, problem=NAMES[r.problem]) for r in rows])]
 
 
 def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str, Figure]:
@@ -146,10 +145,10 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
             upper.plot(tested.x[inside], spread[inside], **panels.look(place, dash=0))
             upper.plot(tested.x[inside], error[inside], **panels.look(place, dash=1) | {"linewidth": 1.1})
             lower.plot(*_by_level(tested, belief), **panels.look(place, dash=0))
-        upper.set_yscale("log")
+        logarithmic(upper)
         lower.plot([0, 1], [0, 1], **TRUTH)
         panels.finish(upper, title=NAMES[case.problem], xlabel="position x", ticks=2)
-        panels.finish(lower, xlabel="probability of the interval", ticks=2)
+        panels.finish(lower, xlabel="probability", ticks=2)
     grid[0, 0].set_ylabel("error, standard deviation", fontsize=FONT)
     grid[1, 0].set_ylabel("share inside, near the ends", fontsize=FONT)
     figure.align_ylabels()

@@ -209,12 +209,13 @@ def smooth(points):
 
 
 @pytest.mark.parametrize("mode", ["none", "features", "kernel", "layers", "overwrite"])
-def test_the_same_weights_on_finer_grids_converge(mode):
-    sides = ENDS
+@pytest.mark.parametrize("kind", ["dirichlet", "neumann"])
+def test_the_same_weights_on_finer_grids_converge(mode, kind):
+    sides = (Side("x", "lower", kind), Side("x", "upper", kind))
     base = FourierOperator((3,), 4, depth=2, sides=2, projection=8, rngs=nnx.Rngs(1))
     model = BoundaryCorrected(base, Boundary(LINE, sides), mode=mode, rngs=nnx.Rngs(2))
     nnx.update(model, random_like(nnx.state(model, nnx.Param), 4, jnp.float64))
-    counts = [33, 65, 129, 257]
+    counts = [65, 129, 257, 513]
     fields = []
     for n in counts:
         moved = model.on(bc.Grid(x=np.linspace(0, 1, n)))

@@ -184,6 +184,9 @@ class FeatureLift(nnx.Module):
     bell; what neither explains stays with the nodes of the stencil, as by overwriting. s, a, d and k are learned through the correction,
     and their common unit cancels, for each axis with sides its own. Every function has a lift of its own.
 
+    What is learned of d is d |g|², with the longest row g of G: what the sides see of it. For values |g| = 1; for slopes it grows like
+    1/spacing, and an error of each point that did not shrink with it would hide all else from the sides of a finer grid.
+
     Along the other axes points are independent of each other. Where two axes have sides, what the one's correction moves the other's
     rows see, and neither K is separable: the axes take turns, twice.
 
@@ -200,7 +203,7 @@ class FeatureLift(nnx.Module):
         axes = len(boundary.axes)
         self.weights = nnx.Param(jnp.zeros((axes, channels), jnp.float32))
         self.share = nnx.Param(jnp.zeros(axes, jnp.float32))
-        self.rest = nnx.Param(jnp.zeros(axes, jnp.float32))
+        self.rest = nnx.Param(jnp.asarray(np.log(_sizes(boundary)) * 2 / STEP, jnp.float32))  # d = 1 to begin with
         self.kernel = KernelLift(boundary, length=0.1 if length is None else length)
 
     def variances(self) -> jax.Array:
@@ -211,9 +214,9 @@ class FeatureLift(nnx.Module):
         """The variance a of what is smooth, for each axis with sides."""
         return jnp.exp(STEP * self.share[...])
 
-    def rests(self) -> jax.Array:
+    def rests(self, boundary: Boundary) -> jax.Array:
         """The variance d of what nothing explains, for each axis with sides."""
-        return jnp.exp(STEP * self.rest[...])
+        return jnp.exp(STEP * self.rest[...]) / _sizes(boundary) ** 2
 
     def belief(self, mean: jax.Array, features: jax.Array, boundary: Boundary) -> Gaussian:
         """N(mean, K) along the one axis with sides, for each point of the others: a batch of beliefs."""
@@ -226,7 +229,7 @@ class FeatureLift(nnx.Module):
         factor = jnp.einsum("...nc,c->...nc", factor, jnp.sqrt(self.variances()[0]).astype(factor.dtype))
         smooth = jnp.sqrt(self.shares()[0]) * self.kernel.factor(boundary, 0)
         factor = jnp.concatenate([factor, jnp.broadcast_to(smooth.astype(factor.dtype), (*mean.shape, smooth.shape[-1]))], axis=-1)
-        return Gaussian(mean, LowRank(jnp.broadcast_to(self.rests()[0], mean.shape).astype(mean.dtype), factor, 1))
+        return Gaussian(mean, LowRank(jnp.broadcast_to(self.rests(boundary)[0], mean.shape).astype(mean.dtype), factor, 1))
 
     def corrected(self, field: jax.Array, features: jax.Array, values: Sequence[jax.Array], boundary: Boundary) -> jax.Array:
         """The field (*grid.shape) with its values, along one axis with sides after another, and where there are several once more.
@@ -235,7 +238,7 @@ class FeatureLift(nnx.Module):
 
         The features' part of the correction is a change of the last layer's weights: one more product with Φ, however many the sides.
         """
-        variances, shares, rests = self.variances().astype(features.dtype), self.shares(), self.rests()
+        variances, shares, rests = self.variances().astype(features.dtype), self.shares(), self.rests(boundary)
         turns = list(enumerate(boundary.axes))
         for index, name in turns if len(turns) == 1 else SWEEPS * turns:
             axis, rows = boundary.grid.axis(name), boundary.rows(name)
@@ -256,6 +259,11 @@ class FeatureLift(nnx.Module):
             change = jnp.einsum("...nc,...c->...n", along, jnp.einsum("...kc,...k->...c", held, force))
             field = field + jnp.moveaxis(change + force @ smooth.T.astype(field.dtype), -1, axis)
         return field
+
+
+def _sizes(boundary: Boundary) -> np.ndarray:
+    """The largest norm of a side's row, for each axis with sides."""
+    return np.array([np.linalg.norm(boundary.rows(name), axis=1).max() for name in boundary.axes], np.float32)
 
 
 def _alike(matrix, other: jax.Array) -> jax.Array:
