@@ -105,7 +105,9 @@ def test_the_mean_given_the_boundary_is_that_of_the_corrected_network(family):
     key = jax.random.key(6)
     corrected.last.weights[...] = 0.1 * jax.random.normal(key, (1, 6), jnp.float32)
     corrected.last.share[...] = jnp.full(1, -10.0)  # nothing smooth beside the features: e^-100
-    effects = RandomEffects(jnp.diag(jnp.sqrt(corrected.last.variances()[0])), corrected.last.rests(corrected.boundary)[0], np.zeros(1))
+    effects = RandomEffects(
+        jnp.diag(jnp.sqrt(corrected.last.variances()[0])), corrected.last.rests(corrected.boundary)[0], np.zeros(1)
+    )
     samples = family.sample(key, 1, boundary.grid)
     values = tuple(v[0] for v in samples.boundary)
     belief = operator_belief(network, effects, samples.inputs[0], boundary.grid)

@@ -27,7 +27,7 @@ class Samples(NamedTuple):
 
     Attributes:
         parameter: what each was drawn by, shape (n,); a mapping of such where there are several numbers; (n, 2, modes) for a random field.
-        inputs: the initial state, shape (n, *space).
+        inputs: the initial state, or what stands in its place, shape (n, *space).
         boundary: one array a side, in the order of the problem's `sides`, shape (n, *shape of that side's value on the grid). They follow
             from the parameter, and are never cut from the outputs.
         outputs: the field, shape (n, *grid.shape).
@@ -71,7 +71,10 @@ class OperatorProblem(Protocol):
         ...
 
     def initial(self, parameter: Any, *args: Any, **kwargs: Any) -> jax.Array:
-        """The state that a network is shown, of one member: `initial(parameter, x)`, or `initial(parameter, x, y)`."""
+        """The state that a network is shown, of one member: `initial(parameter, x)`, or `initial(parameter, x, y)`.
+
+        That at t = 0, if members differ in it.
+        """
         ...
 
     def solution(self, parameter: Any, *args: Any, **kwargs: Any) -> jax.Array:
