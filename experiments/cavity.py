@@ -65,7 +65,7 @@ SETTINGS = {
     "quick": Settings(
         Case("cavity", points=17, times=5, samples=40, steps=100, **_SIZES), functions=10, methods=("FNO + values", "features")
     ),
-    "paper": Settings(Case("cavity", points=26, times=25, samples=100, steps=1000, **_SIZES)),
+    "paper": Settings(Case("cavity", points=26, times=25, samples=100, steps=3000, **_SIZES)),
 }
 
 

@@ -108,10 +108,8 @@ def test_a_grid_without_times_holds_the_last_snapshot(problem):
     np.testing.assert_array_equal(last.inputs, all_times.inputs)
 
 
-@every_family
+@pytest.mark.parametrize("problem", [p for p in FAMILIES if p.name != "cavity"], ids=lambda problem: problem.name)  # at rest
 def test_inputs_are_the_state_at_time_zero(problem):
-    if problem.name == "cavity":
-        pytest.skip("its fluid is at rest: see test_cavity")
     grid, samples = drawn(problem, 1)
     initial = Grid(t=[0.0, problem.time_range[0]], **grid)
     fields = problem.sample(jax.random.key(0), COUNT, initial).outputs
