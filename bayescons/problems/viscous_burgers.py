@@ -20,7 +20,46 @@ _MIDDLE = 0.5  # where the front, or the step, is at t = 0
 
 
 @dataclass(frozen=True)
-class BurgersWave(OperatorProblem):
+class _Front(OperatorProblem):
+    """What both families share: their numbers, and ends held at the values of the formula."""
+
+    viscosity: float | int = 0.1
+    lefts: tuple[float | int, float | int] = (0.5, 1.0)
+    rights: tuple[float | int, float | int] = (0.0, 0.5)
+    time_range: tuple[float | int, float | int] = (0.048, 1.2)
+
+    axes: ClassVar[tuple[str, ...]] = ("x",)
+    space_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    def __post_init__(self):
+        instead = f"Write {type(self).__name__}(viscosity=0.1)"
+        checked_parameter(self.viscosity, name="viscosity", above=0.0, below=math.inf, instead=instead)
+        left, right = (checked_interval(getattr(self, name), name=name) for name in ("lefts", "rights"))
+        checked_interval(self.time_range, name="time_range", least=0.0)
+        if right[1] > left[0]:
+            raise ValueError(
+                f"states ahead must not exceed those behind, or there is no front; got rights={right} and lefts={left}"
+            )
+
+    def sides(self, order: int = 3) -> tuple[Side, ...]:
+        """The values at both ends."""
+        return tuple(Side("x", end, order=order, at=at) for end, at in zip(("lower", "upper"), self.space_range, strict=True))
+
+    def draw(self, key: jax.Array, n: int) -> dict[str, jax.Array]:
+        """States `left` and `right`, uniform and independent."""
+        keys, intervals = jax.random.split(key), {"left": self.lefts, "right": self.rights}
+        return {
+            name: jax.random.uniform(k, (n,), minval=low, maxval=high)
+            for k, (name, (low, high)) in zip(keys, intervals.items(), strict=True)
+        }
+
+    def wall(self, parameter: Mapping[str, Any], side: Side, t: ArrayLike) -> jax.Array:
+        """The formula's own values at x = 0 and x = 1."""
+        return self.solution(parameter, t, self.space_range[side.end == "upper"])
+
+
+@dataclass(frozen=True)
+class BurgersWave(_Front):
     """A front of fixed shape that viscosity and steepening hold in balance.
 
         ∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x²   on x ∈ [0, 1],   u given at both ends
@@ -46,26 +85,8 @@ class BurgersWave(OperatorProblem):
     (arXiv 2212.07477). The wave: Whitham, "Linear and Nonlinear Waves", Wiley 1974, § 4.3.
     """
 
-    viscosity: float | int = 0.1
-    lefts: tuple[float | int, float | int] = (0.5, 1.0)
-    rights: tuple[float | int, float | int] = (0.0, 0.5)
-    time_range: tuple[float | int, float | int] = (0.048, 1.2)
-
     name: ClassVar[str] = "burgers_wave"
     equation: ClassVar[str] = "∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x², u given at both ends"
-    axes: ClassVar[tuple[str, ...]] = ("x",)
-    space_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-
-    def __post_init__(self):
-        _check(self)
-
-    def sides(self, order: int = 3) -> tuple[Side, ...]:
-        """The values at both ends."""
-        return _values_at_both_ends(self.space_range, order)
-
-    def draw(self, key: jax.Array, n: int) -> dict[str, jax.Array]:
-        """States `left` and `right`, uniform and independent."""
-        return _states(self, key, n)
 
     def initial(self, parameter: Mapping[str, Any], x: ArrayLike) -> jax.Array:
         """The front at x = 1/2."""
@@ -77,13 +98,9 @@ class BurgersWave(OperatorProblem):
         ahead = x - _MIDDLE - (left + right) / 2 * t
         return (left + right) / 2 - (left - right) / 2 * jnp.tanh((left - right) * ahead / (4 * self.viscosity))
 
-    def wall(self, parameter: Mapping[str, Any], side: Side, t: ArrayLike) -> jax.Array:
-        """The front's own values at x = 0 and x = 1."""
-        return self.solution(parameter, t, self.space_range[side.end == "upper"])
-
 
 @dataclass(frozen=True)
-class BurgersStep(OperatorProblem):
+class BurgersStep(_Front):
     """A true step that viscosity smooths and steepening keeps narrow: the viscous Riemann problem on the line, seen through a window.
 
         ∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x²,   u(0, x) = u_L for x < 1/2, u_R for x > 1/2
@@ -110,26 +127,8 @@ class BurgersStep(OperatorProblem):
     Source: Hopf, Comm. Pure Appl. Math. 3 (1950) 201; Cole, Quart. Appl. Math. 9 (1951) 225: u = -2ν ∂θ/∂x / θ where θ diffuses.
     """
 
-    viscosity: float | int = 0.1
-    lefts: tuple[float | int, float | int] = (0.5, 1.0)
-    rights: tuple[float | int, float | int] = (0.0, 0.5)
-    time_range: tuple[float | int, float | int] = (0.048, 1.2)
-
     name: ClassVar[str] = "burgers_step"
     equation: ClassVar[str] = "∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x², from a step, u given at both ends"
-    axes: ClassVar[tuple[str, ...]] = ("x",)
-    space_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-
-    def __post_init__(self):
-        _check(self)
-
-    def sides(self, order: int = 3) -> tuple[Side, ...]:
-        """The values at both ends."""
-        return _values_at_both_ends(self.space_range, order)
-
-    def draw(self, key: jax.Array, n: int) -> dict[str, jax.Array]:
-        """States `left` and `right`, uniform and independent."""
-        return _states(self, key, n)
 
     def initial(self, parameter: Mapping[str, Any], x: ArrayLike) -> jax.Array:
         """The step, with the mean at x = 1/2."""
@@ -144,29 +143,3 @@ class BurgersStep(OperatorProblem):
         ratio = log_ndtr((distance - right * begun) / spread) - log_ndtr((left * begun - distance) / spread)
         exponent = (left - right) * (distance - (left + right) / 2 * begun) / (2 * self.viscosity) + ratio
         return jnp.where(t > 0, right + (left - right) * jax.nn.sigmoid(-exponent), self.initial(parameter, x))
-
-    def wall(self, parameter: Mapping[str, Any], side: Side, t: ArrayLike) -> jax.Array:
-        """The smoothed step's own values at x = 0 and x = 1."""
-        return self.solution(parameter, t, self.space_range[side.end == "upper"])
-
-
-def _check(problem):
-    instead = f"Write {type(problem).__name__}(viscosity=0.1)"
-    checked_parameter(problem.viscosity, name="viscosity", above=0.0, below=math.inf, instead=instead)
-    left, right = (checked_interval(getattr(problem, name), name=name) for name in ("lefts", "rights"))
-    checked_interval(problem.time_range, name="time_range", least=0.0)
-    if right[1] > left[0]:
-        raise ValueError(f"states ahead must not exceed those behind, or there is no front; got rights={right} and lefts={left}")
-
-
-def _values_at_both_ends(ends, order):
-    return tuple(Side("x", end, order=order, at=at) for end, at in zip(("lower", "upper"), ends, strict=True))
-
-
-def _states(problem, key, n):
-    keys = jax.random.split(key)
-    intervals = {"left": problem.lefts, "right": problem.rights}
-    return {
-        name: jax.random.uniform(k, (n,), minval=low, maxval=high)
-        for k, (name, (low, high)) in zip(keys, intervals.items(), strict=True)
-    }
