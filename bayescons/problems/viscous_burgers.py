@@ -20,7 +20,7 @@ _MIDDLE = 0.5  # where the front, or the step, is at t = 0
 
 
 @dataclass(frozen=True)
-class _Front(OperatorProblem):
+class _Front:
     """What both families share: their numbers, and ends held at the values of the formula."""
 
     viscosity: float | int = 0.1
@@ -59,7 +59,7 @@ class _Front(OperatorProblem):
 
 
 @dataclass(frozen=True)
-class BurgersWave(_Front):
+class BurgersWave(_Front, OperatorProblem):
     """A front of fixed shape that viscosity and steepening hold in balance.
 
         ∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x²   on x ∈ [0, 1],   u given at both ends
@@ -100,7 +100,7 @@ class BurgersWave(_Front):
 
 
 @dataclass(frozen=True)
-class BurgersStep(_Front):
+class BurgersStep(_Front, OperatorProblem):
     """A true step that viscosity smooths and steepening keeps narrow: the viscous Riemann problem on the line, seen through a window.
 
         ∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x²,   u(0, x) = u_L for x < 1/2, u_R for x > 1/2
