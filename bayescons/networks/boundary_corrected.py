@@ -16,7 +16,7 @@ from bayescons.gaussian import Gaussian
 from bayescons.grids import Grid
 from bayescons.networks.deep_operator import DeepOperator
 from bayescons.networks.elimination import Elimination, Oddities
-from bayescons.networks.fourier_operator import FourierOperator, LayerRule
+from bayescons.networks.fourier_operator import FourierOperator, LayerRule, Plain
 from bayescons.networks.layers import linear
 from bayescons.networks.lifts import FeatureLift, KernelLift, corrected, end_lifts
 from bayescons.networks.spectral import SpectralConv, Spectrum
@@ -36,7 +36,7 @@ class Targets(nnx.Module):
         return [own(value[..., None]) for own, value in zip(self.maps, values, strict=True)]
 
 
-class LayerTargets:
+class LayerTargets(Plain):
     """The rule of mode "layers": every layer's output is corrected at the ends towards `Targets`, by a lift, before its activation."""
 
     def __init__(self, boundary: Boundary, values: Sequence[jax.Array], targets: Sequence[Targets], lifts: Sequence[jax.Array]):
@@ -46,10 +46,6 @@ class LayerTargets:
         """K v + W v + b, moved to the targets."""
         out = conv(hidden, spectrum) + point(hidden)
         return corrected(out, self.targets[index](self.values), self.boundary, self.lifts)
-
-    def activate(self, hidden: jax.Array) -> jax.Array:
-        """GELU."""
-        return jax.nn.gelu(hidden, approximate=False)
 
 
 class BoundaryCorrected(nnx.Module):

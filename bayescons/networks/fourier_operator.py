@@ -40,7 +40,8 @@ class Plain:
 
     def activate(self, hidden: jax.Array) -> jax.Array:
         """x Φ(x), elementwise."""
-        return jax.nn.gelu(hidden, approximate=False)
+        # Without the barrier XLA makes the layer's sum anew in each product that reads it: on a processor half as much time again forward.
+        return jax.nn.gelu(jax.lax.optimization_barrier(hidden), approximate=False)
 
 
 class FourierOperator(nnx.Module):
