@@ -1,7 +1,15 @@
 """Probabilistic programs for physics: NumPyro fields conditioned exactly on conservation laws and boundary conditions."""
 
-from bayescons.composites import Blocks, Downdate, Restricted, Scaled
-from bayescons.conditioning import (
+from bayescons.diagnostics.sbc import sbc
+from bayescons.functionals.balances import balance, cell_balance
+from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
+from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, robin
+from bayescons.functionals.conservation import integral
+from bayescons.functionals.functions import functional
+from bayescons.functionals.initial_values import initial
+from bayescons.functionals.regularity import second_difference
+from bayescons.gaussians.composites import BlockDiagonal, Conditioned, Marginal, Scaled
+from bayescons.gaussians.conditioning import (
     Constraint,
     Update,
     condition,
@@ -10,36 +18,14 @@ from bayescons.conditioning import (
     quadrature_scale,
     update,
 )
-from bayescons.consistency import InconsistentConstraintsError
-from bayescons.constraints import (
-    Boundary,
-    Side,
-    balance,
-    cell_balance,
-    dirichlet,
-    functional,
-    initial,
-    integral,
-    neumann,
-    periodic,
-    robin,
-    second_difference,
-)
-from bayescons.covariances import Dense, Diagonal, Kronecker, LowRank
-from bayescons.diagnostics import sbc
-from bayescons.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
+from bayescons.gaussians.consistency import InconsistentConstraintsError
+from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
+from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
 from bayescons.grids import Grid
-from bayescons.programs import (
-    LawComparison,
-    Posterior,
-    StiffnessWarning,
-    VanishingNoiseError,
-    check,
-    compare_laws,
-    conjugate,
-    exact,
-    impose,
-    observe,
-    soft,
-)
-from bayescons.sampling import NotMixedWarning, sample
+from bayescons.linting.report import check
+from bayescons.programs.comparison import LawComparison, compare_laws
+from bayescons.programs.conjugate import Posterior, conjugate
+from bayescons.programs.interpretations import StiffnessWarning, exact, soft
+from bayescons.programs.statements import VanishingNoiseError, impose, observe
+from bayescons.sampling.mixing import NotMixedWarning
+from bayescons.sampling.sample import sample

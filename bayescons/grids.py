@@ -25,7 +25,9 @@ class Grid(Mapping):
     def __init__(self, **coordinates):
         if not coordinates:
             raise ValueError("a grid needs at least one named axis; write Grid(t=..., x=...)")
-        self._coordinates = {name: _coordinate(name, values) for name, values in coordinates.items()}
+        self._coordinates = {
+            name: _coordinate(name, values) for name, values in coordinates.items()
+        }
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._coordinates[self.names[self.axis(name)]]
@@ -40,7 +42,9 @@ class Grid(Mapping):
         return name in self._coordinates
 
     def __repr__(self) -> str:
-        axes = ", ".join(f"{n}: {len(c)} points in [{c[0]:g}, {c[-1]:g}]" for n, c in self._coordinates.items())
+        axes = ", ".join(
+            f"{n}: {len(c)} points in [{c[0]:g}, {c[-1]:g}]" for n, c in self._coordinates.items()
+        )
         return f"Grid({axes})"
 
     @property
@@ -61,18 +65,28 @@ class Grid(Mapping):
     def axis(self, name: str) -> int:
         """Position of a named axis in a field's shape."""
         if name not in self._coordinates:
-            raise ValueError(f"unknown axis {name!r}; the grid has {', '.join(map(repr, self.names))}")
+            raise ValueError(
+                f"unknown axis {name!r}; the grid has {', '.join(map(repr, self.names))}"
+            )
         return self.names.index(name)
 
     def mesh(self) -> dict[str, np.ndarray]:
         """Coordinates broadcast against each other (open mesh): `f(**grid.mesh())` has shape `grid.shape`."""
-        return dict(zip(self.names, np.meshgrid(*self._coordinates.values(), indexing="ij", sparse=True), strict=True))
+        return dict(
+            zip(
+                self.names,
+                np.meshgrid(*self._coordinates.values(), indexing="ij", sparse=True),
+                strict=True,
+            )
+        )
 
 
 def _coordinate(name: str, values) -> np.ndarray:
     values = np.array(values, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"axis {name!r} must be a one-dimensional array of coordinates; got shape {values.shape}")
+        raise ValueError(
+            f"axis {name!r} must be a one-dimensional array of coordinates; got shape {values.shape}"
+        )
     if not np.isfinite(values).all():
         raise ValueError(f"axis {name!r} holds NaN or infinite coordinates")
     if not (np.diff(values) > 0).all():

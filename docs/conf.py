@@ -37,7 +37,9 @@ def keep_mathematics(app, what, name, obj, options, lines):  # noqa: ARG001
         if literal is not None and line.strip() and indent <= literal:
             literal = None
         if literal is None and not line.lstrip().startswith((">>>", "...")):
-            lines[i] = re.sub(r"(`+[^`]*`+)|([*|]|_(?!\w))", lambda found: found[1] or "\\" + found[2], line)
+            lines[i] = re.sub(
+                r"(`+[^`]*`+)|([*|]|_(?!\w))", lambda found: found[1] or "\\" + found[2], line
+            )
         if literal is None and line.endswith("::"):
             literal = indent
 

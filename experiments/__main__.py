@@ -16,8 +16,8 @@ from tyro.conf import Positional, arg
 
 from bayescons.cli.errors import InputError
 from bayescons.cli.terminal import say, working
-from bayescons.files import whole_file
-from bayescons.plots import DPI
+from bayescons.plots.fields import DPI
+from bayescons.results.files import whole_file
 from experiments.results_page import page, write_pages
 from experiments.rows import provenance, to_json
 
@@ -89,7 +89,10 @@ class Options:
     """Which of those above; or page."""
     preset: Literal["quick", "paper"] = "quick"
     """How large: quick takes a minute or two, paper is what is published."""
-    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: results; docs/results for page)")] = None
+    out: Annotated[
+        Path | None,
+        arg(metavar="DIR", help_behavior_hint="(default: results; docs/results for page)"),
+    ] = None
     """Folder to write into, made if it is missing. The files appear together, when all is done."""
     seed: int = 0
     """Seed of all that is random."""
@@ -103,13 +106,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     jax.config.update("jax_enable_x64", True)
     listed = "\n".join(f"  {name}: {what}" for name, what in EXPERIMENTS.items())
-    options = tyro.cli(Options, prog="python -m experiments", args=arguments, description=f"Experiments:\n{listed}")
+    options = tyro.cli(
+        Options, prog="python -m experiments", args=arguments, description=f"Experiments:\n{listed}"
+    )
     try:
         if options.name == "page":
             written = write_pages(options.out or PUBLISHED)
         else:
             settings = import_module(f"experiments.{options.name}").SETTINGS[options.preset]
-            written = run(options.name, settings, options.out or Path("results"), preset=options.preset, seed=options.seed)
+            written = run(
+                options.name,
+                settings,
+                options.out or Path("results"),
+                preset=options.preset,
+                seed=options.seed,
+            )
     except (OSError, InputError) as error:
         print("error:", getattr(error, "strerror", None) or error, file=sys.stderr)
         return 2
@@ -129,7 +140,11 @@ def run(name: str, settings, out: Path, *, preset: str, seed: int = 0) -> list[P
     experiment, key = import_module(f"experiments.{name}"), jax.random.key(seed)
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
-        paths = [out / f"{name}.json", out / f"{name}.md", *(out / f"{name}{ending}.png" for ending in experiment.FIGURES)]
+        paths = [
+            out / f"{name}.json",
+            out / f"{name}.md",
+            *(out / f"{name}{ending}.png" for ending in experiment.FIGURES),
+        ]
         places = [files.enter_context(whole_file(path)) for path in paths]
         with working(f"running {name}"):
             rows = experiment.rows(settings, key)

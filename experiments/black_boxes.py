@@ -30,7 +30,9 @@ def neural_process(network: Any, where: Slice, *, draws: int) -> Box:
 
     def members(value, key) -> Members:
         key_readings, key_latent = jax.random.split(key)
-        return latent_draws(network, where.readings(value, key_readings), where.grid, key_latent, draws=draws)
+        return latent_draws(
+            network, where.readings(value, key_readings), where.grid, key_latent, draws=draws
+        )
 
     return members
 
@@ -40,7 +42,9 @@ def stretched_neural_process(network: Any, where: Slice, *, draws: int) -> Box:
 
     def members(value, key) -> Members:
         key_readings, key_latent = jax.random.split(key)
-        return stretched_draws(network, where.readings(value, key_readings), where.grid, key_latent, draws=draws)
+        return stretched_draws(
+            network, where.readings(value, key_readings), where.grid, key_latent, draws=draws
+        )
 
     return members
 

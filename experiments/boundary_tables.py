@@ -41,7 +41,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from bayescons.plots import COLOURS, FONT, MARKERS, TITLE
+from bayescons.plots.fields import COLOURS, FONT, MARKERS, TITLE
 from experiments import panels
 from experiments.operators import (
     CORRECTED,
@@ -69,7 +69,12 @@ METRICS = {
 }
 GAIN, LOSS = "error of FNO + values / that of the best", "error of the best / that of FNO + values"
 PUBLISHED = {("forced_heat", "FNO", "boundary error"): 11.09}
-HEADLINE = {"burgers_wave": ("≤ 8.4e-5", "published for Burgers with held ends; of which viscosity is not said")}
+HEADLINE = {
+    "burgers_wave": (
+        "≤ 8.4e-5",
+        "published for Burgers with held ends; of which viscosity is not said",
+    )
+}
 FIGURES = {
     "": "Relative error in L2 on new functions, by the way in which boundary values enter: mean over trainings, and the standard deviation "
     "between them. Last, Burgers' wave at its published size, trained once in two of the ways."
@@ -109,7 +114,11 @@ PLANE: dict[str, Any] = {
 }
 SETTINGS = {
     "quick": Settings(
-        cases=tuple(Case(name, steps=300) for name in ("stokes_second", "forced_heat", "burgers_wave")), seeds=1, functions=50
+        cases=tuple(
+            Case(name, steps=300) for name in ("stokes_second", "forced_heat", "burgers_wave")
+        ),
+        seeds=1,
+        functions=50,
     ),
     "paper": Settings(
         cases=(
@@ -118,7 +127,11 @@ SETTINGS = {
             *(Case(name, **PLANE) for name in ("cavity", "standing_wave")),
         ),
         seeds=3,
-        published=(Case("burgers_wave", points=500, samples=500, modes=16, width=64, steps=12_500, rate=1e-3),),
+        published=(
+            Case(
+                "burgers_wave", points=500, samples=500, modes=16, width=64, steps=12_500, rate=1e-3
+            ),
+        ),
     ),
 }
 
@@ -127,7 +140,10 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
     """A row for each case, method and metric; and how far the best is ahead."""
     out, gains = [], []
     for case in settings.cases:
-        found = {m: [_measured(case, m, seed, settings, key) for seed in range(settings.seeds)] for m in settings.methods}
+        found = {
+            m: [_measured(case, m, seed, settings, key) for seed in range(settings.seeds)]
+            for m in settings.methods
+        }
         out += _compared(case, case.label, found)
         if EQUAL in found and _best(found):
             gains.append(np.median(_gain(found)))
@@ -136,15 +152,33 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         out += _compared(case, f"{case.label}, published size", found)
     if gains:
         halved = float(np.sum(np.array(gains) >= 2))
-        out.append(Row("gain", "all families", "best", "families with half the error", halved, n=len(gains), reference="≥ 3"))
+        out.append(
+            Row(
+                "gain",
+                "all families",
+                "best",
+                "families with half the error",
+                halved,
+                n=len(gains),
+                reference="≥ 3",
+            )
+        )
     return out
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """One table a family, the targets, and the gains."""
     families = dict.fromkeys(row.problem for row in rows if row.problem in LABELS)
-    shown = [pivot(LABELS[name][0], [r for r in rows if r.problem == name], METRICS, beside=True) for name in families]
-    gain = pivot("The best corrected way against the same information as inputs", rows, {GAIN: GAIN}, methods="way")
+    shown = [
+        pivot(LABELS[name][0], [r for r in rows if r.problem == name], METRICS, beside=True)
+        for name in families
+    ]
+    gain = pivot(
+        "The best corrected way against the same information as inputs",
+        rows,
+        {GAIN: GAIN},
+        methods="way",
+    )
     return [against_targets("Aimed at", rows), *([gain] if gain.cells else []), *shown]
 
 
@@ -163,15 +197,23 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         for row in chosen:
             if (row.problem, row.parameter) == (problem, parameter):
                 _point(panel, row)
-        panel.set(xlim=(-0.6, len(METHODS) - 0.4), ylim=(0, None))  # from zero: half the height is half the error
+        panel.set(
+            xlim=(-0.6, len(METHODS) - 0.4), ylim=(0, None)
+        )  # from zero: half the height is half the error
         panel.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-        title = LABELS[problem][0] if problem not in named else f"{LABELS[problem][0].split()[-1]}, {parameter.split(', ')[1]}"
+        title = (
+            LABELS[problem][0]
+            if problem not in named
+            else f"{LABELS[problem][0].split()[-1]}, {parameter.split(', ')[1]}"
+        )
         named.add(problem)
         panels.finish(panel, ylabel="relative L2" if panel in grid[:, 0] else "")
         panel.set_title(title, fontsize=TITLE, pad=20)  # above the power of ten
         panel.set_xticks([])
     entries = [
-        panels.Line2D([], [], color=COLOURS[i], marker=MARKERS[i], linestyle="none", markersize=7, label=name)
+        panels.Line2D(
+            [], [], color=COLOURS[i], marker=MARKERS[i], linestyle="none", markersize=7, label=name
+        )
         for name, i in PLACES.items()
         if any(row.method == name for row in chosen)
     ]
@@ -182,44 +224,72 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 def _point(panel, row: Row) -> None:
     place = PLACES[row.method]
     spread = 0.0 if math.isnan(row.se) else row.se
-    panel.errorbar(place, row.mean, spread, color=COLOURS[place], marker=MARKERS[place], markersize=7, capsize=3, linewidth=1.4)
+    panel.errorbar(
+        place,
+        row.mean,
+        spread,
+        color=COLOURS[place],
+        marker=MARKERS[place],
+        markersize=7,
+        capsize=3,
+        linewidth=1.4,
+    )
     panel.tick_params(labelsize=FONT)
 
 
-def _measured(case: Case, method: str, seed: int, settings: Settings, key: jax.Array) -> dict[str, float]:
+def _measured(
+    case: Case, method: str, seed: int, settings: Settings, key: jax.Array
+) -> dict[str, float]:
     """One training: what is tabled, averaged over the new functions, and the largest boundary error of any."""
     network, held_out, step = _trained(case, method, seed)
     samples = new_functions(case, key, settings.functions)
     found = judged(network.boundary, fields(network, samples, together=case.size), samples)
     means = {metric: float(values.mean()) for metric, values in found.items()}
-    return means | {"largest": float(found["boundary error"].max()), "relative L2, held out": held_out, "seconds a step": step}
+    return means | {
+        "largest": float(found["boundary error"].max()),
+        "relative L2, held out": held_out,
+        "seconds a step": step,
+    }
 
 
 def _trained(case: Case, method: str, seed: int) -> Trained:
     return trained(case.recipe(method, seed))
 
 
-def _compared(case: Case, label: str, found: Mapping[str, Sequence[Mapping[str, float]]]) -> list[Row]:
+def _compared(
+    case: Case, label: str, found: Mapping[str, Sequence[Mapping[str, float]]]
+) -> list[Row]:
     """What is tabled of each method, and last of all how the best corrected one compares with the same information as inputs."""
     out = [row for method, measured in found.items() for row in _rows(case, method, measured)]
     best = _best(found)
     if best is None:
         return out
-    out.append(_held(case, label, {method: found[method] for method in CORRECTED if method in found}))
+    out.append(
+        _held(case, label, {method: found[method] for method in CORRECTED if method in found})
+    )
     told = functools.partial(Row, "gain", label, f"best: {best}")
     if case.problem in HEADLINE:
         target, note = HEADLINE[case.problem]
-        out.append(told("relative L2", **over_seeds(_errors(found[best])), reference=target, note=note))
+        out.append(
+            told("relative L2", **over_seeds(_errors(found[best])), reference=target, note=note)
+        )
     if EQUAL in found:
         gain = _gain(found)
-        out += [told(GAIN, **over_seeds(gain)), told(LOSS, **over_seeds(1 / gain), reference="≤ 1.05")]
+        out += [
+            told(GAIN, **over_seeds(gain)),
+            told(LOSS, **over_seeds(1 / gain), reference="≤ 1.05"),
+        ]
     return out
 
 
 def _best(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str | None:
     """The corrected way with the lowest error on functions held out; None where there is none."""
     corrected = [method for method in CORRECTED if method in found]
-    return min(corrected, key=lambda method: _errors(found[method], "relative L2, held out").mean()) if corrected else None
+    return (
+        min(corrected, key=lambda method: _errors(found[method], "relative L2, held out").mean())
+        if corrected
+        else None
+    )
 
 
 def _gain(found: Mapping[str, Sequence[Mapping[str, float]]]) -> np.ndarray:
@@ -237,7 +307,11 @@ def _rows(case: Case, method: str, measured: Sequence[Mapping[str, float]]) -> l
     for metric in METRICS:
         values = over_seeds([m[metric] for m in measured])
         note = "one round of training" if math.isnan(values["mean"]) else ""
-        out.append(row(metric, **values, reference=PUBLISHED.get((case.problem, method, metric)), note=note))
+        out.append(
+            row(
+                metric, **values, reference=PUBLISHED.get((case.problem, method, metric)), note=note
+            )
+        )
     return out
 
 
@@ -246,4 +320,11 @@ def _held(case: Case, label: str, corrected: Mapping[str, Sequence[Mapping[str, 
     slopes = any(side.kind == "neumann" for side in case.recipe("FNO", 0).boundary.sides)
     largest = max(m["largest"] for measured in corrected.values() for m in measured)
     what, target = ("slope", "≤ 1e-4") if slopes else ("value", "≤ 1e-6")
-    return Row("held", label, "every corrected way", f"largest error of a {what} at the boundary", largest, reference=target)
+    return Row(
+        "held",
+        label,
+        "every corrected way",
+        f"largest error of a {what} at the boundary",
+        largest,
+        reference=target,
+    )

@@ -27,10 +27,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bayescons as bc
-from bayescons.constraints.sides import Boundary
 from bayescons.diagnostics import coverage, crps, normal_quantile
-from bayescons.gaussian import Gaussian
-from bayescons.plots import FONT, TRUTH
+from bayescons.functionals.boundary_conditions import BoundaryConditions
+from bayescons.gaussians.gaussian import Gaussian
+from bayescons.plots.fields import FONT, TRUTH
 from bayescons.surrogates import operator_effects, readouts
 from experiments import fields, panels
 from experiments.operators import Case, logarithmic, new_functions, trained
@@ -86,8 +86,20 @@ def _training(**sizes) -> tuple[Case, ...]:
 
 
 SETTINGS = {
-    "quick": Settings(functions=200, held_out=200, members=2, rank=12, training=_training(width=16, steps=3000, rate=2e-3)),
-    "paper": Settings(functions=500, held_out=200, members=4, rank=12, training=_training(samples=500, steps=20_000, rate=2e-3)),
+    "quick": Settings(
+        functions=200,
+        held_out=200,
+        members=2,
+        rank=12,
+        training=_training(width=16, steps=3000, rate=2e-3),
+    ),
+    "paper": Settings(
+        functions=500,
+        held_out=200,
+        members=4,
+        rank=12,
+        training=_training(samples=500, steps=20_000, rate=2e-3),
+    ),
 }
 
 
@@ -104,7 +116,7 @@ class Tested(NamedTuple):
     x: np.ndarray
     truth: np.ndarray
     beliefs: dict[tuple[str, str], Gaussian]
-    boundary: Boundary
+    boundary: BoundaryConditions
 
 
 def rows(settings: Settings, key: jax.Array) -> list[Row]:
@@ -117,15 +129,29 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
             found = _judged(tested, belief)
             out += [row(name, **averaged(found[name])) for name in METRICS]
             if stage != ALONE:
-                out.append(row(DISTANCE, abs(float(found[NEAR].mean()) - LEVEL), reference="≤ 0.02"))
+                out.append(
+                    row(DISTANCE, abs(float(found[NEAR].mean()) - LEVEL), reference="≤ 0.02")
+                )
     return out
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """One table a family, and whether intervals after the correction hold their share."""
     families = dict.fromkeys(row.problem for row in rows)
-    shown = [pivot(NAMES[name][0].upper() + NAMES[name][1:], [r for r in rows if r.problem == name], METRICS) for name in families]
-    return [*shown, against_targets("Targets", [dataclasses.replace(r, problem=NAMES[r.problem]) for r in rows])]
+    shown = [
+        pivot(
+            NAMES[name][0].upper() + NAMES[name][1:],
+            [r for r in rows if r.problem == name],
+            METRICS,
+        )
+        for name in families
+    ]
+    return [
+        *shown,
+        against_targets(
+            "Targets", [dataclasses.replace(r, problem=NAMES[r.problem]) for r in rows]
+        ),
+    ]
 
 
 def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str, Figure]:
@@ -141,9 +167,13 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
             belief = tested.beliefs[LAYER, stage]
             error = np.sqrt(np.mean((np.asarray(belief.mean) - tested.truth) ** 2, axis=0))
             spread = np.sqrt(np.mean(np.asarray(belief.variance), axis=0))
-            inside = slice(None) if stage == ALONE or case.problem == "forced_heat" else slice(1, -1)  # no logarithm of zero
+            inside = (
+                slice(None) if stage == ALONE or case.problem == "forced_heat" else slice(1, -1)
+            )  # no logarithm of zero
             upper.plot(tested.x[inside], spread[inside], **panels.look(place, dash=0))
-            upper.plot(tested.x[inside], error[inside], **panels.look(place, dash=1) | {"linewidth": 1.1})
+            upper.plot(
+                tested.x[inside], error[inside], **panels.look(place, dash=1) | {"linewidth": 1.1}
+            )
             lower.plot(*_by_level(tested, belief), **panels.look(place, dash=0))
         logarithmic(upper)
         lower.plot([0, 1], [0, 1], **TRUTH)
@@ -163,7 +193,10 @@ def beliefs(case: tuple[Case, float], settings: Settings, key: jax.Array) -> Tes
     own, (of_effects, of_tests) = case[0], jax.random.split(jax.random.fold_in(key, 1))
     networks = [trained(own.recipe("FNO", seed)).network for seed in range(settings.members)]
     boundary = networks[0].boundary
-    held_out, new = new_functions(own, of_effects, settings.held_out), new_functions(own, of_tests, settings.functions)
+    held_out, new = (
+        new_functions(own, of_effects, settings.held_out),
+        new_functions(own, of_tests, settings.functions),
+    )
     learn = functools.partial(operator_effects, samples=held_out, grid=boundary.grid)
     effects = {
         LAYER: learn(networks[0], rank=settings.rank),
@@ -172,16 +205,24 @@ def beliefs(case: tuple[Case, float], settings: Settings, key: jax.Array) -> Tes
     }
     out = {}
     for method, learned in effects.items():
-        mean, features = readouts(networks if method == ENSEMBLE else networks[0], new, boundary.grid)
+        mean, features = readouts(
+            networks if method == ENSEMBLE else networks[0], new, boundary.grid
+        )
         belief = learned.belief(mean.astype(float), features.astype(float), batch_dims=1)
         out[method, ALONE] = belief
-        out |= {(method, stage): bc.condition(belief, known) for stage, known in _known(own, boundary, new).items()}
+        out |= {
+            (method, stage): bc.condition(belief, known)
+            for stage, known in _known(own, boundary, new).items()
+        }
     return Tested(boundary.grid["x"], np.asarray(new.outputs, float), out, boundary)
 
 
-def _known(case: Case, boundary: Boundary, new) -> dict[str, bc.Constraint]:
+def _known(case: Case, boundary: BoundaryConditions, new) -> dict[str, bc.Constraint]:
     """By stage, what is known of the test functions."""
-    names, values = tuple(map(str, boundary.sides)), tuple(jnp.asarray(v, float) for v in new.boundary)
+    names, values = (
+        tuple(map(str, boundary.sides)),
+        tuple(jnp.asarray(v, float) for v in new.boundary),
+    )
     ends = bc.Constraint(boundary.functional, values, (None,) * len(names), names)
     if case.problem != "forced_heat":
         return {GIVEN: ends}
@@ -202,7 +243,9 @@ def _judged(tested: Tested, belief: Gaussian) -> dict[str, np.ndarray]:
     near, sd = _near(truth.shape[1]), np.sqrt(variance)
     spreads = bc.functional_scale(belief, tested.boundary.functional)
     found = {
-        NEAR: coverage(mean[:, near], variance[:, near], truth[:, near], level=LEVEL, tolerance=0.0),
+        NEAR: coverage(
+            mean[:, near], variance[:, near], truth[:, near], level=LEVEL, tolerance=0.0
+        ),
         "coverage": coverage(mean, variance, truth, level=LEVEL),
         "width near the boundary": 2 * normal_quantile(LEVEL) * sd[:, near].mean(axis=1),
         "width": 2 * normal_quantile(LEVEL) * sd.mean(axis=1),
@@ -216,5 +259,8 @@ def _judged(tested: Tested, belief: Gaussian) -> dict[str, np.ndarray]:
 def _by_level(tested: Tested, belief: Gaussian) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of central intervals, and the share of nodes near the boundary whose truth they hold."""
     near, levels = _near(tested.truth.shape[1]), np.linspace(0.02, 0.99, 50)
-    size = np.abs(tested.truth - np.asarray(belief.mean))[:, near] / np.sqrt(np.asarray(belief.variance))[:, near]
+    size = (
+        np.abs(tested.truth - np.asarray(belief.mean))[:, near]
+        / np.sqrt(np.asarray(belief.variance))[:, near]
+    )
     return levels, np.array([np.mean(size <= normal_quantile(level)) for level in levels])

@@ -23,7 +23,11 @@ FAMILIES: dict[str, type[Any]] = {
 # The letter of each parameter in the published tables.
 LETTERS = {"stefan": "u*", "porous_medium": "m", "diffusion": "k", "advection": "b", "burgers": "a"}
 # The height of the jump, where there is one.
-JUMPS = {"stefan": lambda p: p.threshold, "advection": lambda _: 1.0, "burgers": lambda p: p.amplitude}
+JUMPS = {
+    "stefan": lambda p: p.threshold,
+    "advection": lambda _: 1.0,
+    "burgers": lambda p: p.amplitude,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +50,10 @@ class Slice:
     @property
     def grid(self) -> bc.Grid:
         """One time, all positions."""
-        return bc.Grid(t=np.array([self.kind.time_of_interest]), x=np.linspace(*self.kind.space_range, self.points))
+        return bc.Grid(
+            t=np.array([self.kind.time_of_interest]),
+            x=np.linspace(*self.kind.space_range, self.points),
+        )
 
     def problem(self, value) -> Problem:
         """The problem with this parameter, which may be traced."""

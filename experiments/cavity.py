@@ -23,13 +23,24 @@ from matplotlib.figure import Figure
 
 from bayescons.solvers import curl
 from experiments import panels
-from experiments.operators import CORRECTED, PLACES, Case, fields, judged, logarithmic, new_functions, trained
+from experiments.operators import (
+    CORRECTED,
+    PLACES,
+    Case,
+    fields,
+    judged,
+    logarithmic,
+    new_functions,
+    trained,
+)
 from experiments.rows import Row, averaged
 from experiments.tables import Table, against_targets, pivot
 
 FIELDS = ("velocity_x", "velocity_y")
 METRICS = {
-    f"{what}, {when} snapshot": f"{what}, {when}" for what in ("vorticity", "velocity") for when in ("first", "worst", "last")
+    f"{what}, {when} snapshot": f"{what}, {when}"
+    for what in ("vorticity", "velocity")
+    for when in ("first", "worst", "last")
 }
 PUBLISHED = {
     ("FNO", "vorticity, first snapshot"): 0.00285,
@@ -58,10 +69,18 @@ class Settings:
     methods: tuple[str, ...] = ("FNO", "FNO + values", "reference", "features")
 
 
-_SIZES: dict[str, Any] = {"numbers": (("intervals", 50),), "held_out": 20, "modes": 5, "width": 16, "size": 4}
+_SIZES: dict[str, Any] = {
+    "numbers": (("intervals", 50),),
+    "held_out": 20,
+    "modes": 5,
+    "width": 16,
+    "size": 4,
+}
 SETTINGS = {
     "quick": Settings(
-        Case("cavity", points=17, times=5, samples=40, steps=100, **_SIZES), functions=10, methods=("FNO + values", "features")
+        Case("cavity", points=17, times=5, samples=40, steps=100, **_SIZES),
+        functions=10,
+        methods=("FNO + values", "features"),
     ),
     "paper": Settings(Case("cavity", points=26, times=25, samples=100, steps=3000, **_SIZES)),
 }
@@ -75,17 +94,45 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         found, walls = _found(method, settings, key)
         errors = _errors(found, truth, case)
         for what, values in errors.items():
-            for when, one in zip(("first", "worst", "last"), (values[:, 0], values.max(axis=1), values[:, -1]), strict=True):
+            for when, one in zip(
+                ("first", "worst", "last"),
+                (values[:, 0], values.max(axis=1), values[:, -1]),
+                strict=True,
+            ):
                 metric = f"{what}, {when} snapshot"
-                beside = PUBLISHED.get((method, metric), TARGETS.get(metric) if method in CORRECTED else None)
-                out.append(Row("cavity", f"{case.number}, {case.steps} steps", method, metric, **averaged(one), reference=beside))
+                beside = PUBLISHED.get(
+                    (method, metric), TARGETS.get(metric) if method in CORRECTED else None
+                )
+                out.append(
+                    Row(
+                        "cavity",
+                        f"{case.number}, {case.steps} steps",
+                        method,
+                        metric,
+                        **averaged(one),
+                        reference=beside,
+                    )
+                )
         held = max(held, walls) if method in CORRECTED else held
-    return [*out, Row("cavity", case.number, "every corrected way", "largest error of a wall's velocity", held, reference="≤ 1e-6")]
+    return [
+        *out,
+        Row(
+            "cavity",
+            case.number,
+            "every corrected way",
+            "largest error of a wall's velocity",
+            held,
+            reference="≤ 1e-6",
+        ),
+    ]
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """Errors, and what was aimed at."""
-    return [pivot("Relative errors in L2", rows, METRICS, beside=True), against_targets("Aimed at", rows)]
+    return [
+        pivot("Relative errors in L2", rows, METRICS, beside=True),
+        against_targets("Aimed at", rows),
+    ]
 
 
 def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str, Figure]:
@@ -102,17 +149,29 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     for panel in places[1 + len(errors) :]:
         panel.set_visible(False)
     inside = (slice(1, -1), slice(1, -1))
-    scale, largest = np.abs(exact[inside]).max(), max(np.abs(error[inside]).max() for error in errors.values())
-    shown = [("exact", exact, scale), *((f"error, {method}", error, largest) for method, error in errors.items())]
+    scale, largest = (
+        np.abs(exact[inside]).max(),
+        max(np.abs(error[inside]).max() for error in errors.values()),
+    )
+    shown = [
+        ("exact", exact, scale),
+        *((f"error, {method}", error, largest) for method, error in errors.items()),
+    ]
     for panel, (title, field, limit) in zip(places, shown, strict=False):
-        image = panel.imshow(field.T, origin="lower", extent=(0, 1, 0, 1), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        image = panel.imshow(
+            field.T, origin="lower", extent=(0, 1, 0, 1), cmap="RdBu_r", vmin=-limit, vmax=limit
+        )
         panels.finish(panel, title=title, xlabel="x", ylabel="y", ticks=2)
         panel.grid(False)
         figure.colorbar(image, ax=panel, shrink=0.8)
     return {"": figure, "_over_time": _over_time(found, truth, case)}
 
 
-def _over_time(found: dict[str, tuple[np.ndarray, np.ndarray]], truth: tuple[np.ndarray, np.ndarray], case: Case) -> Figure:
+def _over_time(
+    found: dict[str, tuple[np.ndarray, np.ndarray]],
+    truth: tuple[np.ndarray, np.ndarray],
+    case: Case,
+) -> Figure:
     figure = panels.sheet(3.8)
     times = case.recipe("FNO", 0).boundary.grid["t"]
     row = figure.subplots(1, 2, sharey=True)
@@ -120,7 +179,12 @@ def _over_time(found: dict[str, tuple[np.ndarray, np.ndarray]], truth: tuple[np.
         for panel, (what, values) in zip(row, _errors(both, truth, case).items(), strict=True):
             panel.plot(times, values.mean(axis=0), **panels.look(PLACES[method]))
             logarithmic(panel)
-            panels.finish(panel, title=what, xlabel="time t (dimensionless)", ylabel="relative L2" if panel is row[0] else "")
+            panels.finish(
+                panel,
+                title=what,
+                xlabel="time t (dimensionless)",
+                ylabel="relative L2" if panel is row[0] else "",
+            )
     logarithmic(row[0])
     panels.legend_below(figure, [panels.line(PLACES[m], m) for m in found])
     return figure
@@ -132,19 +196,28 @@ def _of(field: str, case: Case) -> Case:
 
 def _true(settings: Settings, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     """Velocities u and v of the new flows, each (flows, times, x, y)."""
-    samples = (new_functions(_of(field, settings.case), key, settings.functions) for field in FIELDS)
+    samples = (
+        new_functions(_of(field, settings.case), key, settings.functions) for field in FIELDS
+    )
     u, v = (np.asarray(s.outputs, float) for s in samples)
     return u, v
 
 
-def _found(method: str, settings: Settings, key: jax.Array) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+def _found(
+    method: str, settings: Settings, key: jax.Array
+) -> tuple[tuple[np.ndarray, np.ndarray], float]:
     """Predicted velocities, and their largest error at a wall."""
     out, walls = [], 0.0
     for field in FIELDS:
         case = _of(field, settings.case)
-        network, samples = trained(case.recipe(method, 0)).network, new_functions(case, key, settings.functions)
+        network, samples = (
+            trained(case.recipe(method, 0)).network,
+            new_functions(case, key, settings.functions),
+        )
         out.append(fields(network, samples, together=case.size))
-        walls = max(walls, float(judged(network.boundary, out[-1], samples)["boundary error"].max()))
+        walls = max(
+            walls, float(judged(network.boundary, out[-1], samples)["boundary error"].max())
+        )
     return (out[0], out[1]), walls
 
 
@@ -152,7 +225,9 @@ def _vorticity(both: tuple[np.ndarray, np.ndarray], case: Case) -> np.ndarray:
     return np.asarray(curl(*both, 1 / (case.points - 1)))
 
 
-def _errors(found: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray], case: Case) -> dict[str, np.ndarray]:
+def _errors(
+    found: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray], case: Case
+) -> dict[str, np.ndarray]:
     """Relative errors by snapshot, (flows, times), of velocities and of vorticity."""
     velocity = (np.stack(found), np.stack(truth))
     vorticity = (_vorticity(found, case)[None], _vorticity(truth, case)[None])

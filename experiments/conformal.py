@@ -33,9 +33,14 @@ from matplotlib.figure import Figure
 
 import bayescons as bc
 from bayescons.diagnostics import coverage, crps, energy_score, normal_quantile, scale_factor
-from bayescons.diagnostics.conformal import conformal_factor, largest_residual, reconditioned, simultaneous_width
-from bayescons.plots import FONT, TRUTH
-from bayescons.quadrature import quadrature_weights
+from bayescons.diagnostics.conformal import (
+    conformal_factor,
+    largest_residual,
+    reconditioned,
+    simultaneous_width,
+)
+from bayescons.functionals.quadrature import quadrature_weights
+from bayescons.plots.fields import FONT, TRUTH
 from bayescons.surrogates import matched
 from experiments import fields, panels
 from experiments.black_boxes import neural_process, trained
@@ -96,7 +101,9 @@ class Settings:
 
 
 SETTINGS = {
-    "quick": Settings(functions=40, calibration=40, shape=40, beyond=10, latents=30, families=("stefan",)),
+    "quick": Settings(
+        functions=40, calibration=40, shape=40, beyond=10, latents=30, families=("stefan",)
+    ),
     "paper": Settings(),
 }
 
@@ -129,18 +136,34 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
                 out.append(row("factor", factors[method]))
                 found = _judged(Slice(family, settings.points), tested, prediction)
                 out += [
-                    row(name, **({"mean": float(v.max()), "n": len(v)} if "largest" in name else averaged(v)))
+                    row(
+                        name,
+                        **(
+                            {"mean": float(v.max()), "n": len(v)}
+                            if "largest" in name
+                            else averaged(v)
+                        ),
+                    )
                     for name, v in found.items()
                 ]
                 if label == WITHIN:
-                    out.append(row(DISTANCE, _distance(found[TOGETHER], settings), reference=_target(method)))
+                    out.append(
+                        row(
+                            DISTANCE,
+                            _distance(found[TOGETHER], settings),
+                            reference=_target(method),
+                        )
+                    )
     return out
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """One table a family, and whether the promise is kept."""
     families = dict.fromkeys(r.problem for r in rows if r.metric in METRICS)
-    shown = [pivot(fields.NAMES[family].capitalize(), [r for r in rows if r.problem == family], METRICS) for family in families]
+    shown = [
+        pivot(fields.NAMES[family].capitalize(), [r for r in rows if r.problem == family], METRICS)
+        for family in families
+    ]
     return [*shown, against_targets("The promise", rows), *left_out(rows)]
 
 
@@ -157,7 +180,11 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         x = Slice(family, settings.points).grid["x"]
         for place, method in enumerate(METHODS):
             prediction = tested.by_method[method]
-            upper.plot(x, float(_widths(prediction)[0]) * np.sqrt(prediction.variance[0]), **panels.look(place))
+            upper.plot(
+                x,
+                float(_widths(prediction)[0]) * np.sqrt(prediction.variance[0]),
+                **panels.look(place),
+            )
             lower.plot(*_by_level(tested, prediction), **panels.look(place))
         upper.plot(x, np.abs(tested.truth[0] - tested.by_method[BEFORE].mean[0]), **TRUTH)
         upper.set(yscale="log", ylim=(1e-5, None))
@@ -174,7 +201,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 
 
 @fields.once
-def recalibration(case: fields.Case, settings: Settings, key: jax.Array) -> tuple[dict[str, float], dict[str, Tested]]:
+def recalibration(
+    case: fields.Case, settings: Settings, key: jax.Array
+) -> tuple[dict[str, float], dict[str, Tested]]:
     """Factor of each method, and the test functions by where they come from: the range of training, or a published parameter."""
     where = Slice(case[0], settings.points)
     parts = jax.random.split(jax.random.fold_in(key, list(fields.NAMES).index(where.family)), 4)
@@ -183,20 +212,26 @@ def recalibration(case: fields.Case, settings: Settings, key: jax.Array) -> tupl
 
     values, keys = _functions(where, parts[0], settings.shape)
     found = predictor(box, plain)(values, keys)[LAW]
-    factor = scale_factor(found.mean, found.variance, _truth(where, values), method="likelihood", axis=0)
+    factor = scale_factor(
+        found.mean, found.variance, _truth(where, values), method="likelihood", axis=0
+    )
     predict = predictor(box, {**plain, VARIED: varied(where, jnp.asarray(factor), settings.draws)})
 
     values, keys = _functions(where, parts[1], settings.calibration)
     found, truth = predict(values, keys), _truth(where, values)
     law = found[LAW]
     factors = {BEFORE: 1.0, POINTS: float(scale_factor(law.mean, law.variance, truth, level=LEVEL))}
-    factors |= {name: _conformal(found[of], truth) for name, of in ((CONFORMAL, LAW), (VARYING, VARIED))}
+    factors |= {
+        name: _conformal(found[of], truth) for name, of in ((CONFORMAL, LAW), (VARYING, VARIED))
+    }
 
     sets = {WITHIN: _functions(where, parts[2], settings.functions)}
     for number, value in enumerate(where.kind.test_values):
         keys = jax.random.split(jax.random.fold_in(parts[3], number), settings.beyond)
         sets[where.label(value)] = np.full(settings.beyond, value), keys
-    return factors, {label: _tested(where, predict(*some), some[0], factors) for label, some in sets.items()}
+    return factors, {
+        label: _tested(where, predict(*some), some[0], factors) for label, some in sets.items()
+    }
 
 
 def varied(where: Slice, factor: jax.Array, draws: int) -> Correction:
@@ -207,7 +242,9 @@ def varied(where: Slice, factor: jax.Array, draws: int) -> Correction:
         law = bc.Constraint(mass, where.total(value), name="mass")
         posterior = reconditioned(matched(members), law, factor)
         sampled = posterior.sample(key, (draws * len(members.mean),))
-        return Components(posterior.mean, posterior.variance, jnp.zeros(1), jnp.moveaxis(sampled, 1, 0))
+        return Components(
+            posterior.mean, posterior.variance, jnp.zeros(1), jnp.moveaxis(sampled, 1, 0)
+        )
 
     return correct
 
@@ -218,9 +255,15 @@ def _functions(where: Slice, key: jax.Array, count: int) -> tuple[np.ndarray, ja
     return np.asarray(held_out(where.family, of_values, count)), jax.random.split(of_keys, count)
 
 
-def _tested(where: Slice, found: dict[str, Prediction], values: np.ndarray, factors: dict[str, float]) -> Tested:
-    by_method = {name: rescaled(found[VARIED if name == VARYING else LAW], factors[name]) for name in METHODS}
-    return Tested(by_method, _truth(where, values), np.array([float(where.total(v)[0]) for v in values]))
+def _tested(
+    where: Slice, found: dict[str, Prediction], values: np.ndarray, factors: dict[str, float]
+) -> Tested:
+    by_method = {
+        name: rescaled(found[VARIED if name == VARYING else LAW], factors[name]) for name in METHODS
+    }
+    return Tested(
+        by_method, _truth(where, values), np.array([float(where.total(v)[0]) for v in values])
+    )
 
 
 def _truth(where: Slice, values: np.ndarray) -> np.ndarray:
@@ -249,14 +292,18 @@ def _judged(where: Slice, tested: Tested, prediction: Prediction) -> dict[str, n
         "width for functions": 2 * widths * sd,
         "energy score": energy_score(np.moveaxis(prediction.draws, 1, 0), tested.truth),
         "CRPS": crps(mean, variance, tested.truth),
-        "largest |conservation error| of a draw": np.abs(prediction.draws @ weights - tested.total[:, None]).max(axis=-1),
+        "largest |conservation error| of a draw": np.abs(
+            prediction.draws @ weights - tested.total[:, None]
+        ).max(axis=-1),
     }
     return {name: np.asarray(values, float) for name, values in found.items()}
 
 
 def _distance(held: np.ndarray, settings: Settings) -> float:
     """Of the share of test functions held, in standard errors over test and calibration functions (binomial and Beta)."""
-    error = math.sqrt(LEVEL * (1 - LEVEL) * (1 / settings.functions + 1 / (settings.calibration + 2)))
+    error = math.sqrt(
+        LEVEL * (1 - LEVEL) * (1 / settings.functions + 1 / (settings.calibration + 2))
+    )
     return abs(float(held.mean()) - LEVEL) / error
 
 
@@ -268,6 +315,11 @@ def _by_level(tested: Tested, prediction: Prediction) -> tuple[np.ndarray, np.nd
     """Probabilities of bands, and the share of functions that lie in them wholly."""
     mean, variance = prediction.mean, prediction.variance
     size = np.asarray(largest_residual(mean, variance, tested.truth))
-    own = np.stack([np.asarray(largest_residual(mean, variance, draw)) for draw in np.moveaxis(prediction.draws, 1, 0)])
+    own = np.stack(
+        [
+            np.asarray(largest_residual(mean, variance, draw))
+            for draw in np.moveaxis(prediction.draws, 1, 0)
+        ]
+    )
     levels = np.linspace(0.02, 0.99, 50)
     return levels, np.mean(size <= np.quantile(own, levels, axis=0), axis=1)

@@ -20,7 +20,9 @@ import bayescons as bc
 from bayescons.surrogates import Members, matched
 from experiments.cases import Slice
 
-AUTOREGRESSION = 0.9  # correlation of neighbours behind the noise of the second differences, as published
+AUTOREGRESSION = (
+    0.9  # correlation of neighbours behind the noise of the second differences, as published
+)
 
 
 class Components(NamedTuple):
@@ -64,11 +66,16 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
         if where.family == "diffusion":
             return bc.Constraint(ring, 0.0, name="ring")
         problem, time = where.problem(value), jnp.asarray(grid["t"])
-        lower, upper = (bc.Constraint(walls_of[side], getattr(problem, side)(time), name=side) for side in ("lower", "upper"))
+        lower, upper = (
+            bc.Constraint(walls_of[side], getattr(problem, side)(time), name=side)
+            for side in ("lower", "upper")
+        )
         return lower & upper
 
     def imposed(constraint, *, evidence: bool) -> Correction:
-        return lambda members, value, key: _conditioned(members, constraint(value), key, draws, evidence=evidence)
+        return lambda members, value, key: _conditioned(
+            members, constraint(value), key, draws, evidence=evidence
+        )
 
     def plain(members, value, key):
         del value
@@ -88,7 +95,9 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
 
     def smoothed(members, value, key):
         noise = jnp.sqrt(_autoregressive(members.scale, AUTOREGRESSION))
-        smooth = bc.condition(_belief(members), bc.Constraint(steps, 0.0, noise, name="second differences"))
+        smooth = bc.condition(
+            _belief(members), bc.Constraint(steps, 0.0, noise, name="second differences")
+        )
         result = bc.update(smooth, total(value))
         return _components(result.posterior, _prior(members), key, draws)
 
@@ -105,7 +114,9 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
         "mass + walls observed": imposed(both, evidence=True),
         "mass, low rank": low_rank(total),
         "mass + walls, low rank": low_rank(both),
-        "mass, quadrature scale": imposed(lambda value: total(value, scale="quadrature"), evidence=False),
+        "mass, quadrature scale": imposed(
+            lambda value: total(value, scale="quadrature"), evidence=False
+        ),
     }
 
 
@@ -118,7 +129,9 @@ def _belief(members: Members) -> bc.Gaussian:
     return bc.diagonal(members.mean, members.scale, batch_dims=1)
 
 
-def _conditioned(members: Members, constraint: bc.Constraint, key, draws: int, *, evidence: bool) -> Components:
+def _conditioned(
+    members: Members, constraint: bc.Constraint, key, draws: int, *, evidence: bool
+) -> Components:
     result = bc.update(_belief(members), constraint)
     learnt = _prior(members) + result.log_evidence if evidence else _prior(members)
     return _components(result.posterior, learnt, key, draws)

@@ -33,7 +33,9 @@ from bayescons.sampling.mixing import R_HAT
 from experiments.rows import Row
 from experiments.tables import LEFT_OUT, Table, against_targets, left_out, pivot
 
-MODELS = tuple(sorted(path.stem for path in (Path(__file__).resolve().parent.parent / "models").glob("*.py")))
+MODELS = tuple(
+    sorted(path.stem for path in (Path(__file__).resolve().parent.parent / "models").glob("*.py"))
+)
 PROBLEM, WHY, ESS = "shipped programs", "why", 400
 COLUMNS = {
     "largest R-hat - 1": "R-hat - 1",
@@ -66,7 +68,9 @@ SETTINGS = {"quick": Settings(steps=200), "paper": Settings()}
 def rows(settings: Settings, key: jax.Array) -> list[Row]:
     """A row for each program and column; and one for each program that was not run."""
     missing = [
-        Row(PROBLEM, name, "bc.sample", LEFT_OUT, math.nan, n=0, note=SLOW) for name in MODELS if name not in settings.models
+        Row(PROBLEM, name, "bc.sample", LEFT_OUT, math.nan, n=0, note=SLOW)
+        for name in MODELS
+        if name not in settings.models
     ]
     return [row for name in settings.models for row in _judged(name, settings, key)] + missing
 
@@ -97,13 +101,20 @@ def _judged(name: str, settings: Settings, key: jax.Array) -> list[Row]:
         warnings.simplefilter("ignore", bc.NotMixedWarning)  # it stands in the table
         tree = bc.sample(model.program, key=0, given=inputs, **size)
     told = tree.attrs
-    missed = [np.abs(tree["constraints"][f"{exact}_residual"]).max() for exact in _exact(model.program, inputs)]
+    missed = [
+        np.abs(tree["constraints"][f"{exact}_residual"]).max()
+        for exact in _exact(model.program, inputs)
+    ]
     row = functools.partial(Row, PROBLEM, name, told["chosen"])
     return [
         row("largest R-hat - 1", told["r_hat"] - 1, reference=f"≤ {R_HAT - 1:.2g}"),
         row("least bulk ESS", told["ess_bulk"], reference=f"≥ {ESS}"),
         row("divergences", float(told["divergences"])),
-        row("largest |G u - b|", float(max(missed, default=math.nan)), note="" if missed else "none is exact"),
+        row(
+            "largest |G u - b|",
+            float(max(missed, default=math.nan)),
+            note="" if missed else "none is exact",
+        ),
         row("seconds", told["seconds"]),
         row("seconds to compile", told["compile_seconds"]),
         row(WHY, math.nan, n=0, note=told["why"]),
@@ -114,5 +125,7 @@ def _exact(program, inputs: dict) -> list[str]:
     """Names of the statements that have no noise."""
     with handlers.block():
         sites = handlers.trace(handlers.seed(program, 0)).get_trace(**inputs)
-    stated = {name: statement(site["fn"]) for name, site in sites.items() if site["type"] == "sample"}
+    stated = {
+        name: statement(site["fn"]) for name, site in sites.items() if site["type"] == "sample"
+    }
     return [name for name, known in stated.items() if known is not None and known.scale is None]

@@ -17,7 +17,11 @@ from experiments.neural_tables import STRETCH, STRETCHED
 from experiments.predictions import Prediction, predictor
 
 BASIC = ("ANP", "HardC-ANP", "ProbConserv-ANP")
-PLACES = {**{name: place for place, name in enumerate(BASIC)}, STRETCH: 3, "mass, low rank": 5}  # which look a method has
+PLACES = {
+    **{name: place for place, name in enumerate(BASIC)},
+    STRETCH: 3,
+    "mass, low rank": 5,
+}  # which look a method has
 NAMES = {
     "stefan": "Stefan",
     "porous_medium": "porous medium",
@@ -59,7 +63,9 @@ def function_keys(key: jax.Array, case: Case, count: int) -> jax.Array:
     """A key for each test function: with one seed, the same functions in every experiment, those of `gpme_tables` among them."""
     family, value = case
     place = 2 + FAMILIES[family].test_values.index(value)
-    return jax.random.split(jax.random.fold_in(jax.random.fold_in(key, list(FAMILIES).index(family)), place), count)
+    return jax.random.split(
+        jax.random.fold_in(jax.random.fold_in(key, list(FAMILIES).index(family)), place), count
+    )
 
 
 def readings(where: Slice, value: float, key: jax.Array) -> Readings:
@@ -76,7 +82,9 @@ def nearest(found: Readings, time: float) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(found.x)[chosen], np.asarray(found.u)[chosen]
 
 
-def predictions(where: Slice, value: float, keys: jax.Array, *, latents: int, few: int, draws: int = 1) -> dict[str, Prediction]:
+def predictions(
+    where: Slice, value: float, keys: jax.Array, *, latents: int, few: int, draws: int = 1
+) -> dict[str, Prediction]:
     """What is believed of the test functions with these keys, by `BASIC` corrections and, but on a ring, under an unknown stretch.
 
     Args:
@@ -95,13 +103,19 @@ def predictions(where: Slice, value: float, keys: jax.Array, *, latents: int, fe
 
 
 @functools.cache
-def corrected(where: Slice, latents: int, names: tuple[str, ...], draws: int = 1) -> Callable[..., dict[str, Prediction]]:
+def corrected(
+    where: Slice, latents: int, names: tuple[str, ...], draws: int = 1
+) -> Callable[..., dict[str, Prediction]]:
     """The predictor by these corrections; the same object whenever it is asked for, so that it compiles once."""
-    chosen = {name: correct for name, correct in corrections(where, draws=draws).items() if name in names}
+    chosen = {
+        name: correct for name, correct in corrections(where, draws=draws).items() if name in names
+    }
     return predictor(neural_process(trained(f"anp_{where.family}"), where, draws=latents), chosen)
 
 
 @functools.cache
 def _observed(where: Slice, latents: int, draws: int) -> Callable[..., dict[str, Prediction]]:
     observed = {STRETCH: corrections(where, draws=draws)["mass observed"]}
-    return predictor(stretched_neural_process(trained(f"anp_{where.family}"), where, draws=latents), observed)
+    return predictor(
+        stretched_neural_process(trained(f"anp_{where.family}"), where, draws=latents), observed
+    )

@@ -24,7 +24,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayescons.plots import FONT, TRUTH
+from bayescons.plots.fields import FONT, TRUTH
 from experiments import fields, panels
 from experiments.cases import Slice
 from experiments.fields import PLACES, Case
@@ -86,11 +86,17 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
             size = np.abs(change)
             row = functools.partial(Row, family, where.label(value), method)
             share, together, left = METRICS
-            correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(size, np.abs(error), strict=True)]
+            correlation = [
+                np.corrcoef(a, b)[0, 1] for a, b in zip(size, np.abs(error), strict=True)
+            ]
             out += [
                 row(share, **averaged(size[:, near].sum(axis=-1) / size.sum(axis=-1))),
-                row(together, math.nan, n=0, note="even") if method == "HardC-ANP" else row(together, **averaged(correlation)),
-                row(left, **averaged(((error - change) ** 2).sum(axis=-1) / (error**2).sum(axis=-1))),
+                row(together, math.nan, n=0, note="even")
+                if method == "HardC-ANP"
+                else row(together, **averaged(correlation)),
+                row(
+                    left, **averaged(((error - change) ** 2).sum(axis=-1) / (error**2).sum(axis=-1))
+                ),
             ]
     return out
 
@@ -113,7 +119,10 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     grid[0, 0].set_ylabel("standard deviation", fontsize=FONT)
     grid[1, 0].set_ylabel("correction u' - u", fontsize=FONT)
     figure.align_ylabels()
-    entries = [panels.line(PLACES[BEFORE], "standard deviation"), panels.line(PLACES[BEFORE], "between draws", dash=DOTTED)]
+    entries = [
+        panels.line(PLACES[BEFORE], "standard deviation"),
+        panels.line(PLACES[BEFORE], "between draws", dash=DOTTED),
+    ]
     entries += [panels.line(PLACES[method], method) for method in CORRECTIONS]
     panels.legend_below(figure, [*entries, panels.truth("exact - before")], columns=3)
     return {"": figure}
@@ -122,11 +131,17 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 @fields.once
 def predictions(case: Case, settings: Settings, key: jax.Array) -> dict[str, Prediction]:
     """Of the test functions, by correction, all from the same draws."""
-    predict = fields.corrected(Slice(case[0], settings.points), settings.latents, (BEFORE, *CORRECTIONS))
-    return predict(np.full(settings.functions, case[1]), fields.function_keys(key, case, settings.functions))
+    predict = fields.corrected(
+        Slice(case[0], settings.points), settings.latents, (BEFORE, *CORRECTIONS)
+    )
+    return predict(
+        np.full(settings.functions, case[1]), fields.function_keys(key, case, settings.functions)
+    )
 
 
-def _draw(column: Sequence[Axes], case: Case, found: dict[str, Prediction], settings: Settings) -> None:
+def _draw(
+    column: Sequence[Axes], case: Case, found: dict[str, Prediction], settings: Settings
+) -> None:
     """Standard deviations above, corrections below, within a few times `NEAR` of the front."""
     (family, value), (upper, lower) = case, column
     where = Slice(family, settings.points)

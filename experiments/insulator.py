@@ -19,14 +19,27 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from bayescons.plots import TRUTH
+from bayescons.plots.fields import TRUTH
 from experiments import boundary_tables, panels
-from experiments.operators import METHODS, PLACES, Case, fields, missed, new_functions, over_seeds, trained
+from experiments.operators import (
+    METHODS,
+    PLACES,
+    Case,
+    fields,
+    missed,
+    new_functions,
+    over_seeds,
+    trained,
+)
 from experiments.rows import Row
 from experiments.tables import Table, against_targets, pivot
 
 LOWER, UPPER, INSIDE = "slope error at x = 0", "slope error at x = 1", "rms slope error inside"
-METRICS = {LOWER: "at the insulated end", UPPER: "at the heated end", INSIDE: "inside, root mean square"}
+METRICS = {
+    LOWER: "at the insulated end",
+    UPPER: "at the heated end",
+    INSIDE: "inside, root mean square",
+}
 PUBLISHED = {("FNO", LOWER): 1.99, ("FNO", UPPER): 11.09}
 NODES = 12  # from each end, in the figure
 FIGURES = {
@@ -53,7 +66,11 @@ class Settings:
 
 
 SETTINGS = {
-    name: Settings(next(case for case in tables.cases if case.problem == "forced_heat"), tables.seeds, tables.functions)
+    name: Settings(
+        next(case for case in tables.cases if case.problem == "forced_heat"),
+        tables.seeds,
+        tables.functions,
+    )
     for name, tables in boundary_tables.SETTINGS.items()
 }
 
@@ -78,14 +95,34 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         for metric, values in found.items():
             beside = PUBLISHED.get((method, metric))
             out.append(
-                Row(case.problem, f"{case.number}, {case.steps} steps", method, metric, **over_seeds(values), reference=beside)
+                Row(
+                    case.problem,
+                    f"{case.number}, {case.steps} steps",
+                    method,
+                    metric,
+                    **over_seeds(values),
+                    reference=beside,
+                )
             )
-    return [*out, Row("held", case.label, "every corrected way", "largest slope error", largest, reference="≤ 1e-4")]
+    return [
+        *out,
+        Row(
+            "held",
+            case.label,
+            "every corrected way",
+            "largest slope error",
+            largest,
+            reference="≤ 1e-4",
+        ),
+    ]
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """Slope errors, and that a known slope is kept."""
-    return [pivot("Slopes", rows, METRICS, beside=True), against_targets("A slope that is known", rows)]
+    return [
+        pivot("Slopes", rows, METRICS, beside=True),
+        against_targets("A slope that is known", rows),
+    ]
 
 
 def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str, Figure]:
@@ -93,20 +130,36 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     del rows
     case = settings.case
     samples = new_functions(case, key, settings.functions)
-    x, exact = case.recipe("FNO", 0).boundary.grid["x"], _slopes(np.asarray(samples.outputs, float), case)
-    found = {m: _slopes(fields(trained(case.recipe(m, 0)).network, samples), case) for m in settings.methods}
+    x, exact = (
+        case.recipe("FNO", 0).boundary.grid["x"],
+        _slopes(np.asarray(samples.outputs, float), case),
+    )
+    found = {
+        m: _slopes(fields(trained(case.recipe(m, 0)).network, samples), case)
+        for m in settings.methods
+    }
     error = np.abs(next(iter(found.values())) - exact)[:, [0, -1]].max(axis=1)
     one = int(np.argsort(error)[len(error) // 2])
     figure = panels.sheet(4.2)
     nodes = min(NODES, len(x) // 2)
-    for panel, part, end in zip(figure.subplots(1, 2), (slice(nodes), slice(-nodes, None)), ("insulated", "heated"), strict=True):
+    for panel, part, end in zip(
+        figure.subplots(1, 2),
+        (slice(nodes), slice(-nodes, None)),
+        ("insulated", "heated"),
+        strict=True,
+    ):
         for method, slopes in found.items():
             panel.plot(x[part], slopes[one, part] - exact[one, part], **panels.look(PLACES[method]))
         panel.axhline(0, **TRUTH)
         panels.finish(
-            panel, title=f"the {end} end", xlabel="position x", ylabel="error of the slope ∂u/∂x" if end == "insulated" else ""
+            panel,
+            title=f"the {end} end",
+            xlabel="position x",
+            ylabel="error of the slope ∂u/∂x" if end == "insulated" else "",
         )
-    panels.legend_below(figure, [*(panels.line(PLACES[m], m) for m in found), panels.truth("exact")], columns=4)
+    panels.legend_below(
+        figure, [*(panels.line(PLACES[m], m) for m in found), panels.truth("exact")], columns=4
+    )
     return {"": figure}
 
 

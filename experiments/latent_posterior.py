@@ -27,14 +27,19 @@ problem = Stefan(threshold=0.6)
 
 def network(width: int) -> Any:
     """The Stefan network that comes with bayescons, or an untrained one where there is none of this width."""
-    if NAME in pretrained_names() and (found := pretrained(NAME).network).settings["width"] == width:
+    if (
+        NAME in pretrained_names()
+        and (found := pretrained(NAME).network).settings["width"] == width
+    ):
         return found
     return AttentiveNeuralProcess(width=width, box=((0.0, 0.0), (0.1, 1.0)), rngs=nnx.Rngs(0))
 
 
 def mass(grid: bc.Grid) -> bc.Constraint:
     """The exact total of the Stefan problem at every time."""
-    return bc.Constraint(bc.integral(grid, over="x"), problem.total(jnp.asarray(grid["t"])), name="mass")
+    return bc.Constraint(
+        bc.integral(grid, over="x"), problem.total(jnp.asarray(grid["t"])), name="mass"
+    )
 
 
 def conditioning(size: Size, draws: int) -> dict[str, float]:
@@ -64,8 +69,13 @@ def conditioning(size: Size, draws: int) -> dict[str, float]:
     found = jax.block_until_ready(compiled(*arrays))
     seconds = time.perf_counter() - start
     peak = memory("VmHWM") - before
-    expected = by_hand(*(np.asarray(a, np.float64) for a in arrays), np.asarray(integral.weights[1]))
-    off = max(float(np.abs(a[0] - b).max() / np.abs(b).max()) for a, b in zip(found, expected, strict=True))
+    expected = by_hand(
+        *(np.asarray(a, np.float64) for a in arrays), np.asarray(integral.weights[1])
+    )
+    off = max(
+        float(np.abs(a[0] - b).max() / np.abs(b).max())
+        for a, b in zip(found, expected, strict=True)
+    )
     return {"seconds": seconds, "bytes": peak, "difference": off}
 
 
@@ -78,7 +88,9 @@ def by_hand(mean, scale, total, weights) -> tuple[np.ndarray, np.ndarray]:
 def whole(size: Size, draws: int, pairs: bool, width: int) -> dict[str, float]:
     """Network and conditioning: seconds for the moments of all functions from their readings, and peak memory in bytes above before."""
     functions, times, points = size
-    run = compiled_moments(problem.grid(times=times, points=points), draws=draws, pairs=pairs, width=width)
+    run = compiled_moments(
+        problem.grid(times=times, points=points), draws=draws, pairs=pairs, width=width
+    )
     keys = jax.random.split(jax.random.key(0), functions)
     before = memory("VmRSS")
     start = time.perf_counter()
@@ -87,7 +99,9 @@ def whole(size: Size, draws: int, pairs: bool, width: int) -> dict[str, float]:
     return {"seconds": seconds, "bytes": memory("VmHWM") - before}
 
 
-def errors(shape: tuple[int, int], draws: list[int], many: int, repeats: int, width: int) -> dict[str, list[float]]:
+def errors(
+    shape: tuple[int, int], draws: list[int], many: int, repeats: int, width: int
+) -> dict[str, list[float]]:
     """How far moments from few draws are from those of very many, of one function.
 
     Returns:
@@ -96,7 +110,9 @@ def errors(shape: tuple[int, int], draws: list[int], many: int, repeats: int, wi
     """
     grid = problem.grid(times=shape[0], points=shape[1])
     readings_key, truth_key, *keys = jax.random.split(jax.random.key(1), 2 + repeats)
-    truth = compiled_moments(grid, draws=many, pairs=True, width=width, readings=readings_key)(truth_key)
+    truth = compiled_moments(grid, draws=many, pairs=True, width=width, readings=readings_key)(
+        truth_key
+    )
     known = np.asarray(truth.variance) <= 1e-12  # u² of the field's unit: no more than rounding
     sd = np.where(known, 1.0, np.sqrt(np.maximum(truth.variance, 0.0)))
 
@@ -108,12 +124,18 @@ def errors(shape: tuple[int, int], draws: list[int], many: int, repeats: int, wi
     out = {}
     for how, pairs in {"independent": False, "in pairs": True}.items():
         for count in draws:
-            run = compiled_moments(grid, draws=count, pairs=pairs, width=width, readings=readings_key)
-            out[f"{count} {how}"] = np.sqrt(np.mean([error(run(key)) for key in keys], axis=0)).tolist()
+            run = compiled_moments(
+                grid, draws=count, pairs=pairs, width=width, readings=readings_key
+            )
+            out[f"{count} {how}"] = np.sqrt(
+                np.mean([error(run(key)) for key in keys], axis=0)
+            ).tolist()
     return out
 
 
-def compiled_moments(grid: bc.Grid, *, draws: int, pairs: bool, width: int, readings: jax.Array | None = None):
+def compiled_moments(
+    grid: bc.Grid, *, draws: int, pairs: bool, width: int, readings: jax.Array | None = None
+):
     """Key → moments of one function on a grid, compiled; from readings of its own, or always the same ones, of the key `readings`."""
     definition, weights = nnx.split(network(width))
     constraint = mass(grid)
@@ -122,7 +144,15 @@ def compiled_moments(grid: bc.Grid, *, draws: int, pairs: bool, width: int, read
     def run(weights, key):
         key_readings, key_draws = jax.random.split(key)
         seen = contexts(problem, key_readings if readings is None else readings)
-        return latent_moments(nnx.merge(definition, weights), seen, grid, key_draws, constraint, draws=draws, pairs=pairs)
+        return latent_moments(
+            nnx.merge(definition, weights),
+            seen,
+            grid,
+            key_draws,
+            constraint,
+            draws=draws,
+            pairs=pairs,
+        )
 
     compiled = run.lower(weights, jax.random.key(0)).compile()
     return lambda key: compiled(weights, key)

@@ -29,7 +29,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bayescons as bc
-from bayescons.plots import COLOURS, FONT, MARKERS
+from bayescons.plots.fields import COLOURS, FONT, MARKERS
 from experiments import fields, panels
 from experiments.black_boxes import neural_process, trained
 from experiments.cases import Slice
@@ -49,7 +49,11 @@ METRICS = {
     "log likelihood": "LL",
     "largest |mean - limit|": "distance",
 }
-PANELS = {"squared conservation error": "CE²", "mean squared error": "MSE", "log likelihood": "LL, nats a point"}
+PANELS = {
+    "squared conservation error": "CE²",
+    "mean squared error": "MSE",
+    "log likelihood": "LL, nats a point",
+}
 # The reference's own checkpoints on its own 50 test functions, dropout on: github.com/amazon-science/probconserv, run for this project.
 PUBLISHED = {
     ("porous_medium", 1.0): {
@@ -59,7 +63,10 @@ PUBLISHED = {
         "1e8": {"conservation error": 5.6e-5, "mean squared error": 1.71e-5},
         EXACT: {"conservation error": 0.0, "mean squared error": 1.73e-5},
     },
-    ("porous_medium", 3.0): {"1e5": {"mean squared error": 1.86e-4}, EXACT: {"mean squared error": 2.09e-4}},
+    ("porous_medium", 3.0): {
+        "1e5": {"mean squared error": 1.86e-4},
+        EXACT: {"mean squared error": 2.09e-4},
+    },
     ("porous_medium", 6.0): {EXACT: {"mean squared error": 1.04e-3}},
     ("stefan", 0.6): {
         "1e4": {"mean squared error": 4.27e-3},
@@ -111,7 +118,10 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         for precision, columns in swept.items():
             published = PUBLISHED.get(case, {}).get(precision, {})
             row = functools.partial(Row, family, Slice(family).label(value), precision)
-            out += [row(m, **_summary(m, found), reference=published.get(m)) for m, found in columns.items()]
+            out += [
+                row(m, **_summary(m, found), reference=published.get(m))
+                for m, found in columns.items()
+            ]
         out += _law(case, settings, swept)
     return out
 
@@ -137,9 +147,22 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     for panel, (metric, label) in zip(grid, PANELS.items(), strict=True):
         panel.set(xscale="log", yscale="linear" if metric == "log likelihood" else "log")
         for place, (family, value) in enumerate(shown):
-            found = {e: at[family, Slice(family).label(value), metric, _name(e)] for e in settings.exponents}
-            look = {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 5, "linewidth": 1.8}
-            panel.plot([10.0**e for e in found], list(found.values()), **look, label=fields.title((family, value)))
+            found = {
+                e: at[family, Slice(family).label(value), metric, _name(e)]
+                for e in settings.exponents
+            }
+            look = {
+                "color": COLOURS[place],
+                "marker": MARKERS[place],
+                "markersize": 5,
+                "linewidth": 1.8,
+            }
+            panel.plot(
+                [10.0**e for e in found],
+                list(found.values()),
+                **look,
+                label=fields.title((family, value)),
+            )
             if metric != "squared conservation error":
                 limit = at[family, Slice(family).label(value), metric, EXACT]
                 panel.axhline(limit, color=COLOURS[place], linestyle="--", linewidth=1.2)
@@ -156,9 +179,13 @@ def stated(where: Slice, scale: float | None) -> Correction:
 
     def correct(members, value, key) -> Components:
         belief = bc.diagonal(members.mean, members.scale, batch_dims=1)
-        posterior = bc.condition(belief, bc.Constraint(mass, where.total(value), scale=scale, name="mass"))
+        posterior = bc.condition(
+            belief, bc.Constraint(mass, where.total(value), scale=scale, name="mass")
+        )
         profiles = posterior.sample(key)
-        return Components(posterior.mean[:, 0], posterior.variance[:, 0], jnp.zeros(len(profiles)), profiles)
+        return Components(
+            posterior.mean[:, 0], posterior.variance[:, 0], jnp.zeros(len(profiles)), profiles
+        )
 
     return correct
 
@@ -177,9 +204,14 @@ def sweep(case: Case, settings: Settings, key: jax.Array) -> dict[str, dict[str,
         for name, prediction in found.items():
             scores = judged(where, values, prediction)
             scores["squared conservation error"] = scores["conservation error"] ** 2
-            scores["largest |mean - limit|"] = np.abs(prediction.mean - found[EXACT].mean).max(axis=-1)
+            scores["largest |mean - limit|"] = np.abs(prediction.mean - found[EXACT].mean).max(
+                axis=-1
+            )
             parts[name].append(scores)
-    return {name: {m: np.concatenate([p[m] for p in some]) for m in METRICS} for name, some in parts.items()}
+    return {
+        name: {m: np.concatenate([p[m] for p in some]) for m in METRICS}
+        for name, some in parts.items()
+    }
 
 
 def _law(case: Case, settings: Settings, swept: dict[str, dict[str, np.ndarray]]) -> list[Row]:
@@ -187,19 +219,34 @@ def _law(case: Case, settings: Settings, swept: dict[str, dict[str, np.ndarray]]
     family, value = case
     first, last = settings.exponents[0], settings.exponents[-3:]
     squares = [float(swept[_name(e)]["squared conservation error"].mean()) for e in last]
-    farthest, nearest = (float(swept[_name(e)]["largest |mean - limit|"].max()) for e in (first, last[-1]))
-    exponent, rises = growth_exponent([10.0**e for e in last], squares), float(np.sum(np.diff(squares) > 0))
-    row, span = functools.partial(Row, family, Slice(family).label(value)), f"{_name(last[0])} to {_name(last[-1])}"
+    farthest, nearest = (
+        float(swept[_name(e)]["largest |mean - limit|"].max()) for e in (first, last[-1])
+    )
+    exponent, rises = (
+        growth_exponent([10.0**e for e in last], squares),
+        float(np.sum(np.diff(squares) > 0)),
+    )
+    row, span = (
+        functools.partial(Row, family, Slice(family).label(value)),
+        f"{_name(last[0])} to {_name(last[-1])}",
+    )
     return [
         row(span, "exponent of CE²", exponent, reference="≤ -1.9"),
         row(span, "steps at which CE² rises", rises, reference="≤ 0"),
-        row(_name(last[-1]), "missing share of the correction", nearest / farthest, reference="≤ 1e-4"),
+        row(
+            _name(last[-1]),
+            "missing share of the correction",
+            nearest / farthest,
+            reference="≤ 1e-4",
+        ),
     ]
 
 
 def _summary(metric: str, values: np.ndarray) -> dict:
     """The largest of distances, the mean of all else."""
-    return {"mean": float(values.max()), "n": len(values)} if "largest" in metric else averaged(values)
+    return (
+        {"mean": float(values.max()), "n": len(values)} if "largest" in metric else averaged(values)
+    )
 
 
 def _name(exponent: int) -> str:

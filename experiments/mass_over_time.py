@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import bayescons as bc
-from bayescons.plots import TRUTH
+from bayescons.plots.fields import TRUTH
 from bayescons.surrogates import latent_draws
 from experiments import fields, panels
 from experiments.black_boxes import trained
@@ -66,7 +66,12 @@ class Settings:
     points: int = 101
 
 
-_PUBLISHED = (("diffusion", 5.0), ("diffusion", 1.0), ("stefan", 0.6), *fields.cases(["porous_medium"]))
+_PUBLISHED = (
+    ("diffusion", 5.0),
+    ("diffusion", 1.0),
+    ("stefan", 0.6),
+    *fields.cases(["porous_medium"]),
+)
 SETTINGS = {
     "quick": Settings(cases=(("stefan", 0.6),), functions=4, latents=20),
     "paper": Settings(cases=_PUBLISHED, functions=50, latents=50),
@@ -84,15 +89,24 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         for method, total in found.items():
             error = np.abs(total - exact)
             sizes = {"largest |error|": error.max(axis=-1), "mean |error|": error.mean(axis=-1)}
-            aim = {"largest |error|": "≤ 1e-12"} if method in ("HardC-ANP", "ProbConserv-ANP") else {}
+            aim = (
+                {"largest |error|": "≤ 1e-12"} if method in ("HardC-ANP", "ProbConserv-ANP") else {}
+            )
             label = Slice(family).label(value)
-            out += [Row(family, label, method, m, **averaged(size), reference=aim.get(m)) for m, size in sizes.items()]
+            out += [
+                Row(family, label, method, m, **averaged(size), reference=aim.get(m))
+                for m, size in sizes.items()
+            ]
     return out
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """Errors; and that a stated total is kept."""
-    return [pivot("Error of the total", rows, METRICS), against_targets("A total that was stated", rows), *left_out(rows)]
+    return [
+        pivot("Error of the total", rows, METRICS),
+        against_targets("A total that was stated", rows),
+        *left_out(rows),
+    ]
 
 
 def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str, Figure]:
@@ -107,18 +121,28 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     grid = figure.subplots(2 * height, columns, height_ratios=(3, 2) * height, squeeze=False)
     for place, case in enumerate(shown):
         row, column = divmod(place, columns)
-        _draw(grid[2 * row : 2 * row + 2, column], case, settings, totals(case, settings, key), first=column == 0)
+        _draw(
+            grid[2 * row : 2 * row + 2, column],
+            case,
+            settings,
+            totals(case, settings, key),
+            first=column == 0,
+        )
     for place in range(len(shown), height * columns):
         for panel in grid[-2:, place % columns]:
             panel.set_visible(False)
     figure.align_ylabels(grid[:, 0])
     entries = [panels.line(PLACES[name], name) for name in BASIC]
-    panels.legend_below(figure, [*entries, panels.truth("exact"), Line2D([], [], color=GREY, label=RULE)], columns=3)
+    panels.legend_below(
+        figure, [*entries, panels.truth("exact"), Line2D([], [], color=GREY, label=RULE)], columns=3
+    )
     return {"": figure}
 
 
 @fields.once
-def totals(case: Case, settings: Settings, key: jax.Array) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def totals(
+    case: Case, settings: Settings, key: jax.Array
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Exact totals, shape (times,), and by method those of the predicted mean, shape (functions, times); one function at a time."""
     family, value = case
     where, network = Slice(family), trained(f"anp_{family}")
@@ -128,19 +152,35 @@ def totals(case: Case, settings: Settings, key: jax.Array) -> tuple[np.ndarray, 
 
     def one(key):
         key_readings, key_latent = jax.random.split(jax.random.split(key)[0])
-        drawn = latent_draws(network, where.readings(value, key_readings), grid, key_latent, draws=settings.latents)
+        drawn = latent_draws(
+            network, where.readings(value, key_readings), grid, key_latent, draws=settings.latents
+        )
         mean, scale = (jnp.asarray(a, exact.dtype) for a in drawn[:2])
         stated = bc.Constraint(mass, exact, name="mass")
         projected = bc.condition(bc.diagonal(mean.mean(axis=0), 1.0), stated).mean
         conditioned = bc.condition(bc.diagonal(mean, scale, batch_dims=1), stated).mean.mean(axis=0)
-        return {name: mass(u) for name, u in zip(BASIC, (mean.mean(axis=0), projected, conditioned), strict=True)}
+        return {
+            name: mass(u)
+            for name, u in zip(BASIC, (mean.mean(axis=0), projected, conditioned), strict=True)
+        }
 
-    found = jax.jit(lambda keys: jax.lax.map(one, keys))(fields.function_keys(key, case, settings.functions))
+    found = jax.jit(lambda keys: jax.lax.map(one, keys))(
+        fields.function_keys(key, case, settings.functions)
+    )
     ruled = mass(where.problem(value).solution(**grid.mesh()))
-    return np.asarray(exact), {name: np.asarray(total) for name, total in found.items()} | {RULE: np.asarray(ruled)[None]}
+    return np.asarray(exact), {name: np.asarray(total) for name, total in found.items()} | {
+        RULE: np.asarray(ruled)[None]
+    }
 
 
-def _draw(pair, case: Case, settings: Settings, found: tuple[np.ndarray, dict[str, np.ndarray]], *, first: bool) -> None:
+def _draw(
+    pair,
+    case: Case,
+    settings: Settings,
+    found: tuple[np.ndarray, dict[str, np.ndarray]],
+    *,
+    first: bool,
+) -> None:
     """Totals above, errors below."""
     upper, lower = pair
     (family, value), (exact, by_method) = case, found

@@ -25,8 +25,14 @@ def unit_grid(times: int, points: int) -> bc.Grid:
 def field(size: Size):
     """Mean, scale and totals of a belief about fields of a size (functions, times, points), smooth and of order one."""
     shape = tuple(size)
-    i, j, k = (jax.lax.broadcasted_iota(jnp.result_type(float), shape, axis) / shape[axis] for axis in range(3))
-    mean, scale = 1 + jnp.sin(3 * i + 5 * j + 7 * k) / 2, 0.1 + jnp.cos(2 * i + 3 * j - 9 * k) ** 2 / 20
+    i, j, k = (
+        jax.lax.broadcasted_iota(jnp.result_type(float), shape, axis) / shape[axis]
+        for axis in range(3)
+    )
+    mean, scale = (
+        1 + jnp.sin(3 * i + 5 * j + 7 * k) / 2,
+        0.1 + jnp.cos(2 * i + 3 * j - 9 * k) ** 2 / 20,
+    )
     return mean, scale, 1 + jnp.sin(i[..., 0] + 4 * j[..., 0]) / 4
 
 
@@ -35,7 +41,9 @@ def compiled_update(grid: bc.Grid):
     integral = bc.integral(grid, over="x")
 
     def update(mean, scale, total):
-        posterior = bc.condition(bc.diagonal(mean, scale, batch_dims=1), bc.Constraint(integral, total))
+        posterior = bc.condition(
+            bc.diagonal(mean, scale, batch_dims=1), bc.Constraint(integral, total)
+        )
         return posterior.mean, posterior.variance
 
     return jax.jit(update)
@@ -57,7 +65,10 @@ def dense_update(mean, scale, total, weights):
         row = weights @ prior
         gain = row / (row @ weights)
         posterior = prior - np.outer(gain, row)
-        means[at], variances[at] = mean[at] + gain * (total[at] - weights @ mean[at]), np.diag(posterior)
+        means[at], variances[at] = (
+            mean[at] + gain * (total[at] - weights @ mean[at]),
+            np.diag(posterior),
+        )
     return means, variances
 
 
@@ -81,14 +92,21 @@ def planned_memory(size: Size) -> float:
     """Arguments, results and temporaries of the compiled update, over the bytes of mean and scale."""
     belief = jax.eval_shape(lambda: field(size))
     plan = compiled_update(unit_grid(*size[1:])).lower(*belief).compile().memory_analysis()
-    held = plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
+    held = (
+        plan.argument_size_in_bytes
+        + plan.output_size_in_bytes
+        + plan.temp_size_in_bytes
+        - plan.alias_size_in_bytes
+    )
     return held / _bytes(*belief[:2])
 
 
 def peak_memory(size: Size) -> float:
     """In a fresh process: the peak of resident memory above what was held before the arrays existed, over the bytes of mean and scale."""
     make = jax.jit(field, static_argnums=0).lower(tuple(size)).compile()
-    update = compiled_update(unit_grid(*size[1:])).lower(*jax.eval_shape(lambda: field(size))).compile()
+    update = (
+        compiled_update(unit_grid(*size[1:])).lower(*jax.eval_shape(lambda: field(size))).compile()
+    )
     before = memory("VmRSS")
     belief = make()
     jax.block_until_ready(update(*belief))

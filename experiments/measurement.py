@@ -24,7 +24,11 @@ print(json.dumps(getattr(importlib.import_module(module), name)(*arguments)))
 
 
 def timings(
-    thunks: Mapping[str, Callable[[], object]], *, repeats: int, rounds: int = 3, budget: float = 8.0
+    thunks: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int,
+    rounds: int = 3,
+    budget: float = 8.0,
 ) -> dict[str, np.ndarray]:
     """Wall-clock seconds of each, once warm: `rounds` times round, `repeats` runs of each in a row.
 
@@ -50,7 +54,9 @@ def elsewhere(function: str, *arguments, x64: bool = True):
         RuntimeError: where it fails, with the last line it said.
     """
     call = json.dumps([*function.split(":"), arguments, x64])
-    done = subprocess.run([sys.executable, "-c", _CHILD, call], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, call], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise RuntimeError(f"{function} failed in a process of its own: {said[-1]}")

@@ -27,12 +27,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bayescons.networks import parameter_count
-from bayescons.plots import COLOURS, DPI, FONT, MARKERS
+from bayescons.plots.fields import COLOURS, DPI, FONT, MARKERS
 from experiments.mass_update import Size
 from experiments.measurement import elsewhere
 from experiments.rows import Row
 from experiments.tables import Table, against_targets, pivot
-from experiments.training_step import ABSENT, differences, threads, timed, torch_interpreter, trainee
+from experiments.training_step import (
+    ABSENT,
+    differences,
+    threads,
+    timed,
+    torch_interpreter,
+    trainee,
+)
 
 FIGURES = {
     "": "Error of a posterior from few draws of the latent: of its mean, in posterior standard deviations, and of those, relative."
@@ -121,20 +128,32 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """Against the targets; training steps; the posterior; its errors."""
-    of = {problem: [row for row in rows if row.problem == problem] for problem in ("training step", "posterior", "draws")}
+    of = {
+        problem: [row for row in rows if row.problem == problem]
+        for problem in ("training step", "posterior", "draws")
+    }
     return [
         against_targets("Against the targets", rows),
         pivot(
             "One training step",
             of["training step"],
-            {"seconds": "s, median", "seconds, least": "s, least", "PyTorch's time / ours": "PyTorch / ours"},
+            {
+                "seconds": "s, median",
+                "seconds, least": "s, least",
+                "PyTorch's time / ours": "PyTorch / ours",
+            },
         ),
         pivot(
             "The posterior of many functions",
             of["posterior"],
             {"seconds": "s", "seconds a function": "s a function", "peak GB": "GB"},
         ),
-        pivot("How many draws a posterior needs", of["draws"], {error: error for error in ERRORS}, methods="draws"),
+        pivot(
+            "How many draws a posterior needs",
+            of["draws"],
+            {error: error for error in ERRORS},
+            methods="draws",
+        ),
     ]
 
 
@@ -144,8 +163,19 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     figure = Figure(figsize=(7.0, 3.6), dpi=DPI, layout="constrained")
     for panel, error in zip(figure.subplots(1, 2), ERRORS, strict=True):
         for i, how in enumerate(HOW):
-            chosen = [(int(r.method.split()[0]), r.mean) for r in rows if r.metric == error and r.method.endswith(how)]
-            panel.plot(*zip(*chosen, strict=True), color=COLOURS[i], marker=MARKERS[i], markersize=7, linewidth=1.8, label=how)
+            chosen = [
+                (int(r.method.split()[0]), r.mean)
+                for r in rows
+                if r.metric == error and r.method.endswith(how)
+            ]
+            panel.plot(
+                *zip(*chosen, strict=True),
+                color=COLOURS[i],
+                marker=MARKERS[i],
+                markersize=7,
+                linewidth=1.8,
+                label=how,
+            )
         panel.set(xscale="log", yscale="log")
         panel.set_xlabel("draws of the latent", fontsize=FONT)
         panel.set_ylabel(error, fontsize=FONT)
@@ -160,7 +190,13 @@ def _training_rows(settings: Settings, key: jax.Array) -> list[Row]:
     out = []
     with jax.enable_x64(False):
         for dropout in settings.dropouts:
-            given = trainee(width=settings.width, dropout=dropout, size=settings.functions, points=settings.points, key=key)
+            given = trainee(
+                width=settings.width,
+                dropout=dropout,
+                size=settings.functions,
+                points=settings.points,
+                key=key,
+            )
             taken = timed(given, dropout=dropout, steps=settings.steps, turns=settings.turns)
             out += _step_rows(f"{settings.functions} functions, dropout {dropout:g}", taken)
         out += _agreement_rows(given)
@@ -179,8 +215,14 @@ def _step_rows(parameter: str, taken) -> list[Row]:
     spread = float(ratios.std(ddof=1) / math.sqrt(ratios.size)) if ratios.size > 1 else math.nan
     same = f"{threads()} threads on both sides"
     return [
-        *(row(name, "seconds", float(np.median(seconds)), n=seconds.size, note=same) for name, seconds in present.items()),
-        *(row(name, "seconds, least", float(seconds.min()), n=seconds.size, note=same) for name, seconds in present.items()),
+        *(
+            row(name, "seconds", float(np.median(seconds)), n=seconds.size, note=same)
+            for name, seconds in present.items()
+        ),
+        *(
+            row(name, "seconds, least", float(seconds.min()), n=seconds.size, note=same)
+            for name, seconds in present.items()
+        ),
         row(
             "bayescons, fixed batch",
             "PyTorch's time / ours",
@@ -199,13 +241,20 @@ def _agreement_rows(given) -> list[Row]:
     metric, target = "largest difference from PyTorch", "≤ 1e-4"
     if torch_interpreter() is None:
         return [row("all", metric, math.nan, reference=target, note=ABSENT)]
-    return [row(name.replace("_", " "), metric, value, reference=target) for name, value in differences(given).items()]
+    return [
+        row(name.replace("_", " "), metric, value, reference=target)
+        for name, value in differences(given).items()
+    ]
 
 
 def _posterior_rows(settings: Settings) -> list[Row]:
     functions, *shape = settings.posterior
-    alone = elsewhere("experiments.latent_posterior:conditioning", settings.posterior, settings.draws)
-    row = functools.partial(Row, "posterior", _words(settings.posterior), f"conditioning, {settings.draws} draws")
+    alone = elsewhere(
+        "experiments.latent_posterior:conditioning", settings.posterior, settings.draws
+    )
+    row = functools.partial(
+        Row, "posterior", _words(settings.posterior), f"conditioning, {settings.draws} draws"
+    )
     out = [
         row("seconds", alone["seconds"], reference="≤ 30"),
         row("seconds a function", alone["seconds"] / functions),
@@ -215,8 +264,12 @@ def _posterior_rows(settings: Settings) -> list[Row]:
     seconds = {}
     for draws, how in ((settings.draws, ""), (settings.pairs, " in pairs")):
         size = (settings.predicted, *shape)
-        found = elsewhere("experiments.latent_posterior:whole", size, draws, bool(how), settings.width)
-        row = functools.partial(Row, "posterior", _words(size), f"network and conditioning, {draws} draws{how}")
+        found = elsewhere(
+            "experiments.latent_posterior:whole", size, draws, bool(how), settings.width
+        )
+        row = functools.partial(
+            Row, "posterior", _words(size), f"network and conditioning, {draws} draws{how}"
+        )
         seconds[how] = found["seconds"]
         out += [
             row("seconds", found["seconds"]),
@@ -228,10 +281,19 @@ def _posterior_rows(settings: Settings) -> list[Row]:
 
 def _error_rows(settings: Settings) -> list[Row]:
     found = elsewhere(
-        "experiments.latent_posterior:errors", settings.grid, settings.counts, settings.many, settings.repeats, settings.width
+        "experiments.latent_posterior:errors",
+        settings.grid,
+        settings.counts,
+        settings.many,
+        settings.repeats,
+        settings.width,
     )
     row = functools.partial(Row, "draws", _words(settings.grid), n=settings.repeats)
-    return [row(method, error, value) for method, values in found.items() for error, value in zip(ERRORS, values, strict=True)]
+    return [
+        row(method, error, value)
+        for method, values in found.items()
+        for error, value in zip(ERRORS, values, strict=True)
+    ]
 
 
 def _unknown(number: float) -> str:

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from bayescons.diagnostics import scale_factor
-from bayescons.quadrature import quadrature_weights
-from bayescons.shapes import monotone
+from bayescons.functionals.quadrature import quadrature_weights
+from bayescons.restrictions.shape_constraints import monotone
 from experiments.black_boxes import ensemble, neural_process, stretched_neural_process, trained
 from experiments.cases import Slice, held_out
 from experiments.corrections import corrections
@@ -37,7 +37,12 @@ CHOSEN = "chosen on held-out functions"
 STRETCH = "mass observed, unknown stretch"
 SOFTC = "SoftC-ANP"
 END_TO_END = "end to end"
-STRETCHED = ("stefan", "porous_medium", "advection", "burgers")  # not diffusion: a ring cannot be dilated
+STRETCHED = (
+    "stefan",
+    "porous_medium",
+    "advection",
+    "burgers",
+)  # not diffusion: a ring cannot be dilated
 EXACT = 1e-9  # of a total of order 0.1 to 1
 DECREASING = ("stefan", "porous_medium", "advection", "burgers")
 
@@ -65,7 +70,12 @@ class Settings:
     beside: tuple[str, ...] = ("softc", "conditioned", "ensemble")
 
 
-def rows(settings: Settings, key: jax.Array, stated: Mapping, rivals: Mapping[str, Sequence[str]] | None = None) -> list[Row]:
+def rows(
+    settings: Settings,
+    key: jax.Array,
+    stated: Mapping,
+    rivals: Mapping[str, Sequence[str]] | None = None,
+) -> list[Row]:
     """A row for each parameter, method and metric.
 
     Args:
@@ -86,19 +96,33 @@ def rows(settings: Settings, key: jax.Array, stated: Mapping, rivals: Mapping[st
         choice = chosen(where, held, practice)
         for number, value in enumerate(where.kind.test_values):
             values = np.full(settings.functions, value)
-            found = predict(values, jax.random.split(jax.random.fold_in(own, 2 + number), settings.functions))
+            found = predict(
+                values, jax.random.split(jax.random.fold_in(own, 2 + number), settings.functions)
+            )
             found[CHOSEN] = choice.apply(found, values)
-            judgements = {method: judged(where, values, prediction) for method, prediction in found.items()}
+            judgements = {
+                method: judged(where, values, prediction) for method, prediction in found.items()
+            }
             for method, judgement in judgements.items():
                 note = choice.told if method == CHOSEN else ""
-                out += _rows(where, value, method, judgement, stated.get((family, value, method), {}), note)
-            out += [row for method, others in (rivals or {}).items() for row in _against(where, value, method, others, judgements)]
+                out += _rows(
+                    where, value, method, judgement, stated.get((family, value, method), {}), note
+                )
+            out += [
+                row
+                for method, others in (rivals or {}).items()
+                for row in _against(where, value, method, others, judgements)
+            ]
     return out
 
 
 def unavailable(family: str) -> str:
     """What to say where there is no neural process for a family; empty where there is one."""
-    return "" if trained(f"anp_{family}") else f"no weights anp_{family}: bayescons train anp --problem {family}"
+    return (
+        ""
+        if trained(f"anp_{family}")
+        else f"no weights anp_{family}: bayescons train anp --problem {family}"
+    )
 
 
 def without_weights(family: str, value: float, why: str) -> Row:
@@ -138,7 +162,11 @@ class Choice:
 def chosen(where: Slice, values: np.ndarray, found: Mapping[str, Prediction]) -> Choice:
     """The best of the corrections that are exact in every draw, on held-out functions; its shape and its spread."""
     judgements = {name: judged(where, values, prediction) for name, prediction in found.items()}
-    scores = {name: j for name, j in judgements.items() if j["largest |conservation error| of a draw"].max() < EXACT}
+    scores = {
+        name: j
+        for name, j in judgements.items()
+        if j["largest |conservation error| of a draw"].max() < EXACT
+    }
     method = min(scores, key=lambda name: scores[name]["energy score"].mean())
     truth = np.stack([np.asarray(where.truth(v))[0] for v in values])
     prediction, better = found[method], False
@@ -146,17 +174,27 @@ def chosen(where: Slice, values: np.ndarray, found: Mapping[str, Prediction]) ->
         tried = shaped(where, prediction, found["ANP"].variance, values)
         better = bool(np.mean((tried.mean - truth) ** 2) < np.mean((prediction.mean - truth) ** 2))
         prediction = tried if better else prediction
-    return Choice(where, method, better, float(scale_factor(prediction.mean, prediction.variance, truth)))
+    return Choice(
+        where, method, better, float(scale_factor(prediction.mean, prediction.variance, truth))
+    )
 
 
-def shaped(where: Slice, prediction: Prediction, variance: np.ndarray, values: np.ndarray) -> Prediction:
+def shaped(
+    where: Slice, prediction: Prediction, variance: np.ndarray, values: np.ndarray
+) -> Prediction:
     """The prediction moved to the nearest non-increasing, non-negative mean with the exact total, spread and all."""
     totals = np.array([float(where.total(v)[0]) for v in values])
-    mean = np.asarray(monotone(prediction.mean, variance, weights=quadrature_weights(where.grid["x"]), total=totals))
+    mean = np.asarray(
+        monotone(
+            prediction.mean, variance, weights=quadrature_weights(where.grid["x"]), total=totals
+        )
+    )
     shift = mean - prediction.mean
     centres, spreads, weights = prediction.components
     return prediction._replace(
-        mean=mean, draws=prediction.draws + shift[:, None], components=(centres + shift[:, None], spreads, weights)
+        mean=mean,
+        draws=prediction.draws + shift[:, None],
+        components=(centres + shift[:, None], spreads, weights),
     )
 
 
@@ -166,7 +204,11 @@ def rescaled(prediction: Prediction, factor: float) -> Prediction:
     return prediction._replace(
         variance=factor**2 * prediction.variance,
         draws=mean[:, None] + factor * (prediction.draws - mean[:, None]),
-        components=(mean[:, None] + factor * (centres - mean[:, None]), factor**2 * spreads, weights),
+        components=(
+            mean[:, None] + factor * (centres - mean[:, None]),
+            factor**2 * spreads,
+            weights,
+        ),
     )
 
 
@@ -176,38 +218,74 @@ def _everything(where: Slice, settings: Settings):
     networks = {kind: trained(f"{kind}_{where.family}") for kind in settings.beside}
     runs = _of_a_neural_process(trained(f"anp_{where.family}"), where, settings, methods)
     if softly := networks.get("softc"):
-        runs.append(predictor(neural_process(softly, where, draws=settings.latents), {SOFTC: methods["ANP"]}))
+        runs.append(
+            predictor(
+                neural_process(softly, where, draws=settings.latents), {SOFTC: methods["ANP"]}
+            )
+        )
     if conditioned := networks.get("conditioned"):
         kept = {
-            name: methods[name] for name in ("ProbConserv-ANP", "mass, low rank", "mass + walls, low rank", "mass observed", SLOW)
+            name: methods[name]
+            for name in (
+                "ProbConserv-ANP",
+                "mass, low rank",
+                "mass + walls, low rank",
+                "mass observed",
+                SLOW,
+            )
         }
         runs += _of_a_neural_process(conditioned, where, settings, kept, suffix=f", {END_TO_END}")
     if members := networks.get("ensemble"):
-        renamed = {"ANP": "ensemble", "ProbConserv-ANP": "ensemble, mass imposed", "mass, low rank": "ensemble, mass, low rank"}
-        kept = {renamed[name]: correct for name, correct in corrections(where, draws=20).items() if name in renamed}
+        renamed = {
+            "ANP": "ensemble",
+            "ProbConserv-ANP": "ensemble, mass imposed",
+            "mass, low rank": "ensemble, mass, low rank",
+        }
+        kept = {
+            renamed[name]: correct
+            for name, correct in corrections(where, draws=20).items()
+            if name in renamed
+        }
         runs.append(predictor(ensemble(members, where), kept))
     return lambda values, keys: {name: p for run in runs for name, p in run(values, keys).items()}
 
 
-def _of_a_neural_process(network, where: Slice, settings: Settings, methods: Mapping, *, suffix: str = "") -> list:
+def _of_a_neural_process(
+    network, where: Slice, settings: Settings, methods: Mapping, *, suffix: str = ""
+) -> list:
     """Predictors by these corrections, by second differences with fewer draws, and under an unknown stretch where there may be one."""
     quick = {name + suffix: correct for name, correct in methods.items() if name != SLOW}
     runs = [
         predictor(neural_process(network, where, draws=settings.latents), quick),
-        predictor(neural_process(network, where, draws=settings.few), {SLOW + suffix: methods[SLOW]}),
+        predictor(
+            neural_process(network, where, draws=settings.few), {SLOW + suffix: methods[SLOW]}
+        ),
     ]
     if where.family in STRETCHED:
         observed = {STRETCH + suffix: methods["mass observed"]}
-        runs.append(predictor(stretched_neural_process(network, where, draws=settings.few), observed))
+        runs.append(
+            predictor(stretched_neural_process(network, where, draws=settings.few), observed)
+        )
     return runs
 
 
-def _rows(where: Slice, value: float, method: str, judgement: Mapping[str, np.ndarray], beside: Mapping, note: str) -> list[Row]:
+def _rows(
+    where: Slice,
+    value: float,
+    method: str,
+    judgement: Mapping[str, np.ndarray],
+    beside: Mapping,
+    note: str,
+) -> list[Row]:
     row = functools.partial(Row, where.family, where.label(value), method)
     return [
         row(
             metric,
-            **(averaged(values) if "largest" not in metric else {"mean": float(values.max()), "n": len(values)}),
+            **(
+                averaged(values)
+                if "largest" not in metric
+                else {"mean": float(values.max()), "n": len(values)}
+            ),
             reference=beside.get(metric),
             note=note,
         )
@@ -215,11 +293,18 @@ def _rows(where: Slice, value: float, method: str, judgement: Mapping[str, np.nd
     ]
 
 
-def _against(where: Slice, value: float, method: str, others: Sequence[str], judgements: Mapping) -> list[Row]:
+def _against(
+    where: Slice, value: float, method: str, others: Sequence[str], judgements: Mapping
+) -> list[Row]:
     """How far a method is ahead of others: differences of metrics that should be low, on the same functions."""
     return [
         Row(
-            where.family, where.label(value), f"{method} less {other}", f"{metric}, paired", **averaged(difference), reference="≤ 0"
+            where.family,
+            where.label(value),
+            f"{method} less {other}",
+            f"{metric}, paired",
+            **averaged(difference),
+            reference="≤ 0",
         )
         for other in others
         if other in judgements
@@ -231,6 +316,11 @@ def _against(where: Slice, value: float, method: str, others: Sequence[str], jud
 def tables(rows: Sequence[Row]) -> list[Table]:
     """One table a family, the published numbers beside ours in square brackets; and what was aimed at."""
     families = dict.fromkeys(row.problem for row in rows if row.metric in METRICS)
-    shown = [pivot(family.replace("_", " "), [r for r in rows if r.problem == family], METRICS, beside=True) for family in families]
+    shown = [
+        pivot(
+            family.replace("_", " "), [r for r in rows if r.problem == family], METRICS, beside=True
+        )
+        for family in families
+    ]
     aims = against_targets("Aimed at", rows)
     return [*shown, *([aims] if aims.cells else []), *left_out(rows)]

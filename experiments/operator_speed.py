@@ -23,7 +23,7 @@ import optax
 from flax import nnx
 from matplotlib.figure import Figure
 
-from bayescons.plots import COLOURS
+from bayescons.plots.fields import COLOURS
 from bayescons.training import Schedule, operators, relative_error
 from experiments import panels
 from experiments.measurement import timings
@@ -78,15 +78,23 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
                 thunks[f"{method}, {kind}"] = thunk
         with jax.enable_x64(False):
             seconds = timings(thunks, repeats=1, rounds=settings.rounds, budget=math.inf)
-        row = functools.partial(Row, case.problem, f"{case.number}, width {case.width}, batch {case.size}")
+        row = functools.partial(
+            Row, case.problem, f"{case.number}, width {case.width}, batch {case.size}"
+        )
         for method in (EQUAL, *settings.methods):
             for kind in KINDS:
                 own, plain = seconds[f"{method}, {kind}"], seconds[f"{EQUAL}, {kind}"]
                 count = settings.steps if kind == "training step" else 1
-                out.append(row(method, f"{kind}, ms", float(1e3 * np.median(own)) / count, n=own.size))
+                out.append(
+                    row(method, f"{kind}, ms", float(1e3 * np.median(own)) / count, n=own.size)
+                )
                 if method != EQUAL:
                     ratio = float(np.median(own) / np.median(plain))
-                    target = TARGETS.get(f"{kind}, with time" if case.times > 1 else kind) if method == "features" else None
+                    target = (
+                        TARGETS.get(f"{kind}, with time" if case.times > 1 else kind)
+                        if method == "features"
+                        else None
+                    )
                     out.append(row(method, f"{kind}, ratio", ratio, n=own.size, reference=target))
     return out
 
@@ -102,11 +110,24 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     sizes = list(dict.fromkeys((row.problem, row.parameter) for row in rows))
     figure = panels.sheet(3.8)
     for panel, kind in zip(figure.subplots(1, 2, sharey=True), KINDS, strict=True):
-        methods = [m for m in PLACES if any(row.method == m and row.metric.endswith("ratio") for row in rows)]
+        methods = [
+            m
+            for m in PLACES
+            if any(row.method == m and row.metric.endswith("ratio") for row in rows)
+        ]
         for offset, method in enumerate(methods):
-            found = {(r.problem, r.parameter): r.mean for r in rows if (r.method, r.metric) == (method, f"{kind}, ratio")}
+            found = {
+                (r.problem, r.parameter): r.mean
+                for r in rows
+                if (r.method, r.metric) == (method, f"{kind}, ratio")
+            }
             places = np.arange(len(sizes)) + (offset - (len(methods) - 1) / 2) * 0.8 / len(methods)
-            panel.bar(places, [found[size] for size in sizes], 0.75 / len(methods), color=COLOURS[PLACES[method]])
+            panel.bar(
+                places,
+                [found[size] for size in sizes],
+                0.75 / len(methods),
+                color=COLOURS[PLACES[method]],
+            )
         panel.axhline(1.0, color="black", linewidth=1.0)
         panels.finish(panel, title=kind, ylabel="time / time without" if kind == "forward" else "")
         panel.set_xticks(range(len(sizes)), [_short(*size) for size in sizes])
@@ -119,24 +140,32 @@ def _short(problem: str, parameter: str) -> str:
     return f"space, time\n{kind}" if "times" in parameter else f"space\n{kind}"
 
 
-def _thunks(case: Case, method: str, key: jax.Array, steps: int) -> tuple[Callable[[], object], Callable[[], object]]:
+def _thunks(
+    case: Case, method: str, key: jax.Array, steps: int
+) -> tuple[Callable[[], object], Callable[[], object]]:
     """Forward for a batch, and some steps of training on it."""
     batch = new_functions(case, key, case.size)
     with jax.enable_x64(False):
-        definition, weights, rest = nnx.split(operators.network(case.recipe(method, 0)), nnx.Param, ...)
+        definition, weights, rest = nnx.split(
+            operators.network(case.recipe(method, 0)), nnx.Param, ...
+        )
         optimiser = Schedule(case.steps, case.rate).optimiser()
         memory = optimiser.init(weights)
 
     @jax.jit
     def forward(weights, batch):
         network = nnx.merge(definition, weights, rest)
-        return jax.vmap(lambda inputs, values: network(inputs, values))(batch.inputs, batch.boundary)
+        return jax.vmap(lambda inputs, values: network(inputs, values))(
+            batch.inputs, batch.boundary
+        )
 
     @jax.jit
     def train(state, batch):
         def step(state, _):
             weights, memory = state
-            loss, slope = jax.value_and_grad(lambda w: relative_error(nnx.merge(definition, w, rest), batch))(weights)
+            loss, slope = jax.value_and_grad(
+                lambda w: relative_error(nnx.merge(definition, w, rest), batch)
+            )(weights)
             change, memory = optimiser.update(slope, memory, weights)
             return (optax.apply_updates(weights, change), memory), loss
 

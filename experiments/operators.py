@@ -16,14 +16,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from bayescons.constraints.sides import Boundary
+from bayescons.functionals.boundary_conditions import BoundaryConditions
 from bayescons.networks import BoundaryCorrected, load_weights
 from bayescons.problems import Samples, stored
 from bayescons.training import OperatorRecipe, operators
 from bayescons.training.runs import weight_file
 from experiments.tables import compact
 
-KEPT = Path("results") / "operators"  # a folder for each trained network, one for the functions; remove it to train anew
+KEPT = (
+    Path("results") / "operators"
+)  # a folder for each trained network, one for the functions; remove it to train anew
 WORTH_KEEPING = 100  # steps; what has fewer is trained again where it is asked for
 ROUNDS = 12  # validations in a training
 METHODS = {  # mode of the correction, and whether boundary values are among the inputs
@@ -84,14 +86,20 @@ class Case:
     def label(self) -> str:
         """Name of the family, and of the field where it has several."""
         name = LABELS[self.problem][0]
-        return f"{name}, {VELOCITIES[self.recipe('FNO', 0).family.field]}" if self.problem == "cavity" else name
+        return (
+            f"{name}, {VELOCITIES[self.recipe('FNO', 0).family.field]}"
+            if self.problem == "cavity"
+            else name
+        )
 
     @property
     def number(self) -> str:
         """The number that tells families of one name apart, and the grid: "ν = 0.1, N = 128"."""
         _, letter, name = LABELS[self.problem]
         times = f" × {self.times} times" if self.times > 1 else ""
-        return f"{letter} = {getattr(self.recipe('FNO', 0).family, name):g}, N = {self.points}{times}"
+        return (
+            f"{letter} = {getattr(self.recipe('FNO', 0).family, name):g}, N = {self.points}{times}"
+        )
 
 
 class Trained(NamedTuple):
@@ -129,7 +137,11 @@ def _run(recipe: OperatorRecipe, folder: Path, data: Path) -> Trained:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     paces = np.diff([line["seconds"] for line in lines]) / np.diff([line["step"] for line in lines])
     card = load_weights(weight_file(recipe, folder)).card
-    return Trained(network, card["training"]["lowest_validation"], float(np.median(paces)) if paces.size else math.nan)
+    return Trained(
+        network,
+        card["training"]["lowest_validation"],
+        float(np.median(paces)) if paces.size else math.nan,
+    )
 
 
 def new_functions(case: Case, key: jax.Array, count: int, *, points: int | None = None) -> Samples:
@@ -154,11 +166,15 @@ def fields(network: BoundaryCorrected, samples: Samples, *, together: int = 20) 
     """The network's solutions for samples, computed in float32, so many at a time; as float64, to be judged without further rounding."""
     given = (samples.inputs, samples.boundary)
     with jax.enable_x64(False):
-        found = jax.jit(lambda given: jax.lax.map(lambda one: network(*one), given, batch_size=together))(given)
+        found = jax.jit(
+            lambda given: jax.lax.map(lambda one: network(*one), given, batch_size=together)
+        )(given)
     return np.asarray(found, np.float64)
 
 
-def judged(boundary: Boundary, found: np.ndarray, samples: Samples) -> dict[str, np.ndarray]:
+def judged(
+    boundary: BoundaryConditions, found: np.ndarray, samples: Samples
+) -> dict[str, np.ndarray]:
     """By metric, one number for each function.
 
     "relative L2" over all points and times; "boundary error", the largest difference from what is known on any side (of a value, or of a
@@ -170,7 +186,9 @@ def judged(boundary: Boundary, found: np.ndarray, samples: Samples) -> dict[str,
         along = np.moveaxis(np.abs(error), 1 + boundary.grid.axis(name), 1)
         nodes = min(5, along.shape[1] // 2 - 1)
         near.append(
-            np.concatenate([along[:, 1 : 1 + nodes], along[:, -1 - nodes : -1]], axis=1).reshape(len(truth), -1).mean(axis=1)
+            np.concatenate([along[:, 1 : 1 + nodes], along[:, -1 - nodes : -1]], axis=1)
+            .reshape(len(truth), -1)
+            .mean(axis=1)
         )
     return {
         "relative L2": np.sqrt(np.sum(error**2, axis=axes) / np.sum(truth**2, axis=axes)),
@@ -186,13 +204,17 @@ def by_time(found: np.ndarray, samples: Samples) -> np.ndarray:
     return np.sqrt(np.sum((found - truth) ** 2, axis=space) / np.sum(truth**2, axis=space))
 
 
-def missed(boundary: Boundary, found: np.ndarray, samples: Samples) -> list[np.ndarray]:
+def missed(boundary: BoundaryConditions, found: np.ndarray, samples: Samples) -> list[np.ndarray]:
     """For each side, the largest difference of each function from what is known there, (n,)."""
     out = []
     for side, values in zip(boundary.sides, samples.boundary, strict=True):
         axis = boundary.grid.axis(side.axis)
-        read = np.tensordot(found, side.functional(boundary.grid).weights[axis], ((1 + axis,), (0,)))
-        out.append(np.abs(read - np.asarray(values, np.float64)).reshape(len(found), -1).max(axis=1))
+        read = np.tensordot(
+            found, side.functional(boundary.grid).weights[axis], ((1 + axis,), (0,))
+        )
+        out.append(
+            np.abs(read - np.asarray(values, np.float64)).reshape(len(found), -1).max(axis=1)
+        )
     return out
 
 
@@ -203,7 +225,9 @@ def logarithmic(panel: Axes) -> None:
     if short := high < 8 * low:  # in equal steps, as on any other axis
         panel.yaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10)))
     else:
-        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,)))
+        panel.yaxis.set_major_locator(
+            LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,))
+        )
     panel.yaxis.set_major_formatter(lambda value, _: compact(value, 2 if short else 1))
     panel.yaxis.set_minor_locator(NullLocator())
 

@@ -13,10 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bayescons.plots import COLOURS, DPI, FONT, STYLES, TITLE, TRUTH
+from bayescons.plots.fields import COLOURS, DPI, FONT, STYLES, TITLE, TRUTH
 
 WIDTH = 7.0  # inches
-CROSS: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 6, "markeredgewidth": 1.6, "color": "black"}
+CROSS: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "x",
+    "markersize": 6,
+    "markeredgewidth": 1.6,
+    "color": "black",
+}
 
 
 def sheet(height: float) -> Figure:
@@ -31,7 +37,9 @@ def notice(text: str) -> Figure:
     return figure
 
 
-def finish(panel: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", ticks: int = 5) -> None:
+def finish(
+    panel: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", ticks: int = 5
+) -> None:
     """Labels large enough for half size, a faint grid, no box; at most so many intervals between the ticks of a linear axis."""
     panel.tick_params(labelsize=FONT)
     for name, axis in (("x", panel.xaxis), ("y", panel.yaxis)):
@@ -49,7 +57,9 @@ def finish(panel: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", 
         panel.set_ylabel(ylabel, fontsize=FONT)
 
 
-def band(panel: Axes, x, mean, sd, place: int, *, deviations: float, dash: int | None = None) -> None:
+def band(
+    panel: Axes, x, mean, sd, place: int, *, deviations: float, dash: int | None = None
+) -> None:
     """The mean with so many standard deviations on both sides, in the look of the method at this place."""
     half = deviations * np.asarray(sd)
     panel.fill_between(x, mean - half, mean + half, color=COLOURS[place], alpha=0.28, linewidth=0)
@@ -64,7 +74,11 @@ def outline(panel: Axes, shares, edges, place: int) -> None:
 
 def look(place: int, *, dash: int | None = None) -> dict[str, Any]:
     """Colour and dash of the method at this place, the same in every figure; or its colour with another dash, 0 for none."""
-    return {"color": COLOURS[place], "linestyle": STYLES[place if dash is None else dash], "linewidth": 1.8}
+    return {
+        "color": COLOURS[place],
+        "linestyle": STYLES[place if dash is None else dash],
+        "linewidth": 1.8,
+    }
 
 
 def line(place: int, label: str, *, dash: int | None = None) -> Line2D:
@@ -89,4 +103,10 @@ def shade(label: str) -> Patch:
 
 def legend_below(figure: Figure, entries: Sequence[Artist], *, columns: int = 4) -> None:
     """One legend for all panels, under them."""
-    figure.legend(handles=list(entries), loc="outside lower center", ncols=columns, fontsize=FONT, frameon=False)
+    figure.legend(
+        handles=list(entries),
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=FONT,
+        frameon=False,
+    )

@@ -19,8 +19,8 @@ from bayescons.diagnostics import (
     mean_squared_error,
     mixture_log_likelihood,
 )
+from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.programs import importance_weights
-from bayescons.quadrature import quadrature_weights
 from bayescons.surrogates import Members
 from experiments.cases import JUMPS, Slice
 from experiments.corrections import Components, Correction
@@ -50,7 +50,9 @@ class Prediction(NamedTuple):
     effective: np.ndarray
 
 
-def predictor(box: Box, methods: Mapping[str, Correction]) -> Callable[[jax.Array, jax.Array], dict[str, Prediction]]:
+def predictor(
+    box: Box, methods: Mapping[str, Correction]
+) -> Callable[[jax.Array, jax.Array], dict[str, Prediction]]:
     """(parameters (F,), keys (F,)) → a prediction by every method, from the same readings and the same draws of the latent.
 
     It compiles once for each number of functions, whatever their parameters.
@@ -63,7 +65,9 @@ def predictor(box: Box, methods: Mapping[str, Correction]) -> Callable[[jax.Arra
         members = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(float)), members)
         return {name: correct(members, value, key_draws) for name, correct in methods.items()}
 
-    run = jax.jit(lambda values, keys: jax.lax.map(one, (values, keys), batch_size=min(BATCH, len(values))))
+    run = jax.jit(
+        lambda values, keys: jax.lax.map(one, (values, keys), batch_size=min(BATCH, len(values)))
+    )
 
     def predict(values, keys):
         found = jax.block_until_ready(run(jnp.asarray(values, jnp.result_type(float)), keys))
@@ -74,18 +78,26 @@ def predictor(box: Box, methods: Mapping[str, Correction]) -> Callable[[jax.Arra
 
 def mixed(components: Components) -> Prediction:
     """The mixtures of F functions: weights from the logarithms, Pareto-smoothed; mean, variance, equally weighted draws."""
-    mean, variance, draws = (np.asarray(a) for a in (components.mean, components.variance, components.draws))
+    mean, variance, draws = (
+        np.asarray(a) for a in (components.mean, components.variance, components.draws)
+    )
     weights = np.stack([importance_weights(np.asarray(row))[0] for row in components.log_weight])
     centre = np.einsum("fs,fsn->fn", weights, mean)
     spread = np.einsum("fs,fsn->fn", weights, variance + (mean - centre[:, None]) ** 2)
     resampled = np.stack([_resampled(d, w) for d, w in zip(draws, weights, strict=True)])
-    return Prediction(centre, spread, resampled, (mean, variance, weights), 1 / np.sum(weights**2, axis=-1))
+    return Prediction(
+        centre, spread, resampled, (mean, variance, weights), 1 / np.sum(weights**2, axis=-1)
+    )
 
 
 def _components(prediction: Prediction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Means, variances and weights with the components in front, as the diagnostics of mixtures take them."""
     means, variances, weights = prediction.components
-    return np.moveaxis(means, 1, 0), np.moveaxis(variances, 1, 0), np.moveaxis(weights, 1, 0)[..., None]
+    return (
+        np.moveaxis(means, 1, 0),
+        np.moveaxis(variances, 1, 0),
+        np.moveaxis(weights, 1, 0)[..., None],
+    )
 
 
 def _resampled(draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -103,10 +115,14 @@ def judged(where: Slice, values: Sequence[float], prediction: Prediction) -> dic
     known = variance <= KNOWN_BELOW
     out = {
         "conservation error": mean @ weights - total,
-        "largest |conservation error| of a draw": np.abs(draws @ weights - total[:, None]).max(axis=-1),
+        "largest |conservation error| of a draw": np.abs(draws @ weights - total[:, None]).max(
+            axis=-1
+        ),
         "mean squared error": mean_squared_error(mean, truth),
         "log likelihood": log_likelihood(mean, variance, truth, where=~known),
-        "log likelihood of the mixture": mixture_log_likelihood(*_components(prediction), truth, where=~known, floor=KNOWN_BELOW),
+        "log likelihood of the mixture": mixture_log_likelihood(
+            *_components(prediction), truth, where=~known, floor=KNOWN_BELOW
+        ),
         "CRPS": crps(mean, variance, truth),
         "energy score": energy_score(np.moveaxis(draws, 1, 0), truth),
         "coverage of 95 %": coverage(mean, variance, truth),
@@ -114,7 +130,9 @@ def judged(where: Slice, values: Sequence[float], prediction: Prediction) -> dic
     }
     if where.family in JUMPS:
         levels = np.array([where.level(float(v)) for v in values])[:, None]
-        found = np.asarray(front_position(draws, where.grid["x"], levels[..., None], rearranged=True))
+        found = np.asarray(
+            front_position(draws, where.grid["x"], levels[..., None], rearranged=True)
+        )
         out["front error"] = np.abs(np.nanmean(found, axis=-1) - fronts)
         out["front sd"] = np.nanstd(found, axis=-1)
     return {name: np.asarray(array, float) for name, array in out.items()}

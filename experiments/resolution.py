@@ -19,15 +19,30 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from bayescons.plots import COLOURS, MARKERS
+from bayescons.plots.fields import COLOURS, MARKERS
 from experiments import boundary_tables, panels
 from experiments.measurement import growth_exponent
-from experiments.operators import LABELS, METHODS, PLACES, Case, fields, judged, logarithmic, new_functions, trained
+from experiments.operators import (
+    LABELS,
+    METHODS,
+    PLACES,
+    Case,
+    fields,
+    judged,
+    logarithmic,
+    new_functions,
+    trained,
+)
 from experiments.rows import Row, averaged
 from experiments.tables import Table, against_targets, pivot
 
 ERROR, CHANGE, ORDER = "relative L2", "change to the next grid", "exponent of the change"
-SETTLING = ("FNO", "FNO + values", "kernel", "features")  # of which it is expected; overwriting and the reference are shown beside
+SETTLING = (
+    "FNO",
+    "FNO + values",
+    "kernel",
+    "features",
+)  # of which it is expected; overwriting and the reference are shown beside
 FIGURES = {
     "": "Above, the relative error in L2 on grids of N points; below, the change from each grid to the next, with 1/N in grey. Trained on "
     "the coarsest."
@@ -52,7 +67,13 @@ class Settings:
 
 
 SETTINGS = {
-    name: Settings(cases=tuple(case for case in tables.cases if case.problem in ("stokes_second", "forced_heat", "burgers_wave")))
+    name: Settings(
+        cases=tuple(
+            case
+            for case in tables.cases
+            if case.problem in ("stokes_second", "forced_heat", "burgers_wave")
+        )
+    )
     for name, tables in boundary_tables.SETTINGS.items()
 }
 
@@ -85,19 +106,41 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     for column, problem in enumerate(problems):
         for panel, metric in zip(grid[:, column], (ERROR, CHANGE), strict=True):
             for method in PLACES:
-                chosen = [(_points(r), r.mean) for r in rows if (r.problem, r.method, r.metric) == (problem, method, metric)]
+                chosen = [
+                    (_points(r), r.mean)
+                    for r in rows
+                    if (r.problem, r.method, r.metric) == (problem, method, metric)
+                ]
                 if chosen:
-                    look = {"color": COLOURS[PLACES[method]], "marker": MARKERS[PLACES[method]], "linewidth": 1.6}
+                    look = {
+                        "color": COLOURS[PLACES[method]],
+                        "marker": MARKERS[PLACES[method]],
+                        "linewidth": 1.6,
+                    }
                     panel.plot(*zip(*chosen, strict=True), markersize=6, label=method, **look)
             points = sorted({_points(r) for r in rows if r.problem == problem})
             if metric == CHANGE:
-                least = min((r.mean for r in rows if (r.problem, r.metric) == (problem, CHANGE)), default=1.0)
-                panel.plot(points[:-1], least * points[-2] / np.array(points[:-1]), color="0.6", linewidth=1.4, linestyle=":")
+                least = min(
+                    (r.mean for r in rows if (r.problem, r.metric) == (problem, CHANGE)),
+                    default=1.0,
+                )
+                panel.plot(
+                    points[:-1],
+                    least * points[-2] / np.array(points[:-1]),
+                    color="0.6",
+                    linewidth=1.4,
+                    linestyle=":",
+                )
             panel.set(xscale="log")
             logarithmic(panel)
             first = column == 0
             title = LABELS[problem][0] if metric == ERROR else ""
-            panels.finish(panel, title=title, ylabel=metric if first else "", xlabel="points N" if metric == CHANGE else "")
+            panels.finish(
+                panel,
+                title=title,
+                ylabel=metric if first else "",
+                xlabel="points N" if metric == CHANGE else "",
+            )
             panel.set_xticks(points, map(str, points))
             panel.set_xticks([], minor=True)
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -117,7 +160,9 @@ def _rows(case: Case, method: str, settings: Settings, key: jax.Array) -> list[R
     for points in sizes:
         samples = new_functions(case, key, settings.functions, points=points)
         moved = network.on(
-            network.boundary.grid if points == case.points else case.recipe(method, 0).family.grid(points, case.times)
+            network.boundary.grid
+            if points == case.points
+            else case.recipe(method, 0).family.grid(points, case.times)
         )
         found.append(fields(moved, samples))
         error = judged(moved.boundary, found[-1], samples)["relative L2"]
@@ -132,5 +177,9 @@ def _rows(case: Case, method: str, settings: Settings, key: jax.Array) -> list[R
     if len(changes) > 1:
         aim = functools.partial(Row, case.problem, case.label, method, ORDER)
         order = -growth_exponent(sizes[:-1], changes)
-        out.append(aim(order, reference="≥ 1" if method in SETTLING else None, note="trained with one seed"))
+        out.append(
+            aim(
+                order, reference="≥ 1" if method in SETTLING else None, note="trained with one seed"
+            )
+        )
     return out

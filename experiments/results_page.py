@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from bayescons.cli.errors import InputError
-from bayescons.files import whole_file
+from bayescons.results.files import whole_file
 from experiments.rows import Row, from_json
 
 INDEX = """# Results
@@ -22,7 +22,10 @@ def page(name: str, rows: Sequence[Row], origin: dict) -> str:
     """The page of an experiment: what it asks, its tables, its figures, and where the numbers come from."""
     experiment = import_module(f"experiments.{name}")
     title, _, text = inspect.getdoc(experiment).partition("\n\n")
-    figures = [f"![{caption}]({name}{ending}.png)\n\n{caption}" for ending, caption in experiment.FIGURES.items()]
+    figures = [
+        f"![{caption}]({name}{ending}.png)\n\n{caption}"
+        for ending, caption in experiment.FIGURES.items()
+    ]
     versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
     made = (
         f"Made by `python -m experiments {name} --preset {origin['preset']} --seed {origin['seed']}` on {origin['date']}; "
@@ -47,8 +50,13 @@ def write_pages(folder: Path) -> list[Path]:
         try:
             texts[path.stem] = page(path.stem, *from_json(path))
         except ModuleNotFoundError as error:
-            raise InputError(f"{path} belongs to no experiment: there is no experiments/{path.stem}.py") from error
-    listed = [f"- [{text.partition('\n')[0].removeprefix('# ')}]({name}.md)" for name, text in texts.items()]
+            raise InputError(
+                f"{path} belongs to no experiment: there is no experiments/{path.stem}.py"
+            ) from error
+    listed = [
+        f"- [{text.partition('\n')[0].removeprefix('# ')}]({name}.md)"
+        for name, text in texts.items()
+    ]
     contents = "\n".join(["", *listed, "", "```{toctree}", ":hidden:", "", *texts, "```", ""])
     texts["index"] = INDEX + (contents if texts else "\nNone yet.\n")
     for name, text in texts.items():

@@ -32,9 +32,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bayescons as bc
-from bayescons.manifolds import constrained, gauss_newton, laplace
-from bayescons.plots import COLOURS, TRUTH
-from bayescons.quadrature import quadrature_weights
+from bayescons.functionals.quadrature import quadrature_weights
+from bayescons.plots.fields import COLOURS, TRUTH
+from bayescons.restrictions import constrained, gauss_newton, laplace
 from bayescons.surrogates import separable
 from experiments import panels
 from experiments.rows import Row
@@ -184,9 +184,20 @@ def field() -> Case:
     nodes, parts = np.polynomial.legendre.leggauss(8)
     places = (edges[:-1, None] + edges[1:, None]) / 2 + (edges[1] - edges[0]) / 2 * nodes
     covariance = np.asarray(jax.vmap(belief.covariance.mv)(jnp.eye(POINTS)))
-    density = density_given_energy(mean, covariance, weights, weights, value, places.ravel()).reshape(places.shape)
+    density = density_given_energy(
+        mean, covariance, weights, weights, value, places.ravel()
+    ).reshape(places.shape)
     shares = density @ parts
-    return Case("field", "∫ u² dx = 1/4", belief, weights, value, lambda u: u @ weights, edges, shares / shares.sum())
+    return Case(
+        "field",
+        "∫ u² dx = 1/4",
+        belief,
+        weights,
+        value,
+        lambda u: u @ weights,
+        edges,
+        shares / shares.sum(),
+    )
 
 
 CASES: dict[str, Callable[[], Case]] = {"ellipse": ellipse, "field": field}
@@ -210,11 +221,19 @@ def density_given_energy(mean, covariance, weights, row, value, places) -> np.nd
     off = places - row @ mean
     centres = mean[:, None] + gain[:, None] * off
     betas, constants = root.T @ (weights[:, None] * centres), weights @ centres**2
-    largest = constants + np.sum(scales) + 12 * np.sqrt(2 * np.sum(scales**2) + 4 * np.sum(betas**2, axis=0))
+    largest = (
+        constants
+        + np.sum(scales)
+        + 12 * np.sqrt(2 * np.sum(scales**2) + 4 * np.sum(betas**2, axis=0))
+    )
     step = np.pi / (largest.max() + value)
     times = step * np.arange(1, 10_000)[:, None]
     factor = 1 - 2j * times * scales
-    logs = 1j * times * (constants - value) - np.sum(np.log(factor), axis=1, keepdims=True) / 2 - 2 * times**2 / factor @ betas**2
+    logs = (
+        1j * times * (constants - value)
+        - np.sum(np.log(factor), axis=1, keepdims=True) / 2
+        - 2 * times**2 / factor @ betas**2
+    )
     found = step / np.pi * (0.5 + np.sum(np.exp(logs).real, axis=0))
     return np.exp(-(off**2) / (2 * spread)) * np.maximum(found, 0.0)
 
@@ -230,7 +249,9 @@ def sampled(name: str, settings: Settings, key: jax.Array) -> dict[str, Sample]:
 @functools.lru_cache(maxsize=2)
 def _sampled(name: str, settings: Settings, seed: tuple[int, ...]) -> dict[str, Sample]:
     case = CASES[name]()
-    key_belief, key_ours, key_approximate = jax.random.split(jax.random.wrap_key_data(jnp.asarray(seed, jnp.uint32)), 3)
+    key_belief, key_ours, key_approximate = jax.random.split(
+        jax.random.wrap_key_data(jnp.asarray(seed, jnp.uint32)), 3
+    )
     law, weights = _law(tuple(case.weights)), case.weights
     plain = np.asarray(case.belief.sample(key_belief, (settings.belief,)))
     energies = plain**2 @ weights
@@ -243,7 +264,12 @@ def _sampled(name: str, settings: Settings, seed: tuple[int, ...]) -> dict[str, 
         kept = len(draws) // GROUPS * GROUPS
         values = case.statistic(draws[:kept]).reshape(GROUPS, -1)
         return Sample(
-            values, share[:kept].reshape(GROUPS, -1), float(worth), float(off), r_hat, draws[:: max(len(draws) // 300, 1)]
+            values,
+            share[:kept].reshape(GROUPS, -1),
+            float(worth),
+            float(off),
+            r_hat,
+            draws[:: max(len(draws) // 300, 1)],
         )
 
     out = {PROJECTED: sample(_projected(case, plain))}
@@ -253,7 +279,9 @@ def _sampled(name: str, settings: Settings, seed: tuple[int, ...]) -> dict[str, 
     for label, approximate in {"Gauss-Newton": gauss_newton, "Laplace": laplace}.items():
         posterior = approximate(case.belief, law, case.value).posterior
         out[label] = sample(np.asarray(posterior.sample(key_approximate, (settings.belief // 2,))))
-    ours = constrained(case.belief, law, case.value).sample(key_ours, settings.draws, chains=4 * GROUPS)
+    ours = constrained(case.belief, law, case.value).sample(
+        key_ours, settings.draws, chains=4 * GROUPS
+    )
     out[OURS] = sample(np.asarray(ours.pooled), ess=ours.ess, r_hat=ours.r_hat)
     return out
 
@@ -268,7 +296,9 @@ def _projected(case: Case, draws: np.ndarray) -> np.ndarray:
 
     In the eigenvectors of R'WR, K = R R', it is y_j / (1 + νλ_j), and ν is found by bisection.
     """
-    root = np.linalg.cholesky(np.asarray(jax.vmap(case.belief.covariance.mv)(jnp.eye(len(case.weights)))))
+    root = np.linalg.cholesky(
+        np.asarray(jax.vmap(case.belief.covariance.mv)(jnp.eye(len(case.weights))))
+    )
     scales, vectors = np.linalg.eigh(root.T @ (case.weights[:, None] * root))
     back = root @ vectors
     y = np.linalg.solve(back, draws.T).T
@@ -283,19 +313,25 @@ def _projected(case: Case, draws: np.ndarray) -> np.ndarray:
 
 def _variation(case: Case, sample: Sample) -> tuple[float, float]:
     """Total variation over the bins, and its standard error by leaving out one group after another."""
-    counted = np.stack([_counted(case, v, w) for v, w in zip(sample.values, sample.weights, strict=True)])
+    counted = np.stack(
+        [_counted(case, v, w) for v, w in zip(sample.values, sample.weights, strict=True)]
+    )
     whole = counted.sum(axis=0)
 
     def variation(counts):
         return np.abs(counts / counts.sum() - case.shares).sum() / 2
 
     without = np.array([variation(whole - one) for one in counted])
-    return float(variation(whole)), float(np.sqrt((GROUPS - 1) * np.mean((without - without.mean()) ** 2)))
+    return float(variation(whole)), float(
+        np.sqrt((GROUPS - 1) * np.mean((without - without.mean()) ** 2))
+    )
 
 
 def _counted(case: Case, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weight in each bin; what lies outside all is counted in the outermost."""
-    return np.histogram(np.clip(values, case.edges[0], case.edges[-1]), case.edges, weights=weights)[0]
+    return np.histogram(
+        np.clip(values, case.edges[0], case.edges[-1]), case.edges, weights=weights
+    )[0]
 
 
 def _floor(case: Case, ess: float) -> float:
@@ -320,17 +356,25 @@ def _figure(name: str, draw: Callable, settings: Settings, key: jax.Array) -> Fi
         right.stairs(counted / counted.sum(), case.edges, **panels.look(place))
     right.stairs(case.shares, case.edges, **TRUTH)
     label = "angle of (u₁/2, u₂)" if name == "ellipse" else "total ∫ u dx"
-    panels.finish(right, title="law of the statistic", xlabel=label, ylabel="share of draws", ticks=4)
-    panels.legend_below(figure, [*(panels.line(p, m) for m, p in SHOWN.items()), panels.truth(EXACT)])
+    panels.finish(
+        right, title="law of the statistic", xlabel=label, ylabel="share of draws", ticks=4
+    )
+    panels.legend_below(
+        figure, [*(panels.line(p, m) for m, p in SHOWN.items()), panels.truth(EXACT)]
+    )
     return figure
 
 
 def _on_the_plane(panel, case: Case, some: np.ndarray) -> None:
-    first, second = np.meshgrid(np.linspace(-2.3, 3.3, 150), np.linspace(-2.0, 2.6, 150), indexing="ij")
+    first, second = np.meshgrid(
+        np.linspace(-2.3, 3.3, 150), np.linspace(-2.0, 2.6, 150), indexing="ij"
+    )
     off = np.stack([first, second], axis=-1) - np.asarray(case.belief.mean)
     covariance = np.asarray(jax.vmap(case.belief.covariance.mv)(jnp.eye(2)))
     distance = np.sqrt(np.einsum("xyi,ij,xyj->xy", off, np.linalg.inv(covariance), off))
-    panel.contour(first, second, distance, levels=[0.5, 1.0, 1.5, 2.0], colors="0.6", linewidths=0.9)
+    panel.contour(
+        first, second, distance, levels=[0.5, 1.0, 1.5, 2.0], colors="0.6", linewidths=0.9
+    )
     angle = np.linspace(-np.pi, np.pi, 400)
     panel.plot(2 * np.cos(angle), np.sin(angle), color="black", linewidth=1.2)
     panel.plot(some[:, 0], some[:, 1], "o", color=COLOURS[SHOWN[OURS]], markersize=3, alpha=0.5)

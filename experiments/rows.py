@@ -79,16 +79,30 @@ def averaged(values) -> dict[str, float | int]:
 
 def provenance(experiment: str, preset: str, seed: int) -> dict:
     """What is written into every row beside what was measured."""
-    versions = {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}}
+    versions = {
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+    }
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return {"experiment": experiment, "preset": preset, "seed": seed, "date": today, "versions": versions}
+    return {
+        "experiment": experiment,
+        "preset": preset,
+        "seed": seed,
+        "date": today,
+        "versions": versions,
+    }
 
 
 def to_json(rows: Sequence[Row], origin: dict) -> str:
     """A list of rows, `origin` in each, one row a line; NaN becomes null."""
     records = [dataclasses.asdict(row) | origin for row in rows]
     lines = [
-        json.dumps({k: _plain(v) for k, v in record.items()}, ensure_ascii=False, allow_nan=False, default=float)
+        json.dumps(
+            {k: _plain(v) for k, v in record.items()},
+            ensure_ascii=False,
+            allow_nan=False,
+            default=float,
+        )
         for record in records
     ]
     return "[\n" + ",\n".join(lines) + "\n]\n"
@@ -105,10 +119,16 @@ def from_json(path: Path) -> tuple[list[Row], dict]:
         records = json.loads(path.read_text(encoding="utf-8"))
         measured = [{name: record.pop(name) for name in names} for record in records]
     except (json.JSONDecodeError, TypeError, AttributeError, KeyError) as error:
-        raise InputError(f"{path} is not a list of rows with {', '.join(names)}: {error!r}") from error
+        raise InputError(
+            f"{path} is not a list of rows with {', '.join(names)}: {error!r}"
+        ) from error
     if not records or any(record != records[0] for record in records):
-        raise InputError(f"the rows of {path} do not come from one run; write it again with python -m experiments {path.stem}")
-    filled = [row | {key: math.nan for key in ("mean", "se") if row[key] is None} for row in measured]
+        raise InputError(
+            f"the rows of {path} do not come from one run; write it again with python -m experiments {path.stem}"
+        )
+    filled = [
+        row | {key: math.nan for key in ("mean", "se") if row[key] is None} for row in measured
+    ]
     return [Row(**row) for row in filled], records[0]
 
 

@@ -32,10 +32,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bayescons as bc
-from bayescons.diagnostics.ranks import SBC, sbc
 from bayescons.diagnostics.refits import closed_form, sampled
+from bayescons.diagnostics.sbc import SBC, sbc
 from bayescons.networks import Normal
-from bayescons.plots_calibration import plot_ecdf_difference
+from bayescons.plots.calibration import plot_ecdf_difference
 from experiments import fields
 from experiments.rows import Row
 from experiments.tables import Table, compact
@@ -44,7 +44,11 @@ from models import neural_process, one_total, outliers, rod_unknown_amplitude, u
 LEVEL = 0.01
 ITSELF = "itself"
 FUNCTIONALS = 5  # of most programs; the band of the figure is that of the worst of so many
-SMALLEST, MEDIAN, LEAST = "smallest adjusted p-value", "median draws ranked among", "least draws ranked among"
+SMALLEST, MEDIAN, LEAST = (
+    "smallest adjusted p-value",
+    "median draws ranked among",
+    "least draws ranked among",
+)
 FIGURES = {
     "": "Ranks of the truth, as the difference of their empirical distribution function from the uniform one, for the functional of each "
     "refit with the smallest p-value. Left, programs refitted as they are; right, wrong ones in their place. Grey: the band that a "
@@ -121,7 +125,10 @@ class Settings:
     )
 
 
-SETTINGS = {"quick": Settings(simulations=100, latents=1000, network=(50, 300)), "paper": Settings(simulations=1000)}
+SETTINGS = {
+    "quick": Settings(simulations=100, latents=1000, network=(50, 300)),
+    "paper": Settings(simulations=1000),
+}
 
 
 def rows(settings: Settings, key: jax.Array) -> list[Row]:
@@ -134,9 +141,14 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         out += [row(name, pair[1], "adjusted p-value", p) for name, p in found.adjusted.items()]
         target = f"≥ {LEVEL:g}" if pair[1] == ITSELF else f"≤ {LEVEL:g}"
         note = "; ".join(
-            [found.reading.partition(" (")[0], *[f"known exactly: {', '.join(found.left_out)}"] * bool(found.left_out)]
+            [
+                found.reading.partition(" (")[0],
+                *[f"known exactly: {', '.join(found.left_out)}"] * bool(found.left_out),
+            ]
         )
-        out.append(row("all", pair[1], SMALLEST, min(found.adjusted.values()), reference=target, note=note))
+        out.append(
+            row("all", pair[1], SMALLEST, min(found.adjusted.values()), reference=target, note=note)
+        )
         out.append(row("all", pair[1], MEDIAN, float(np.median(found.effective))))
         out.append(row("all", pair[1], LEAST, float(found.effective.min())))
     return out
@@ -147,14 +159,34 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     at = {(r.problem, r.method, r.metric): r for r in rows if r.parameter == "all"}
     verdicts = [_verdict(*pair, at) for pair in dict.fromkeys((r.problem, r.method) for r in rows)]
     shown = [r for r in rows if r.metric == "p-value"]
-    adjusted = {(r.problem, r.method, r.parameter): r.mean for r in rows if r.metric == "adjusted p-value"}
+    adjusted = {
+        (r.problem, r.method, r.parameter): r.mean for r in rows if r.metric == "adjusted p-value"
+    }
     cells = [
-        (r.problem, r.method, r.parameter, compact(r.mean), compact(adjusted[r.problem, r.method, r.parameter])) for r in shown
+        (
+            r.problem,
+            r.method,
+            r.parameter,
+            compact(r.mean),
+            compact(adjusted[r.problem, r.method, r.parameter]),
+        )
+        for r in shown
     ]
-    headings = ("program", "refitted", "reading", "verdict", "wanted", "simulations", "draws", "adjusted p")
+    headings = (
+        "program",
+        "refitted",
+        "reading",
+        "verdict",
+        "wanted",
+        "simulations",
+        "draws",
+        "adjusted p",
+    )
     return [
         Table(f"Verdicts, with a false-alarm rate of {LEVEL:g}", headings, tuple(verdicts), 5),
-        Table("Functionals", ("program", "refitted", "functional", "p", "adjusted p"), tuple(cells), 3),
+        Table(
+            "Functionals", ("program", "refitted", "functional", "p", "adjusted p"), tuple(cells), 3
+        ),
     ]
 
 
@@ -167,7 +199,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         worst = min(found.p_values, key=lambda name: found.p_values[name])
         title = pair[0] if pair[1] == ITSELF else pair[1]
         curves[f"{title}\n{worst.replace('_', ' ')}"] = found.pit[worst]
-    return {"": plot_ecdf_difference(curves, level=1 - LEVEL / FUNCTIONALS, columns=2, size=(7.0, 11.0))}
+    return {
+        "": plot_ecdf_difference(curves, level=1 - LEVEL / FUNCTIONALS, columns=2, size=(7.0, 11.0))
+    }
 
 
 @fields.once
@@ -193,7 +227,12 @@ def calibrated(pair: tuple[str, str], settings: Settings, key: jax.Array) -> SBC
 
 def _pairs(settings: Settings) -> dict[tuple[str, str], Pair]:
     """All programs and refits by name. Of what the arguments say is observed only the shapes matter."""
-    key, rod, total, heavy = jax.random.key(0), rod_unknown_amplitude.program, unknown_total.program, outliers.program
+    key, rod, total, heavy = (
+        jax.random.key(0),
+        rod_unknown_amplitude.program,
+        unknown_total.program,
+        outliers.program,
+    )
     times, points = settings.points
     grid = neural_process.problem.grid(times=times, points=points)
     inputs = neural_process.inputs(key) | {"total": neural_process.problem.total(grid["t"])}
@@ -209,16 +248,35 @@ def _pairs(settings: Settings) -> dict[tuple[str, str], Pair]:
         ("unknown total", ITSELF): Pair(total, readings),
         ("neural process", ITSELF): Pair(process, inputs),
         ("heavy tails", ITSELF): Pair(heavy, doubtful, chains=True),
-        ("hierarchical scale", "imposed, not observed"): Pair(rod, scale, functools.partial(rod, state=bc.impose)),
-        ("unknown total", "noise 0.07 for 0.1"): Pair(total, readings, functools.partial(total, noise=0.07)),
-        ("neural process", "spread halved"): Pair(process, inputs, lambda **own: process(**{**own, "network": surer})),
-        ("heavy tails", "normal for Student's t"): Pair(heavy, doubtful, functools.partial(heavy, degrees=1e6), chains=True),
+        ("hierarchical scale", "imposed, not observed"): Pair(
+            rod, scale, functools.partial(rod, state=bc.impose)
+        ),
+        ("unknown total", "noise 0.07 for 0.1"): Pair(
+            total, readings, functools.partial(total, noise=0.07)
+        ),
+        ("neural process", "spread halved"): Pair(
+            process, inputs, lambda **own: process(**{**own, "network": surer})
+        ),
+        ("heavy tails", "normal for Student's t"): Pair(
+            heavy, doubtful, functools.partial(heavy, degrees=1e6), chains=True
+        ),
     }
 
 
 def _verdict(program: str, refit: str, at: dict) -> tuple[str, ...]:
     smallest = at[program, refit, SMALLEST]
-    draws = "{:.0f} ({:.0f})".format(*(at[program, refit, metric].mean for metric in (MEDIAN, LEAST)))
+    draws = "{:.0f} ({:.0f})".format(
+        *(at[program, refit, metric].mean for metric in (MEDIAN, LEAST))
+    )
     said = "passed" if smallest.mean >= LEVEL else "failed"
     wanted = "yes" if smallest.met else "no"
-    return program, refit, smallest.note, said, wanted, str(smallest.n), draws, compact(smallest.mean)
+    return (
+        program,
+        refit,
+        smallest.note,
+        said,
+        wanted,
+        str(smallest.n),
+        draws,
+        compact(smallest.mean),
+    )

@@ -31,7 +31,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bayescons.diagnostics import front_position, front_summary
-from bayescons.plots import FONT, TRUTH
+from bayescons.plots.fields import FONT, TRUTH
 from experiments import fields, panels
 from experiments.cases import JUMPS, Slice
 from experiments.fields import PLACES, Case
@@ -102,9 +102,20 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
             for method, positions in fronts(case, settings, key)[way].items():
                 published = PUBLISHED.get(case, {}).get(method, {}) if way == PUBLISHED_WAY else {}
                 told = front_summary(positions.reshape(CHAINS, -1))._asdict()
-                found = {name: (float(told[name]), "" if np.isfinite(told[name]) else "too few fronts") for name in SUMMARY}
+                found = {
+                    name: (float(told[name]), "" if np.isfinite(told[name]) else "too few fronts")
+                    for name in SUMMARY
+                }
                 out += [
-                    Row(family, label, method, f"{way}: {name}", number, reference=published.get(name), note=note)
+                    Row(
+                        family,
+                        label,
+                        method,
+                        f"{way}: {name}",
+                        number,
+                        reference=published.get(name),
+                        note=note,
+                    )
                     for name, (number, note) in found.items()
                 ]
     return out
@@ -114,7 +125,10 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     """One for each way to locate the front."""
     shown = {way: {f"{way}: {name}": heading for name, heading in SUMMARY.items()} for way in WAYS}
     return [
-        *(pivot(f"Position of the front, {way}", rows, metrics, beside=True) for way, metrics in shown.items()),
+        *(
+            pivot(f"Position of the front, {way}", rows, metrics, beside=True)
+            for way, metrics in shown.items()
+        ),
         *left_out(rows),
     ]
 
@@ -138,7 +152,9 @@ def _first(profiles: np.ndarray, where: Slice, value: float) -> np.ndarray:
 
 
 def _rearranged(profiles: np.ndarray, where: Slice, value: float) -> np.ndarray:
-    return np.asarray(front_position(profiles, where.grid["x"], where.level(value), rearranged=True))
+    return np.asarray(
+        front_position(profiles, where.grid["x"], where.level(value), rearranged=True)
+    )
 
 
 WAYS: dict[str, Callable[[np.ndarray, Slice, float], np.ndarray]] = {
@@ -163,9 +179,17 @@ def fronts(case: Case, settings: Settings, key: jax.Array) -> dict[str, dict[str
     """Positions by way and method, each of shape (draws,), in random order; NaN for a draw without a front."""
     where = Slice(case[0], settings.points)
     keys = fields.function_keys(key, case, 1)
-    found = fields.predictions(where, case[1], keys, latents=settings.latents, few=settings.few, draws=EACH)
-    profiles = {method: _thinned(prediction.draws[0], settings.draws) for method, prediction in found.items()}
-    return {way: {m: locate(p, where, case[1]) for m, p in profiles.items()} for way, locate in WAYS.items()}
+    found = fields.predictions(
+        where, case[1], keys, latents=settings.latents, few=settings.few, draws=EACH
+    )
+    profiles = {
+        method: _thinned(prediction.draws[0], settings.draws)
+        for method, prediction in found.items()
+    }
+    return {
+        way: {m: locate(p, where, case[1]) for m, p in profiles.items()}
+        for way, locate in WAYS.items()
+    }
 
 
 def _thinned(draws: np.ndarray, count: int) -> np.ndarray:
@@ -189,7 +213,9 @@ def _figure(family: str, settings: Settings, key: jax.Array) -> Figure:
         edges = _edges(Slice(family, settings.points).grid["x"], _exact(case), found)
         for panel, (way, by_method) in zip(row, found.items(), strict=True):
             for method, positions in by_method.items():
-                panels.outline(panel, np.histogram(positions, edges)[0] / positions.size, edges, PLACES[method])
+                panels.outline(
+                    panel, np.histogram(positions, edges)[0] / positions.size, edges, PLACES[method]
+                )
             panel.axvline(_exact(case), **TRUTH)
             panels.finish(panel, title="" if number else way, xlabel="front position x", ticks=3)
         row[0].set_ylabel(f"{Slice(family).label(case[1])}\nshare of draws", fontsize=FONT)
@@ -200,6 +226,8 @@ def _figure(family: str, settings: Settings, key: jax.Array) -> Figure:
 
 def _edges(x: np.ndarray, exact: float, found: dict[str, dict[str, np.ndarray]]) -> np.ndarray:
     """The cells of the grid that hold the fronts but for the outermost hundredths: within a cell, where a draw crosses is rounding."""
-    everything = np.concatenate([positions for by_method in found.values() for positions in by_method.values()])
+    everything = np.concatenate(
+        [positions for by_method in found.values() for positions in by_method.values()]
+    )
     low, high = np.nanquantile(np.append(everything, exact), (0.01, 0.99))
     return x[(x >= min(low, exact) - (x[1] - x[0])) & (x <= max(high, exact) + (x[1] - x[0]))]

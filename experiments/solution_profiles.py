@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bayescons.diagnostics import normal_quantile
-from bayescons.plots import FONT, TITLE, TRUTH
+from bayescons.plots.fields import FONT, TITLE, TRUTH
 from experiments import fields, panels
 from experiments.cases import FAMILIES, Slice
 from experiments.fields import PLACES, Case
@@ -34,9 +34,23 @@ from experiments.predictions import Prediction, judged
 from experiments.rows import Row
 from experiments.tables import Table, left_out, pivot
 
-HEADINGS = {"ANP": "ANP", "HardC-ANP": "HardC-ANP", "ProbConserv-ANP": "ProbConserv-\nANP", STRETCH: "observed,\nunknown stretch"}
-METRICS = {"mean squared error": "MSE", "log likelihood": "LL", "log likelihood of the mixture": "LL, mixture"}
-WINDOWS = {"stefan": (0.1, 0.4), "porous_medium": (0.35, 0.6), "advection": (0.4, 1.0), "burgers": (-0.7, 0.7)}  # about the fronts
+HEADINGS = {
+    "ANP": "ANP",
+    "HardC-ANP": "HardC-ANP",
+    "ProbConserv-ANP": "ProbConserv-\nANP",
+    STRETCH: "observed,\nunknown stretch",
+}
+METRICS = {
+    "mean squared error": "MSE",
+    "log likelihood": "LL",
+    "log likelihood of the mixture": "LL, mixture",
+}
+WINDOWS = {
+    "stefan": (0.1, 0.4),
+    "porous_medium": (0.35, 0.6),
+    "advection": (0.4, 1.0),
+    "burgers": (-0.7, 0.7),
+}  # about the fronts
 SHOWN = {
     "stefan": (0.6, 0.5),
     "porous_medium": (1.0, 3.0, 6.0),
@@ -82,7 +96,10 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         where = Slice(family, settings.points)
         for method, prediction in profiles(case, settings, key).items():
             scores = judged(where, [value], prediction)
-            out += [Row(family, where.label(value), method, metric, float(scores[metric][0])) for metric in METRICS]
+            out += [
+                Row(family, where.label(value), method, metric, float(scores[metric][0]))
+                for metric in METRICS
+            ]
     return out
 
 
@@ -101,7 +118,13 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 def profiles(case: Case, settings: Settings, key: jax.Array) -> dict[str, Prediction]:
     """What each method says of the first test function."""
     where = Slice(case[0], settings.points)
-    return fields.predictions(where, case[1], fields.function_keys(key, case, 1), latents=settings.latents, few=settings.few)
+    return fields.predictions(
+        where,
+        case[1],
+        fields.function_keys(key, case, 1),
+        latents=settings.latents,
+        few=settings.few,
+    )
 
 
 def _cases(families: Sequence[str]) -> list[Case]:
@@ -124,19 +147,34 @@ def _figure(family: str, settings: Settings, key: jax.Array) -> Figure:
     for top, bottom, method in zip(grid[0], grid[-1], methods, strict=True):
         top.set_title(HEADINGS[method], fontsize=TITLE)
         bottom.set_xlabel("position x", fontsize=FONT)
-    panels.legend_below(figure, [panels.truth("exact"), panels.cross("readings"), panels.shade("95 % band")])
+    panels.legend_below(
+        figure, [panels.truth("exact"), panels.cross("readings"), panels.shade("95 % band")]
+    )
     return figure
 
 
-def _draw(panel: Axes, case: Case, prediction: Prediction, place: int, settings: Settings, key: jax.Array) -> None:
+def _draw(
+    panel: Axes, case: Case, prediction: Prediction, place: int, settings: Settings, key: jax.Array
+) -> None:
     """Mean, band, exact solution and readings of one function, in the window of its family."""
     family, value = case
     where = Slice(family, settings.points)
     x, low_high = where.grid["x"], WINDOWS.get(family, where.kind.space_range)
     inside = (x >= low_high[0]) & (x <= low_high[1])
     sd = np.sqrt(np.maximum(prediction.variance[0], 0.0))
-    panels.band(panel, x[inside], prediction.mean[0][inside], sd[inside], place, deviations=normal_quantile(0.95), dash=0)
+    panels.band(
+        panel,
+        x[inside],
+        prediction.mean[0][inside],
+        sd[inside],
+        place,
+        deviations=normal_quantile(0.95),
+        dash=0,
+    )
     panel.plot(x[inside], np.asarray(where.truth(value))[0][inside], **TRUTH)
-    read = fields.nearest(fields.readings(where, value, fields.function_keys(key, case, 1)[0]), where.kind.time_of_interest)
+    read = fields.nearest(
+        fields.readings(where, value, fields.function_keys(key, case, 1)[0]),
+        where.kind.time_of_interest,
+    )
     near = (read[0] >= low_high[0]) & (read[0] <= low_high[1])
     panel.plot(read[0][near], read[1][near], **panels.CROSS)

@@ -38,8 +38,8 @@ from matplotlib.figure import Figure
 from numpyro.infer import MCMC, NUTS
 
 import bayescons as bc
-from bayescons.plots import COLOURS, DPI, FONT, MARKERS
-from bayescons.programs.results import datatree, summarise
+from bayescons.plots.fields import COLOURS, DPI, FONT, MARKERS
+from bayescons.results.trees import datatree, summarise
 from bayescons.surrogates import separable
 from experiments.mass_update import (
     Size,
@@ -58,7 +58,9 @@ from experiments.tables import Table, against_targets, compact, pivot
 from models import one_total
 
 FORMULAS = ("bayescons", "numpy", "dense", "dense product")
-CACHE = 2**25  # bytes, the largest cache of usual processors: growth is judged where a single array is larger
+CACHE = (
+    2**25
+)  # bytes, the largest cache of usual processors: growth is judged where a single array is larger
 MIXED = 1.05  # largest R-hat of chains that are said to have mixed
 FIGURES = {
     "": "Seconds for one mass update against the number of points. Grey: the size of the published benchmark, 201 × 201.",
@@ -105,7 +107,14 @@ SETTINGS = {
         chain=250,
     ),
     "paper": Settings(
-        sizes=((1, 201, 201), (1, 201, 401), (1, 201, 801), (50, 201, 801), (50, 201, 1601), (50, 201, 3201)),
+        sizes=(
+            (1, 201, 201),
+            (1, 201, 401),
+            (1, 201, 801),
+            (50, 201, 801),
+            (50, 201, 1601),
+            (50, 201, 3201),
+        ),
         dense_points=801,
         repeats=100,
         draws=1000,
@@ -146,7 +155,11 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         pivot(
             "One mass update on independent points",
             [row for row in rows if row.problem == "mass update"],
-            {"seconds": "s, least", "seconds, median": "s, median", "time / bayescons's": "× bayescons"},
+            {
+                "seconds": "s, least",
+                "seconds, median": "s, median",
+                "time / bayescons's": "× bayescons",
+            },
         ),
         pivot(
             "One update of other beliefs",
@@ -154,7 +167,12 @@ def tables(rows: Sequence[Row]) -> list[Table]:
             {"seconds": "s, least", "seconds, median": "s, median"},
             methods="computed",
         ),
-        pivot("NUTS on 100 unknowns with one total", [row for row in rows if row.problem == "NUTS"], nuts, methods="program"),
+        pivot(
+            "NUTS on 100 unknowns with one total",
+            [row for row in rows if row.problem == "NUTS"],
+            nuts,
+            methods="program",
+        ),
     ]
 
 
@@ -173,7 +191,10 @@ def _mass_rows(size: Size, settings: Settings) -> list[Row]:
     on_device = jax.block_until_ready(field(size))
     arrays = tuple(map(np.array, on_device))
     update = compiled_update(grid)
-    thunks = {"bayescons": lambda: update(*on_device), "numpy": lambda: numpy_update(*arrays, weights)}
+    thunks = {
+        "bayescons": lambda: update(*on_device),
+        "numpy": lambda: numpy_update(*arrays, weights),
+    }
     if size[0] == 1 and size[2] <= settings.dense_points:
         thunks |= {"dense": lambda: dense_update(*arrays, weights)}
         thunks |= {"dense product": lambda: dense_product_update(*on_device, jnp.asarray(weights))}
@@ -183,13 +204,25 @@ def _mass_rows(size: Size, settings: Settings) -> list[Row]:
     gigabytes = math.prod(size) * size[2] * 8 / 1e9
     absent = [method for method in FORMULAS if method not in runs]
     ours, by_hand = update(*on_device)[:2], numpy_update(*arrays, weights)
-    difference = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(ours, by_hand, strict=True))
+    difference = max(
+        np.abs(a - b).max() / np.abs(b).max() for a, b in zip(ours, by_hand, strict=True)
+    )
     target = {"dense product": "≥ 300"} if size[2] == 201 and size[0] == 1 else {}
     return [
         *(row(method, "seconds", taken.min(), n=len(taken)) for method, taken in runs.items()),
-        *(row(method, "seconds, median", float(np.median(taken)), n=len(taken)) for method, taken in runs.items()),
-        *(row(m, "time / bayescons's", r, reference=target.get(m)) for m, r in ratios.items() if m != "bayescons"),
-        *(row(m, "seconds", math.nan, n=0, note=f"not run: {gigabytes:.3g} GB of covariances") for m in absent),
+        *(
+            row(method, "seconds, median", float(np.median(taken)), n=len(taken))
+            for method, taken in runs.items()
+        ),
+        *(
+            row(m, "time / bayescons's", r, reference=target.get(m))
+            for m, r in ratios.items()
+            if m != "bayescons"
+        ),
+        *(
+            row(m, "seconds", math.nan, n=0, note=f"not run: {gigabytes:.3g} GB of covariances")
+            for m in absent
+        ),
         row("bayescons", "time / numpy's", 1 / ratios["numpy"], reference="≤ 2"),
         row("bayescons", "difference from numpy", float(difference), reference="≤ 1e-12"),
     ]
@@ -201,7 +234,9 @@ def _growth_rows(updates: Sequence[Row], settings: Settings) -> list[Row]:
     sizes = {_words(size): math.prod(size) for size in settings.sizes if size[0] == most}
     if len(sizes) < 2:
         return []
-    seconds = {(row.method, row.parameter): row.mean for row in updates if row.metric == "seconds, median"}
+    seconds = {
+        (row.method, row.parameter): row.mean for row in updates if row.metric == "seconds, median"
+    }
     name, small = f"{most} functions", min(sizes.values()) * 8 < CACHE
     return [
         Row(
@@ -219,8 +254,13 @@ def _growth_rows(updates: Sequence[Row], settings: Settings) -> list[Row]:
 
 
 def _memory_rows(settings: Settings) -> list[Row]:
-    row = {size: functools.partial(Row, "mass update", _words(size), "bayescons", reference="≤ 6") for size in settings.sizes}
-    large = [size for size in settings.sizes if math.prod(size) * 8 >= CACHE] or [max(settings.sizes, key=math.prod)]
+    row = {
+        size: functools.partial(Row, "mass update", _words(size), "bayescons", reference="≤ 6")
+        for size in settings.sizes
+    }
+    large = [size for size in settings.sizes if math.prod(size) * 8 >= CACHE] or [
+        max(settings.sizes, key=math.prod)
+    ]
     peaks = {size: elsewhere("experiments.mass_update:peak_memory", size) for size in large}
     return [
         *(row[size]("planned memory / input", planned_memory(size)) for size in settings.sizes),
@@ -230,14 +270,28 @@ def _memory_rows(settings: Settings) -> list[Row]:
 
 def _conservation_rows(settings: Settings) -> list[Row]:
     """Largest |G u - b| / |b| over rows, for the mean and over draws. Fields of float32 are summed in float64 to be judged."""
-    size, least, in_mean, in_draws = settings.draws_size, {"float64": "≤ 1e-12"}, "mean", f"{settings.draws} draws"
+    size, least, in_mean, in_draws = (
+        settings.draws_size,
+        {"float64": "≤ 1e-12"},
+        "mean",
+        f"{settings.draws} draws",
+    )
     cases = {
         "float64": conservation(size, settings.draws, "float64"),
         "float32 fields, x64 on": conservation(size, settings.draws, "float32"),
-        "float32 throughout": elsewhere("experiments.mass_update:conservation", size, settings.draws, "float32", x64=False),
+        "float32 throughout": elsewhere(
+            "experiments.mass_update:conservation", size, settings.draws, "float32", x64=False
+        ),
     }
     return [
-        Row("conservation", _words(size), f"{case}: {of}", "largest error / total", error, reference=least.get(case, "≤ 1e-6"))
+        Row(
+            "conservation",
+            _words(size),
+            f"{case}: {of}",
+            "largest error / total",
+            error,
+            reference=least.get(case, "≤ 1e-6"),
+        )
         for case, errors in cases.items()
         for of, error in zip((in_mean, in_draws), errors, strict=True)
     ]
@@ -253,7 +307,9 @@ def _low_rank_rows(settings: Settings, key: jax.Array) -> list[Row]:
     weights = jnp.asarray(bc.integral(grid, over="x").weights[1])
     some = bc.functional(lambda u: u[:: times // count][:count] @ weights, on=grid)
     mean, scale, _ = (array[0] for array in field((1, times, points)))
-    belief = bc.low_rank(mean, scale, jax.random.normal(key, (times, points, rank)) / math.sqrt(rank))
+    belief = bc.low_rank(
+        mean, scale, jax.random.normal(key, (times, points, rank)) / math.sqrt(rank)
+    )
     size = f"{times} × {points}, rank {rank}, {count} rows"
     return _update_rows("low rank", size, belief, bc.Constraint(some, jnp.full(count, 1.0)))
 
@@ -281,13 +337,22 @@ def _update_rows(problem: str, size: str, belief, constraint) -> list[Row]:
         return result.posterior.mean, result.log_evidence, result.posterior.variance
 
     value = jnp.asarray(constraint.value)
-    thunks = {"mean, evidence": lambda: mean(belief, value), "mean, evidence, variance": lambda: whole(belief, value)}
+    thunks = {
+        "mean, evidence": lambda: mean(belief, value),
+        "mean, evidence, variance": lambda: whole(belief, value),
+    }
     runs = timings(thunks, repeats=1, rounds=3)
     row = functools.partial(Row, problem, size)
     target = {"mean, evidence": "≤ 2"} if problem == "low rank" else {}
     return [
-        *(row(of, "seconds", taken.min(), n=len(taken), reference=target.get(of)) for of, taken in runs.items()),
-        *(row(of, "seconds, median", float(np.median(taken)), n=len(taken)) for of, taken in runs.items()),
+        *(
+            row(of, "seconds", taken.min(), n=len(taken), reference=target.get(of))
+            for of, taken in runs.items()
+        ),
+        *(
+            row(of, "seconds, median", float(np.median(taken)), n=len(taken))
+            for of, taken in runs.items()
+        ),
     ]
 
 
@@ -296,10 +361,22 @@ def _update_rows(problem: str, size: str, belief, constraint) -> list[Row]:
 
 def _nuts_rows(settings: Settings, key: jax.Array) -> list[Row]:
     """The four programs, and the ratios between those whose chains have mixed."""
-    programs = {"nothing stated": (one_total.program, {"stated": False}), "exact": (bc.exact(one_total.program), {})}
-    programs |= {f"soft, scale {scale:g}": (bc.soft(one_total.program, scale), {}) for scale in settings.scales}
+    programs = {
+        "nothing stated": (one_total.program, {"stated": False}),
+        "exact": (bc.exact(one_total.program), {}),
+    }
+    programs |= {
+        f"soft, scale {scale:g}": (bc.soft(one_total.program, scale), {})
+        for scale in settings.scales
+    }
     size = f"4 × {settings.chain} draws"
-    out, runs = [], {name: sampled(program, options, settings.chain, key) for name, (program, options) in programs.items()}
+    out, runs = (
+        [],
+        {
+            name: sampled(program, options, settings.chain, key)
+            for name, (program, options) in programs.items()
+        },
+    )
     for name, run in runs.items():
         row = functools.partial(Row, "NUTS", size, name)
         mixed = run["r_hat"] <= MIXED
@@ -310,17 +387,30 @@ def _nuts_rows(settings: Settings, key: jax.Array) -> list[Row]:
             row("largest R-hat", run["r_hat"], note=note),
             row("divergences", run["divergences"]),
             row("CPU seconds", run["seconds"]),
-            row("ESS per CPU second", run["ess"] / run["seconds"] if mixed else math.nan, note=note),
+            row(
+                "ESS per CPU second", run["ess"] / run["seconds"] if mixed else math.nan, note=note
+            ),
         ]
     free, exact = runs["nothing stated"], runs["exact"]
     out.append(
-        Row("NUTS", size, "exact", "steps / nothing stated", exact["steps"].mean() / free["steps"].mean(), reference="≤ 1.2")
+        Row(
+            "NUTS",
+            size,
+            "exact",
+            "steps / nothing stated",
+            exact["steps"].mean() / free["steps"].mean(),
+            reference="≤ 1.2",
+        )
     )
     for name, run in runs.items():
         if name.startswith("soft"):
             row = functools.partial(Row, "NUTS", size, name, "lead of exact")
             lead = exact["ess"] / exact["seconds"] / (run["ess"] / run["seconds"])
-            out.append(row(lead) if max(run["r_hat"], exact["r_hat"]) <= MIXED else row(math.nan, n=0, note="did not mix"))
+            out.append(
+                row(lead)
+                if max(run["r_hat"], exact["r_hat"]) <= MIXED
+                else row(math.nan, n=0, note="did not mix")
+            )
     return out
 
 
@@ -333,13 +423,24 @@ def sampled(program, options: dict, draws: int, key: jax.Array) -> dict:
 
     def run(key):
         kernel = NUTS(program)
-        chains = MCMC(kernel, num_warmup=draws, num_samples=draws, num_chains=4, chain_method="vectorized", progress_bar=False)
+        chains = MCMC(
+            kernel,
+            num_warmup=draws,
+            num_samples=draws,
+            num_chains=4,
+            chain_method="vectorized",
+            progress_bar=False,
+        )
         chains.run(key, **one_total.inputs(key), **options, extra_fields=("num_steps", "diverging"))
-        return chains.get_samples(group_by_chain=True)["u"], chains.get_extra_fields(group_by_chain=True)
+        return chains.get_samples(group_by_chain=True)["u"], chains.get_extra_fields(
+            group_by_chain=True
+        )
 
     compiled = jax.jit(run)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", bc.StiffnessWarning)  # shown, not used: this is the trap the warning is about
+        warnings.simplefilter(
+            "ignore", bc.StiffnessWarning
+        )  # shown, not used: this is the trap the warning is about
         jax.block_until_ready(compiled(key))
     start = time.process_time()
     u, stats = jax.block_until_ready(compiled(key))
@@ -363,10 +464,25 @@ def _time_figure(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(7.0, 4.6), dpi=DPI, layout="constrained")
     panel = figure.subplots()
     for i, method in enumerate(FORMULAS):
-        chosen = [r for r in rows if r.problem == "mass update" and r.metric == "seconds" and r.method == method]
-        points = sorted((math.prod(map(int, r.parameter.split(" × "))), r.mean) for r in chosen if not math.isnan(r.mean))
+        chosen = [
+            r
+            for r in rows
+            if r.problem == "mass update" and r.metric == "seconds" and r.method == method
+        ]
+        points = sorted(
+            (math.prod(map(int, r.parameter.split(" × "))), r.mean)
+            for r in chosen
+            if not math.isnan(r.mean)
+        )
         if points:
-            panel.plot(*zip(*points, strict=True), color=COLOURS[i], marker=MARKERS[i], markersize=7, linewidth=1.8, label=method)
+            panel.plot(
+                *zip(*points, strict=True),
+                color=COLOURS[i],
+                marker=MARKERS[i],
+                markersize=7,
+                linewidth=1.8,
+                label=method,
+            )
     panel.axvline(201 * 201, color="0.75", linewidth=1.0, zorder=0)
     panel.set(xscale="log", yscale="log")
     panel.set_xlabel("points in all (functions × times × points)", fontsize=FONT)
@@ -382,9 +498,17 @@ def _nuts_figure(rows: Sequence[Row]) -> Figure:
     programs = list(dict.fromkeys(r.method for r in rows if r.problem == "NUTS"))
     for panel, metric in zip(panels, ("leapfrog steps a draw", "ESS per CPU second"), strict=True):
         for i, program in enumerate(programs):
-            row = next(r for r in rows if (r.problem, r.method, r.metric) == ("NUTS", program, metric))
+            row = next(
+                r for r in rows if (r.problem, r.method, r.metric) == ("NUTS", program, metric)
+            )
             absent = math.isnan(row.mean)
-            panel.bar(i, 1.0 if absent else row.mean, color=COLOURS[i], width=0.7, alpha=0.0 if absent else 1.0)
+            panel.bar(
+                i,
+                1.0 if absent else row.mean,
+                color=COLOURS[i],
+                width=0.7,
+                alpha=0.0 if absent else 1.0,
+            )
             panel.annotate(
                 row.note if absent else compact(row.mean),
                 (i, 1.0 if absent else row.mean),
@@ -396,7 +520,10 @@ def _nuts_figure(rows: Sequence[Row]) -> Figure:
         panel.set_yscale("log")
         panel.margins(x=0.08, y=0.15)
         panel.set_ylabel(metric, fontsize=FONT)
-        panel.set_xticks(range(len(programs)), [program.replace(", scale", "").replace(" ", "\n") for program in programs])
+        panel.set_xticks(
+            range(len(programs)),
+            [program.replace(", scale", "").replace(" ", "\n") for program in programs],
+        )
         _finish(panel)
         panel.tick_params(axis="x", labelsize=FONT - 2)
     return figure

@@ -37,7 +37,7 @@ from matplotlib.figure import Figure
 
 import bayescons as bc
 from bayescons.diagnostics import front_position, scores
-from bayescons.plots import plot_front, plot_profile, plot_total
+from bayescons.plots.fields import plot_front, plot_profile, plot_total
 from bayescons.problems import Readings, Stefan, contexts
 from bayescons.surrogates import gaussian_process
 from experiments.fields import nearest
@@ -88,9 +88,21 @@ PUBLISHED = {
         },
     },
     0.5: {
-        "belief": {"conservation error": -3.069e-2, "mean squared error": 1.4577e-2, "log likelihood": -0.445},
-        "orthogonal projection": {"conservation error": 0.0, "mean squared error": 1.3630e-2, "log likelihood": -9.01},
-        "mass": {"conservation error": 0.0, "mean squared error": 1.4023e-2, "log likelihood": -0.232},
+        "belief": {
+            "conservation error": -3.069e-2,
+            "mean squared error": 1.4577e-2,
+            "log likelihood": -0.445,
+        },
+        "orthogonal projection": {
+            "conservation error": 0.0,
+            "mean squared error": 1.3630e-2,
+            "log likelihood": -9.01,
+        },
+        "mass": {
+            "conservation error": 0.0,
+            "mean squared error": 1.4023e-2,
+            "log likelihood": -0.232,
+        },
     },
 }
 
@@ -135,9 +147,14 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         judged = []
         for index in range(settings.functions):
             _, predictions = predict(facts, settings, jax.random.fold_in(key, index))
-            judged.append({method: judge(facts, prediction) for method, prediction in predictions.items()})
+            judged.append(
+                {method: judge(facts, prediction) for method, prediction in predictions.items()}
+            )
         for method in judged[0]:
-            columns = {metric: np.array([float(one[method][metric]) for one in judged]) for metric in judged[0][method]}
+            columns = {
+                metric: np.array([float(one[method][metric]) for one in judged])
+                for metric in judged[0][method]
+            }
             out += _method_rows(threshold, method, columns)
     return out
 
@@ -145,13 +162,17 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
 def tables(rows: Sequence[Row]) -> list[Table]:
     """Ours; and the reference's, for orientation."""
     theirs = [
-        dataclasses.replace(row, method=ORIENTATION[row.method], mean=row.reference, se=float("nan"))
+        dataclasses.replace(
+            row, method=ORIENTATION[row.method], mean=row.reference, se=float("nan")
+        )
         for row in rows
         if row.reference is not None
     ]
     return [
         pivot("Gaussian process, t = 0.05", rows, METRICS),
-        pivot("For orientation, another belief: the neural process of the reference", theirs, METRICS),
+        pivot(
+            "For orientation, another belief: the neural process of the reference", theirs, METRICS
+        ),
     ]
 
 
@@ -160,7 +181,10 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     del rows
     facts = known(settings.thresholds[0], settings)
     readings, predictions = predict(facts, settings, jax.random.fold_in(key, 0))
-    shown = {name: predictions[name] for name in ("belief", "orthogonal projection", "mass", "mass + wall")}
+    shown = {
+        name: predictions[name]
+        for name in ("belief", "orthogonal projection", "mass", "mass + wall")
+    }
     x, at = facts.grid["x"], facts.time
     profiles = {name: (p.mean[at], jnp.sqrt(p.variance[at])) for name, p in shown.items()}
     totals = {name: p.mean @ facts.weights for name, p in shown.items()}
@@ -206,7 +230,9 @@ def known(threshold: float, settings: Settings) -> Facts:
     integral, mass_later, wall, wall_later, initial = _functionals(settings)
     total = problem.total(grid["t"])
     mass = bc.Constraint(integral, total, name="mass")
-    later = bc.Constraint(mass_later, total[1:], name="mass") & bc.Constraint(wall_later, 1.0, name="wall")
+    later = bc.Constraint(mass_later, total[1:], name="mass") & bc.Constraint(
+        wall_later, 1.0, name="wall"
+    )
     constraints = {
         "mass": mass,
         "mass, quadrature scale": dataclasses.replace(mass, scale="quadrature"),
@@ -214,19 +240,36 @@ def known(threshold: float, settings: Settings) -> Facts:
         "mass + wall + initial": later & bc.Constraint(initial, 0.0, name="initial"),
     }
     time = int(np.argmin(np.abs(grid["t"] - problem.time_of_interest)))
-    return Facts(problem, grid, time, problem.solution(**grid.mesh()), total, jnp.asarray(integral.weights[1]), constraints)
+    return Facts(
+        problem,
+        grid,
+        time,
+        problem.solution(**grid.mesh()),
+        total,
+        jnp.asarray(integral.weights[1]),
+        constraints,
+    )
 
 
-def predict(facts: Facts, settings: Settings, key: jax.Array) -> tuple[Readings, dict[str, Prediction]]:
+def predict(
+    facts: Facts, settings: Settings, key: jax.Array
+) -> tuple[Readings, dict[str, Prediction]]:
     """The readings of one test function, and what every method makes of them."""
     key_readings, key_draws = jax.random.split(key)
     readings = contexts(facts.problem, key_readings)
     belief = gaussian_process(facts.grid, {"t": readings.t, "x": readings.x}, readings.u)
     look = functools.partial(_look, draws=settings.draws, time=facts.time)
     before = look(belief, key_draws)
-    shift = jnp.outer(facts.total - before.mean @ facts.weights, facts.weights / (facts.weights @ facts.weights))
-    projected = Prediction(before.mean + shift, before.variance, before.profiles + shift[facts.time, None])
-    given = {name: look(bc.condition(belief, constraint), key_draws) for name, constraint in facts.constraints.items()}
+    shift = jnp.outer(
+        facts.total - before.mean @ facts.weights, facts.weights / (facts.weights @ facts.weights)
+    )
+    projected = Prediction(
+        before.mean + shift, before.variance, before.profiles + shift[facts.time, None]
+    )
+    given = {
+        name: look(bc.condition(belief, constraint), key_draws)
+        for name, constraint in facts.constraints.items()
+    }
     return readings, {"belief": before, "orthogonal projection": projected, **given}
 
 
@@ -260,7 +303,9 @@ def judge(facts: Facts, prediction: Prediction) -> dict[str, float]:
 @functools.partial(jax.jit, static_argnames=("draws", "time"))
 def _look(belief: bc.Gaussian, key: jax.Array, *, draws: int, time: int) -> Prediction:
     """Draws are made a few at a time, as a draw of a conditioned process holds several fields."""
-    profiles = jax.lax.map(lambda k: belief.sample(k)[time], jax.random.split(key, draws), batch_size=20)
+    profiles = jax.lax.map(
+        lambda k: belief.sample(k)[time], jax.random.split(key, draws), batch_size=20
+    )
     return Prediction(belief.mean, belief.variance, profiles)
 
 
@@ -281,6 +326,9 @@ def _method_rows(threshold: float, method: str, columns: dict[str, np.ndarray]) 
     row = functools.partial(Row, "stefan", f"u* = {threshold:g}", method)
     errors = columns["conservation error"]
     return [
-        *(row(metric, **averaged(values), reference=published.get(metric)) for metric, values in columns.items()),
+        *(
+            row(metric, **averaged(values), reference=published.get(metric))
+            for metric, values in columns.items()
+        ),
         row("largest |conservation error|", float(np.abs(errors).max()), n=len(errors)),
     ]

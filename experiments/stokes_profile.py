@@ -16,14 +16,32 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from bayescons.plots import TRUTH
+from bayescons.plots.fields import TRUTH
 from experiments import boundary_tables, panels
-from experiments.operators import METHODS, PLACES, Case, by_time, fields, judged, logarithmic, new_functions, trained
+from experiments.operators import (
+    METHODS,
+    PLACES,
+    Case,
+    by_time,
+    fields,
+    judged,
+    logarithmic,
+    new_functions,
+    trained,
+)
 from experiments.rows import Row, averaged
 from experiments.tables import Table, pivot
 
-METRICS = {"relative L2": "relative L2", "boundary error": "boundary error", "near the boundary": "next to it"}
-OVER_TIME = {"first snapshot": "first snapshot", "worst snapshot": "worst snapshot", "last snapshot": "last snapshot"}
+METRICS = {
+    "relative L2": "relative L2",
+    "boundary error": "boundary error",
+    "near the boundary": "next to it",
+}
+OVER_TIME = {
+    "first snapshot": "first snapshot",
+    "worst snapshot": "worst snapshot",
+    "last snapshot": "last snapshot",
+}
 FIGURES = {
     "": "One new function at the last time: the wave and what each network makes of it, and the mean |error| over depth.",
     "_over_time": "Relative error in L2 of each snapshot, mean over new functions.",
@@ -49,10 +67,17 @@ class Settings:
     over_time: tuple[str, ...] = ("FNO", "FNO + values", "kernel", "features")
 
 
-_LAST = {name: next(c for c in tables.cases if c.problem == "stokes_second") for name, tables in boundary_tables.SETTINGS.items()}
-_ALL = Case("stokes_second", points=48, times=25, samples=100, held_out=20, modes=8, width=16, size=10)
+_LAST = {
+    name: next(c for c in tables.cases if c.problem == "stokes_second")
+    for name, tables in boundary_tables.SETTINGS.items()
+}
+_ALL = Case(
+    "stokes_second", points=48, times=25, samples=100, held_out=20, modes=8, width=16, size=10
+)
 SETTINGS = {
-    "quick": Settings(_LAST["quick"], dataclasses.replace(_ALL, steps=100), over_time=("FNO + values", "features")),
+    "quick": Settings(
+        _LAST["quick"], dataclasses.replace(_ALL, steps=100), over_time=("FNO + values", "features")
+    ),
     "paper": Settings(_LAST["paper"], dataclasses.replace(_ALL, steps=1500)),
 }
 
@@ -60,7 +85,10 @@ SETTINGS = {
 def rows(settings: Settings, key: jax.Array) -> list[Row]:
     """Errors at the last time, and over all times."""
     out = []
-    for case, methods in ((settings.last, settings.methods), (settings.all_times, settings.over_time)):
+    for case, methods in (
+        (settings.last, settings.methods),
+        (settings.all_times, settings.over_time),
+    ):
         samples = new_functions(case, key, settings.functions)
         for method in methods:
             network = trained(case.recipe(method, 0)).network
@@ -68,9 +96,14 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
             measured = judged(network.boundary, found, samples)
             if case.times > 1:
                 errors = by_time(found, samples)
-                measured |= dict(zip(OVER_TIME, (errors[:, 0], errors.max(axis=1), errors[:, -1]), strict=True))
+                measured |= dict(
+                    zip(OVER_TIME, (errors[:, 0], errors.max(axis=1), errors[:, -1]), strict=True)
+                )
             name = f"{case.number}, {case.steps} steps"
-            out += [Row("stokes_second", name, method, metric, **averaged(values)) for metric, values in measured.items()]
+            out += [
+                Row("stokes_second", name, method, metric, **averaged(values))
+                for metric, values in measured.items()
+            ]
     return out
 
 
@@ -78,7 +111,9 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     """At the last time, and over all."""
     return [
         pivot("The wave", rows, METRICS),
-        pivot("Over time, relative L2", [row for row in rows if row.metric in OVER_TIME], OVER_TIME),
+        pivot(
+            "Over time, relative L2", [row for row in rows if row.metric in OVER_TIME], OVER_TIME
+        ),
     ]
 
 
@@ -98,12 +133,20 @@ def _profile(settings: Settings, key: jax.Array) -> Figure:
         found = fields(trained(case.recipe(method, 0)).network, samples)
         left.plot(x, found[0], **panels.look(PLACES[method]))
         error = np.abs(found - truth).mean(axis=0)
-        right.plot(x, np.where(error > 1e-7, error, np.nan), **panels.look(PLACES[method]))  # what is exact has no logarithm
+        right.plot(
+            x, np.where(error > 1e-7, error, np.nan), **panels.look(PLACES[method])
+        )  # what is exact has no logarithm
     left.plot(x, truth[0], **TRUTH)
     logarithmic(right)
-    panels.finish(left, title="velocity along the wall", xlabel="distance from the wall x", ylabel="u")
+    panels.finish(
+        left, title="velocity along the wall", xlabel="distance from the wall x", ylabel="u"
+    )
     panels.finish(right, title="mean |error|", xlabel="distance from the wall x")
-    panels.legend_below(figure, [*(panels.line(PLACES[m], m) for m in settings.methods), panels.truth("exact")], columns=4)
+    panels.legend_below(
+        figure,
+        [*(panels.line(PLACES[m], m) for m in settings.methods), panels.truth("exact")],
+        columns=4,
+    )
     return figure
 
 

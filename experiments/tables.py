@@ -41,7 +41,14 @@ class Table(NamedTuple):
         return "\n".join([f"**{self.title}**", "", *lines])
 
 
-def pivot(title: str, rows: Sequence[Row], metrics: Mapping[str, str], *, methods: str = "method", beside: bool = False) -> Table:
+def pivot(
+    title: str,
+    rows: Sequence[Row],
+    metrics: Mapping[str, str],
+    *,
+    methods: str = "method",
+    beside: bool = False,
+) -> Table:
     """A line for each parameter and method, a column for each metric.
 
     Args:
@@ -64,18 +71,31 @@ def against_targets(title: str, rows: Sequence[Row]) -> Table:
     chosen = [row for row in rows if isinstance(row.reference, str)]
     several = len({row.problem for row in chosen}) > 1
     verdict = {True: "yes", False: "no", None: "–"}
-    names = [f"{row.problem.replace('_', ' ')}, {row.parameter}" if several else row.parameter for row in chosen]
+    names = [
+        f"{row.problem.replace('_', ' ')}, {row.parameter}" if several else row.parameter
+        for row in chosen
+    ]
     cells = [
         (name, row.method, row.metric, number(row), row.reference, verdict[row.met])
         for name, row in zip(names, chosen, strict=True)
     ]
-    return Table(title, ("parameter", "method", "metric", "measured", "target", "met"), tuple(cells), 3)
+    return Table(
+        title, ("parameter", "method", "metric", "measured", "target", "met"), tuple(cells), 3
+    )
 
 
 def left_out(rows: Sequence[Row]) -> list[Table]:
     """A table of what was not run, and why; no table where all was. Such a row has the metric `LEFT_OUT` and the reason as its note."""
-    reasons = [(row.problem.replace("_", " "), row.parameter, row.note) for row in rows if row.metric == LEFT_OUT]
-    return [Table("Left out", ("problem", "parameter", "because"), tuple(reasons), 3)] if reasons else []
+    reasons = [
+        (row.problem.replace("_", " "), row.parameter, row.note)
+        for row in rows
+        if row.metric == LEFT_OUT
+    ]
+    return (
+        [Table("Left out", ("problem", "parameter", "because"), tuple(reasons), 3)]
+        if reasons
+        else []
+    )
 
 
 def number(row: Row | None) -> str:

@@ -42,12 +42,21 @@ class Attention(nn.Module):
         self.normalise = nn.LayerNorm(width, eps=1e-5)
         self.dropout = nn.Dropout(rate)
 
-    def forward(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
         """Queries (B, n, width), keys and values (B, m, width) → (B, n, width)."""
-        q, k, v = (self._by_head(f(a)) for f, a in ((self.query, queries), (self.key, keys), (self.value, values)))
+        q, k, v = (
+            self._by_head(f(a))
+            for f, a in ((self.query, queries), (self.key, keys), (self.value, values))
+        )
         rate = self.rate if self.training else 0.0
-        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=rate).transpose(1, 2).flatten(2)
-        return self.normalise(queries + self.dropout(self.merge(torch.cat([queries, attended], dim=-1))))
+        attended = (
+            F.scaled_dot_product_attention(q, k, v, dropout_p=rate).transpose(1, 2).flatten(2)
+        )
+        return self.normalise(
+            queries + self.dropout(self.merge(torch.cat([queries, attended], dim=-1)))
+        )
 
     def _by_head(self, values: torch.Tensor) -> torch.Tensor:
         return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -70,7 +79,9 @@ class LatentPath(nn.Module):
         for attend in self.attention:
             readings = attend(readings, readings, readings)
         hidden = F.relu(self.hidden(readings.mean(dim=1)))
-        return Normal(self.mean(hidden), torch.exp(self.log_variance(hidden) / 2), validate_args=False)
+        return Normal(
+            self.mean(hidden), torch.exp(self.log_variance(hidden) / 2), validate_args=False
+        )
 
 
 class DeterministicPath(nn.Module):
@@ -84,7 +95,9 @@ class DeterministicPath(nn.Module):
         self.where = nn.Linear(2, width)
         self.cross = nn.ModuleList(Attention(width, heads, rate) for _ in range(2))
 
-    def forward(self, inputs: torch.Tensor, values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, inputs: torch.Tensor, values: torch.Tensor, points: torch.Tensor
+    ) -> torch.Tensor:
         """Inputs (B, n, 2), values (B, n), points (B, m, 2) → (B, m, width)."""
         readings = self.embed(torch.cat([inputs, values[..., None]], dim=-1))
         for attend in self.attention:
@@ -104,7 +117,9 @@ class Decoder(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(3 * width, 3 * width) for _ in range(3))
         self.output = nn.Linear(3 * width, 2)
 
-    def forward(self, representation: torch.Tensor, z: torch.Tensor, points: torch.Tensor) -> Normal:
+    def forward(
+        self, representation: torch.Tensor, z: torch.Tensor, points: torch.Tensor
+    ) -> Normal:
         """R (B, m, width), z (B, width), points (B, m, 2) → a distribution over (B, m)."""
         spread = z[:, None].expand(-1, points.shape[1], -1)
         hidden = torch.cat([representation, spread, self.embed(points)], dim=-1)
@@ -124,12 +139,18 @@ class AttentiveNeuralProcess(nn.Module):
         self.decoder = Decoder(width)
 
     def evidence_bound(
-        self, contexts: tuple[torch.Tensor, torch.Tensor], targets: tuple[torch.Tensor, torch.Tensor]
+        self,
+        contexts: tuple[torch.Tensor, torch.Tensor],
+        targets: tuple[torch.Tensor, torch.Tensor],
     ) -> torch.Tensor:
         """Negative evidence lower bound, averaged over the batch."""
         posterior, prior = self.latent_path(*targets), self.latent_path(*contexts)
-        predicted = self.decoder(self.deterministic_path(*contexts, targets[0]), posterior.rsample(), targets[0])
-        bound = predicted.log_prob(targets[1]).sum(dim=-1) - kl_divergence(posterior, prior).sum(dim=-1)
+        predicted = self.decoder(
+            self.deterministic_path(*contexts, targets[0]), posterior.rsample(), targets[0]
+        )
+        bound = predicted.log_prob(targets[1]).sum(dim=-1) - kl_divergence(posterior, prior).sum(
+            dim=-1
+        )
         return -bound.mean()
 
 
@@ -144,7 +165,10 @@ class Trainer:
     def load(self, path: str) -> dict:
         """Take weights over; kernels are stored the other way round."""
         with np.load(path) as file:
-            state = {_name(key): torch.from_numpy(np.ascontiguousarray(_kernel(key, file[key]))) for key in file.files}
+            state = {
+                _name(key): torch.from_numpy(np.ascontiguousarray(_kernel(key, file[key])))
+                for key in file.files
+            }
         self.network.load_state_dict(state)
         return {"parameters": sum(parameter.numel() for parameter in self.network.parameters())}
 
@@ -152,7 +176,9 @@ class Trainer:
         """Take a batch over."""
         with np.load(path) as file:
             arrays = {key: torch.from_numpy(file[key]) for key in file.files}
-        self.contexts, self.targets = ((arrays[f"{of}_inputs"], arrays[f"{of}_values"]) for of in ("contexts", "targets"))
+        self.contexts, self.targets = (
+            (arrays[f"{of}_inputs"], arrays[f"{of}_values"]) for of in ("contexts", "targets")
+        )
         return {"functions": len(self.contexts[0])}
 
     def step(self, count: str) -> dict:
@@ -176,14 +202,21 @@ class Trainer:
         latent = self.network.latent_path(*self.contexts)
         representation = self.network.deterministic_path(*self.contexts, self.targets[0])
         predicted = self.network.decoder(representation, latent.mean, self.targets[0])
-        arrays = {"latent_mean": latent.mean, "representation": representation, "mean": predicted.mean, "scale": predicted.scale}
+        arrays = {
+            "latent_mean": latent.mean,
+            "representation": representation,
+            "mean": predicted.mean,
+            "scale": predicted.scale,
+        }
         np.savez(path, **{name: array.numpy() for name, array in arrays.items()})
         return {"written": path}
 
 
 def main() -> None:
     """Answer commands until there are no more."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--heads", type=int, default=4)

@@ -90,7 +90,10 @@ def timed(given: Trainee, *, dropout: float, steps: int, turns: int) -> Seconds:
     """Both sides in turns, `steps` steps each time, all once before for compilation and warming up."""
     train, make = compiled_steps(given.network), jax.jit(jax.vmap(given.batches))
     repeated = jax.block_until_ready(make(jnp.zeros(steps, jnp.int32)))
-    sides = {"fixed": lambda: _seconds(lambda: train(repeated)), "fresh": lambda: _seconds(lambda: train(make(jnp.arange(steps))))}
+    sides = {
+        "fixed": lambda: _seconds(lambda: train(repeated)),
+        "fresh": lambda: _seconds(lambda: train(make(jnp.arange(steps)))),
+    }
     taken: dict[str, list[float]] = {"fixed": [], "fresh": [], "torch": []}
     with contextlib.ExitStack() as processes:
         if torch_interpreter():
@@ -114,7 +117,10 @@ def differences(given: Trainee) -> dict[str, float]:
         with np.load(f"{folder}/predicted.npz") as file:
             theirs = {name: file[name] for name in file.files}
     ours = predictions(given)
-    return {name: float(np.abs(ours[name] - theirs[name]).max() / np.abs(ours[name]).max()) for name in ours}
+    return {
+        name: float(np.abs(ours[name] - theirs[name]).max() / np.abs(ours[name]).max())
+        for name in ours
+    }
 
 
 def predictions(given: Trainee) -> dict[str, np.ndarray]:
@@ -128,9 +134,17 @@ def predictions(given: Trainee) -> dict[str, np.ndarray]:
         latent = network.latent(contexts.inputs, contexts.u)
         representation = network.represent(contexts.inputs, contexts.u, points)
         predicted = network.decode(representation, latent.mean, points)
-        return {"latent_mean": latent.mean, "representation": representation, "mean": predicted.mean, "scale": predicted.scale}
+        return {
+            "latent_mean": latent.mean,
+            "representation": representation,
+            "mean": predicted.mean,
+            "scale": predicted.scale,
+        }
 
-    return {name: np.asarray(array) for name, array in one(given.batch.contexts, given.batch.targets.inputs).items()}
+    return {
+        name: np.asarray(array)
+        for name, array in one(given.batch.contexts, given.batch.targets.inputs).items()
+    }
 
 
 def compiled_steps(network: AttentiveNeuralProcess) -> Callable[[Functions], jax.Array]:
@@ -141,7 +155,9 @@ def compiled_steps(network: AttentiveNeuralProcess) -> Callable[[Functions], jax
     def step(state, batch):
         at, weights, memory = state
         here = jax.random.fold_in(key, at)
-        loss, slope = jax.value_and_grad(lambda w: evidence_bound(nnx.merge(definition, w, rest), batch, here))(weights)
+        loss, slope = jax.value_and_grad(
+            lambda w: evidence_bound(nnx.merge(definition, w, rest), batch, here)
+        )(weights)
         change, memory = optimiser.update(slope, memory)
         return (at + 1, optax.apply_updates(weights, change), memory), loss
 
@@ -171,19 +187,29 @@ def torch_process(given: Trainee, *, dropout: float) -> Generator[Callable[[str]
     interpreter, settings = torch_interpreter(), given.network.settings
     if interpreter is None:
         raise RuntimeError(ABSENT)
-    options = {"threads": threads(), "width": settings["width"], "heads": settings["heads"], "rate": dropout}
+    options = {
+        "threads": threads(),
+        "width": settings["width"],
+        "heads": settings["heads"],
+        "rate": dropout,
+    }
     arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen(
-            [interpreter, str(SCRIPT), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [interpreter, str(SCRIPT), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as process,
     ):
 
         def answer() -> dict:
             line = process.stdout.readline()
             if not line:
-                raise RuntimeError(f"{SCRIPT.name} ended with status {process.wait()}; what it said stands above")
+                raise RuntimeError(
+                    f"{SCRIPT.name} ended with status {process.wait()}; what it said stands above"
+                )
             return json.loads(line)
 
         def ask(command: str) -> dict:
@@ -194,9 +220,14 @@ def torch_process(given: Trainee, *, dropout: float) -> Generator[Callable[[str]
         answer()
         np.savez(f"{folder}/weights.npz", **named_weights(given.network))
         np.savez(f"{folder}/batch.npz", **named_batch(given.batch))
-        count, expected = ask(f"load {folder}/weights.npz")["parameters"], parameter_count(given.network)
+        count, expected = (
+            ask(f"load {folder}/weights.npz")["parameters"],
+            parameter_count(given.network),
+        )
         if count != expected:
-            raise RuntimeError(f"the network of {SCRIPT.name} has {count:,} parameters; ours has {expected:,}")
+            raise RuntimeError(
+                f"the network of {SCRIPT.name} has {count:,} parameters; ours has {expected:,}"
+            )
         ask(f"batch {folder}/batch.npz")
         yield ask
 

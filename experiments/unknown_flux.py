@@ -32,7 +32,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bayescons as bc
-from bayescons.plots import FONT, TRUTH
+from bayescons.plots.fields import FONT, TRUTH
 from bayescons.surrogates import gaussian_process, latent_draws, matched, separable
 from experiments import fields, panels
 from experiments.black_boxes import trained
@@ -53,7 +53,11 @@ METRICS = {
 OF_THE_FIELD = ("mean squared error", "total error")
 METHODS = ("differences", "unknown flux", "unknown, rule's error", "known flux")
 # What is believed of a flux before any reading: mean, standard deviation and correlation length in time.
-PRIORS = {"stefan": (2.0, 2.0, 0.05), "porous_medium": (1.0, 1.0, 0.5), "diffusion": (0.0, 1.0, 0.5)}
+PRIORS = {
+    "stefan": (2.0, 2.0, 0.05),
+    "porous_medium": (1.0, 1.0, 0.5),
+    "diffusion": (0.0, 1.0, 0.5),
+}
 DEVIATIONS = 1.96  # of the 95 % interval
 FIGURES = {
     "": "Net flux into the domain, averaged over each step, for the first test function of the first case of each problem: what is "
@@ -82,7 +86,9 @@ class Settings:
 
 
 SETTINGS = {
-    "quick": Settings(functions=2, cases=(("stefan", 0.6), ("porous_medium", 3.0), ("diffusion", 1.0))),
+    "quick": Settings(
+        functions=2, cases=(("stefan", 0.6), ("porous_medium", 3.0), ("diffusion", 1.0))
+    ),
     "paper": Settings(functions=50),
 }
 
@@ -109,17 +115,26 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
     for case in settings.cases:
         for belief, estimates in _estimates(case, settings, key).items():
             for method, found in estimates.items():
-                row = functools.partial(Row, case[0], f"{Slice(case[0]).label(case[1])}, {belief}", method)
+                row = functools.partial(
+                    Row, case[0], f"{Slice(case[0]).label(case[1])}, {belief}", method
+                )
                 columns = _judged(case, settings, found)
                 known = method == "known flux"  # and there is nothing to find out about it
-                out += [row(m, **averaged(values)) for m, values in columns.items() if m in OF_THE_FIELD or not known]
+                out += [
+                    row(m, **averaged(values))
+                    for m, values in columns.items()
+                    if m in OF_THE_FIELD or not known
+                ]
     return out
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
     """One for each problem."""
     problems = dict.fromkeys(row.problem for row in rows)
-    return [pivot(fields.NAMES[name].capitalize(), [r for r in rows if r.problem == name], METRICS) for name in problems]
+    return [
+        pivot(fields.NAMES[name].capitalize(), [r for r in rows if r.problem == name], METRICS)
+        for name in problems
+    ]
 
 
 def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str, Figure]:
@@ -135,14 +150,21 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         middle = (times[1:] + times[:-1]) / 2
         for panel, belief in zip(line, ("GP", "ANP"), strict=True):
             if belief not in found:
-                panel.text(0.5, 0.5, "no weights", transform=panel.transAxes, ha="center", fontsize=FONT)
+                panel.text(
+                    0.5, 0.5, "no weights", transform=panel.transAxes, ha="center", fontsize=FONT
+                )
                 continue
             for place, method in enumerate(shown):
                 estimate = found[belief][method]
-                panels.band(panel, middle, estimate.net[0], estimate.spread[0], place, deviations=DEVIATIONS)
+                panels.band(
+                    panel, middle, estimate.net[0], estimate.spread[0], place, deviations=DEVIATIONS
+                )
             exact, half = exact_net(case, settings), DEVIATIONS * estimate.spread[0]
             panel.plot(middle, exact, **TRUTH)
-            low, high = np.min([exact, estimate.net[0] - half]), np.max([exact, estimate.net[0] + half])
+            low, high = (
+                np.min([exact, estimate.net[0] - half]),
+                np.max([exact, estimate.net[0] + half]),
+            )
             panel.set_ylim(low - (high - low) / 2, high + (high - low) / 2)
             panels.finish(panel, title=f"{belief}: {fields.title(case)}", xlabel="time t")
         line[0].set_ylabel("net flux", fontsize=FONT)
@@ -155,7 +177,10 @@ def where(case: Case, settings: Settings) -> bc.Grid:
     """From a tenth of the benchmark's time on."""
     kind = Slice(case[0]).kind
     end = kind.time_range[1]
-    return bc.Grid(t=np.linspace(0.1 * end, end, settings.times), x=np.linspace(*kind.space_range, settings.points))
+    return bc.Grid(
+        t=np.linspace(0.1 * end, end, settings.times),
+        x=np.linspace(*kind.space_range, settings.points),
+    )
 
 
 def exact_net(case: Case, settings: Settings) -> np.ndarray:
@@ -164,7 +189,9 @@ def exact_net(case: Case, settings: Settings) -> np.ndarray:
     return np.diff(np.asarray(Slice(case[0]).problem(case[1]).total(times))) / np.diff(times)
 
 
-def given(case: Case, settings: Settings, belief: bc.Gaussian, method: str, net: np.ndarray) -> bc.Gaussian:
+def given(
+    case: Case, settings: Settings, belief: bc.Gaussian, method: str, net: np.ndarray
+) -> bc.Gaussian:
     """The field given known fluxes, `net` of them; field and fluxes end to end given the balance; or, for the differences, the field."""
     law = bc.balance(where(case, settings), fluxes="steps")
     if method == "differences":
@@ -183,7 +210,11 @@ def given(case: Case, settings: Settings, belief: bc.Gaussian, method: str, net:
 def solver(case: Case, settings: Settings, method: str) -> Callable[[bc.Gaussian], Estimate]:
     """From a belief to an estimate, compiled once."""
     grid = where(case, settings)
-    law, steps, exact = bc.balance(grid, fluxes="steps"), np.diff(grid["t"]), exact_net(case, settings)
+    law, steps, exact = (
+        bc.balance(grid, fluxes="steps"),
+        np.diff(grid["t"]),
+        exact_net(case, settings),
+    )
 
     def of_field(vector):
         return jnp.diff(vector.reshape(grid.shape) @ jnp.asarray(law.change.weights[1])) / steps
@@ -195,7 +226,10 @@ def solver(case: Case, settings: Settings, method: str) -> Callable[[bc.Gaussian
         posterior = given(case, settings, belief, method, exact)
         net = of_fluxes if method.startswith("unknown") else of_field
         field = posterior.mean.ravel()[: grid.size].reshape(grid.shape)
-        functional, whole = (bc.functional(f, on=posterior.event_shape) for f in (net, lambda v: jnp.asarray(steps) @ net(v)))
+        functional, whole = (
+            bc.functional(f, on=posterior.event_shape)
+            for f in (net, lambda v: jnp.asarray(steps) @ net(v))
+        )
         mean = functional(posterior.mean)
         inflow = jnp.asarray(steps) @ mean, bc.functional_scale(posterior, whole)
         return Estimate(mean, bc.functional_scale(posterior, functional), inflow, field)
@@ -208,30 +242,49 @@ def _estimates(case: Case, settings: Settings, key: jax.Array) -> dict[str, dict
     """By belief and method, arrays with the test functions in front."""
     family, value = case
     grid, network = where(case, settings), trained(f"anp_{family}")
-    parts: dict[str, dict[str, list]] = {belief: {m: [] for m in METHODS} for belief in ("GP", *(["ANP"] if network else []))}
+    parts: dict[str, dict[str, list]] = {
+        belief: {m: [] for m in METHODS} for belief in ("GP", *(["ANP"] if network else []))
+    }
     for k in fields.function_keys(key, case, settings.functions):
         shown = fields.readings(Slice(family), value, k)
         beliefs = {}
-        if np.ptp(shown.u) > 0:  # equal readings say nothing of how large a field is, and no process is fitted to them
+        if (
+            np.ptp(shown.u) > 0
+        ):  # equal readings say nothing of how large a field is, and no process is fitted to them
             beliefs["GP"] = gaussian_process(grid, {"t": shown.t, "x": shown.x}, shown.u)
         if network:
-            beliefs["ANP"] = matched(latent_draws(network, shown, grid, jax.random.fold_in(k, 1), draws=settings.latents))
+            beliefs["ANP"] = matched(
+                latent_draws(network, shown, grid, jax.random.fold_in(k, 1), draws=settings.latents)
+            )
         for name, belief in beliefs.items():
             for method in METHODS:
                 parts[name][method].append(solver(case, settings, method)(belief))
-    return {b: {m: jax.tree.map(lambda *a: np.stack(a), *found) for m, found in by.items()} for b, by in parts.items()}
+    return {
+        b: {m: jax.tree.map(lambda *a: np.stack(a), *found) for m, found in by.items()}
+        for b, by in parts.items()
+    }
 
 
 def _judged(case: Case, settings: Settings, found: Estimate) -> dict[str, np.ndarray]:
     """Scores of each function."""
-    grid, problem, exact = where(case, settings), Slice(case[0]).problem(case[1]), exact_net(case, settings)
+    grid, problem, exact = (
+        where(case, settings),
+        Slice(case[0]).problem(case[1]),
+        exact_net(case, settings),
+    )
     weights = np.asarray(bc.integral(grid).weights[1])
     inflow, spread = found.inflow
     return {
         "flux error": np.sqrt(np.mean((found.net - exact) ** 2, axis=1)),
         "flux sd": np.sqrt(np.mean(found.spread**2, axis=1)),
         "coverage of 95 %": np.mean(np.abs(found.net - exact) < DEVIATIONS * found.spread, axis=1),
-        "coverage of the inflow": (np.abs(inflow - exact @ np.diff(grid["t"])) < DEVIATIONS * spread).astype(float),
-        "mean squared error": np.mean((found.mean - np.asarray(problem.solution(**grid.mesh()))) ** 2, axis=(1, 2)),
-        "total error": np.sqrt(np.mean((found.mean @ weights - np.asarray(problem.total(grid["t"]))) ** 2, axis=1)),
+        "coverage of the inflow": (
+            np.abs(inflow - exact @ np.diff(grid["t"])) < DEVIATIONS * spread
+        ).astype(float),
+        "mean squared error": np.mean(
+            (found.mean - np.asarray(problem.solution(**grid.mesh()))) ** 2, axis=(1, 2)
+        ),
+        "total error": np.sqrt(
+            np.mean((found.mean @ weights - np.asarray(problem.total(grid["t"]))) ** 2, axis=1)
+        ),
     }

@@ -37,7 +37,7 @@ from matplotlib.patches import Patch
 from numpyro import handlers
 
 import bayescons as bc
-from bayescons.plots import FONT, MARKERS
+from bayescons.plots.fields import FONT, MARKERS
 from bayescons.sampling import Method, Run, chains, mixing
 from experiments import panels
 from experiments.rows import Row, averaged
@@ -99,7 +99,9 @@ class Settings:
 
 SETTINGS = {
     "quick": Settings(exponents=(0, 2, 4), chain=300, particles=400),
-    "paper": Settings(exponents=tuple(range(9)), chain=1000, particles=1000, repeats=30, budget=12.0),
+    "paper": Settings(
+        exponents=tuple(range(9)), chain=1000, particles=1000, repeats=30, budget=12.0
+    ),
 }
 
 
@@ -108,7 +110,11 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
     found: dict[tuple[str, int | None], list[dict[str, float]]] = {}
     for method, (sampler, reading) in METHODS.items():
         size = settings.particles if sampler == "smc" else settings.chain
-        run = chains(one_total.program, Method(sampler, chains=4, warmup=settings.chain, draws=size), reading=reading)
+        run = chains(
+            one_total.program,
+            Method(sampler, chains=4, warmup=settings.chain, draws=size),
+            reading=reading,
+        )
         found |= _swept(method, run, settings, key)
     out = [row for (method, k), runs in found.items() for row in _rows(method, k, runs)]
     return [*out, *_guard(settings, found), *_targets(found)]
@@ -131,7 +137,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     figure = panels.sheet(6.4)
     grid = figure.subplots(2, 2, sharex=True)
     for panel, (metric, label) in zip(grid.flat, PANELS.items(), strict=True):
-        panel.set_yscale("log" if metric in ("gradients a draw", "ESS per CPU second") else "linear")
+        panel.set_yscale(
+            "log" if metric in ("gradients a draw", "ESS per CPU second") else "linear"
+        )
         for name, place in places.items():
             if at.get(("soft, NUTS", name, "guard warns"), 0.0):
                 panel.axvspan(place - 0.5, place + 0.5, color=WARNED, zorder=0, linewidth=0)
@@ -153,7 +161,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 def _line(panel, number: int, method: str, metric: str, places: dict, at: dict) -> None:
     """One sampler over the scales; crosses where it did not mix."""
     found = {place: at.get((method, name, metric), math.nan) for name, place in places.items()}
-    worst = {place: at.get((method, name, "largest R-hat"), math.nan) for name, place in places.items()}
+    worst = {
+        place: at.get((method, name, "largest R-hat"), math.nan) for name, place in places.items()
+    }
     mixed = {place: method == "conjugate" or r_hat <= MIXED for place, r_hat in worst.items()}
     shown = {place: value for place, value in found.items() if math.isfinite(value)}
     good = {place: value for place, value in shown.items() if mixed[place]}
@@ -167,18 +177,24 @@ def _line(panel, number: int, method: str, metric: str, places: dict, at: dict) 
 # --- Runs -----------------------------------------------------------------------------------------------------------------------------
 
 
-def _swept(method: str, run, settings: Settings, key: jax.Array) -> dict[tuple[str, int | None], list[dict[str, float]]]:
+def _swept(
+    method: str, run, settings: Settings, key: jax.Array
+) -> dict[tuple[str, int | None], list[dict[str, float]]]:
     """What a sampler gives at every scale, a run a key; compiled once for all of them, and once more for no noise."""
 
     def at(key, scale):
         return run(key, (TOTAL,), {"scale": scale})
 
     noisy = jax.jit(at).lower(key, 1.0).compile()
-    calls = {k: (lambda key, scale=scale: noisy(key, scale)) for k, scale in _totals(settings).items()}
+    calls = {
+        k: (lambda key, scale=scale: noisy(key, scale)) for k, scale in _totals(settings).items()
+    }
     if METHODS[method][1] == "exact":
         calls[None] = jax.jit(lambda key: run(key, (TOTAL,))).lower(key).compile()
     out: dict[tuple[str, int | None], list[dict[str, float]]] = {(method, k): [] for k in calls}
-    for own in jax.random.split(key, settings.repeats):  # scales by turns, so that a machine that slows down slows all of them
+    for own in jax.random.split(
+        key, settings.repeats
+    ):  # scales by turns, so that a machine that slows down slows all of them
         for k, call in calls.items():
             if sum(told["CPU seconds"] for told in out[method, k]) < settings.budget:
                 out[method, k].append(_timed(k, call, own))
@@ -203,8 +219,12 @@ def _judged(k: int | None, found: Run, seconds: float) -> dict[str, float]:
     u, scale = found.draws["u"], 0.0 if k is None else 10.0**-k
     free, total = u @ _basis(), u.sum(axis=-1)
     mixed = mixing({"free": free}, ["free"])
-    evaluated = {name: float(found.summary[name].sum()) for name in ("gradients", "warmup_gradients")}
-    gradients = evaluated["gradients"] or evaluated["warmup_gradients"]  # of particles, all are on the way
+    evaluated = {
+        name: float(found.summary[name].sum()) for name in ("gradients", "warmup_gradients")
+    }
+    gradients = (
+        evaluated["gradients"] or evaluated["warmup_gradients"]
+    )  # of particles, all are on the way
     lost = found.summary.get("divergences", found.statistics.get("diverging", np.zeros(1)))
     true = math.sqrt(UNKNOWNS * scale**2 / (UNKNOWNS + scale**2))
     told = {
@@ -229,10 +249,15 @@ def _evidence(found: Run, scale: float) -> dict[str, float]:
     if "log_evidence" not in found.summary:
         return {}
     logs = found.summary["log_evidence"]
-    spread = math.sqrt(UNKNOWNS + scale**2) / UNKNOWNS  # of the total, which is what the program states
+    spread = (
+        math.sqrt(UNKNOWNS + scale**2) / UNKNOWNS
+    )  # of the total, which is what the program states
     true = -0.5 * (TOTAL / spread) ** 2 - math.log(spread) - 0.5 * math.log(2 * math.pi)
     mean = float(np.logaddexp.reduce(logs) - math.log(logs.size))
-    return {"log evidence - true": mean - true, "error": float(np.exp(logs - mean).std(ddof=1) / math.sqrt(logs.size))}
+    return {
+        "log evidence - true": mean - true,
+        "error": float(np.exp(logs - mean).std(ddof=1) / math.sqrt(logs.size)),
+    }
 
 
 def _basis() -> np.ndarray:
@@ -247,7 +272,9 @@ def _basis() -> np.ndarray:
 def _rows(method: str, k: int | None, runs: list[dict[str, float]]) -> list[Row]:
     """The metrics; what chains that did not mix cannot give is left out, and so is what there is none of."""
     row = functools.partial(Row, PROBLEM, _label(k), method)
-    mixed = method == "conjugate" or _over(runs, "largest R-hat") <= MIXED  # independent draws need not mix
+    mixed = (
+        method == "conjugate" or _over(runs, "largest R-hat") <= MIXED
+    )  # independent draws need not mix
     absent = {
         "ESS per gradient": "no gradients",
         "sd of the sum / true": "known exactly",
@@ -264,7 +291,11 @@ def _rows(method: str, k: int | None, runs: list[dict[str, float]]) -> list[Row]
             out.append(row(metric, **values | {"se": runs[0]["error"]}))
         elif metric != "error":
             exceptional = metric == "largest R-hat" or "CPU" in metric
-            out.append(row(metric, _over(runs, metric), n=len(runs)) if exceptional else row(metric, **values))
+            out.append(
+                row(metric, _over(runs, metric), n=len(runs))
+                if exceptional
+                else row(metric, **values)
+            )
     return out
 
 
@@ -279,11 +310,25 @@ def _over(runs: list[dict[str, float]], metric: str) -> float:
 def _guard(settings: Settings, found: dict) -> list[Row]:
     """At which scales the soft reading warns, and at how many it fails to mix and does not."""
     warned = {k: warns(scale) for k, scale in _totals(settings).items()}
-    silent = [k for k in warned if _over(found["soft, NUTS", k], "largest R-hat") > MIXED and not warned[k]]
-    told = [Row(PROBLEM, _label(k), "soft, NUTS", "guard warns", float(here)) for k, here in warned.items()]
+    silent = [
+        k
+        for k in warned
+        if _over(found["soft, NUTS", k], "largest R-hat") > MIXED and not warned[k]
+    ]
+    told = [
+        Row(PROBLEM, _label(k), "soft, NUTS", "guard warns", float(here))
+        for k, here in warned.items()
+    ]
     return [
         *told,
-        Row(PROBLEM, "all scales", "soft, NUTS", "scales not mixed and not warned of", float(len(silent)), reference="≤ 0"),
+        Row(
+            PROBLEM,
+            "all scales",
+            "soft, NUTS",
+            "scales not mixed and not warned of",
+            float(len(silent)),
+            reference="≤ 0",
+        ),
     ]
 
 
@@ -301,17 +346,37 @@ def _targets(found: dict) -> list[Row]:
     exact = {k: runs for (method, k), runs in found.items() if method == "exact, NUTS"}
     out = []
     for metric in ("gradients a draw", "ESS per CPU second"):
-        off = max(abs(_over(runs, metric) / _over(exact[None], metric) - 1) for runs in exact.values())
-        out.append(Row(PROBLEM, "all scales", "exact, NUTS", f"{metric}: departure from no noise", off, reference="≤ 0.2"))
+        off = max(
+            abs(_over(runs, metric) / _over(exact[None], metric) - 1) for runs in exact.values()
+        )
+        out.append(
+            Row(
+                PROBLEM,
+                "all scales",
+                "exact, NUTS",
+                f"{metric}: departure from no noise",
+                off,
+                reference="≤ 0.2",
+            )
+        )
     soft = {k: runs for (method, k), runs in found.items() if method == "soft, NUTS"}
     if 2 in soft:
-        row = functools.partial(Row, PROBLEM, _label(2), "exact, NUTS", "lead over soft in ESS per CPU second", reference="≥ 500")
+        row = functools.partial(
+            Row,
+            PROBLEM,
+            _label(2),
+            "exact, NUTS",
+            "lead over soft in ESS per CPU second",
+            reference="≥ 500",
+        )
         mixed = max(_over(runs[2], "largest R-hat") for runs in (soft, exact)) <= MIXED
         lead = _over(exact[2], "ESS per CPU second") / _over(soft[2], "ESS per CPU second")
         out.append(row(lead) if mixed else row(math.nan, n=0, note="did not mix"))
     if 4 in soft:
         worst = _over(soft[4], "largest R-hat")
-        out.append(Row(PROBLEM, _label(4), "soft, NUTS", "R-hat, not mixed", worst, reference=f"≥ {MIXED}"))
+        out.append(
+            Row(PROBLEM, _label(4), "soft, NUTS", "R-hat, not mixed", worst, reference=f"≥ {MIXED}")
+        )
     return out
 
 

@@ -17,7 +17,10 @@ from bayescons.surrogates import separable
 
 NOISE, HEAT, RATE = 0.02, 0.5, 0.4
 grid = bc.Grid(t=np.linspace(0, 1, 9), x=np.linspace(0, 1, 13))
-total, belief = bc.integral(grid, over="x"), separable(grid, {"t": 0.5, "x": 0.3}, kernels="matern52", mean=0.5, amplitude=0.5)
+total, belief = (
+    bc.integral(grid, over="x"),
+    separable(grid, {"t": 0.5, "x": 0.3}, kernels="matern52", mean=0.5, amplitude=0.5),
+)
 
 
 def closed(u):
@@ -47,5 +50,12 @@ def inputs(key):
     t, x = (grid.mesh()[name] for name in ("t", "x"))
     truth = HEAT * np.exp(-RATE * t) * (1 + 0.5 * np.exp(-t) * np.cos(np.pi * x))
     places, errors = jax.random.split(key)
-    where = tuple(jax.random.randint(k, (40,), 0, n) for k, n in zip(jax.random.split(places), grid.shape, strict=True))
-    return {"law": leaky, "where": where, "readings": jnp.asarray(truth)[where] + NOISE * jax.random.normal(errors, (40,))}
+    where = tuple(
+        jax.random.randint(k, (40,), 0, n)
+        for k, n in zip(jax.random.split(places), grid.shape, strict=True)
+    )
+    return {
+        "law": leaky,
+        "where": where,
+        "readings": jnp.asarray(truth)[where] + NOISE * jax.random.normal(errors, (40,)),
+    }

@@ -12,9 +12,9 @@ import numpy as np
 import numpyro
 
 import bayescons as bc
+from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.networks import pretrained
 from bayescons.problems import ForcedHeat
-from bayescons.quadrature import quadrature_weights
 from bayescons.surrogates import operator_belief, operator_effects
 
 problem = ForcedHeat()
@@ -40,7 +40,9 @@ def gained(grid=grid):
     """Heat that flux and source bring in until the last time, by quadrature in time and space."""
     t, x = np.linspace(0, problem.time_range[1], 201), grid["x"]
     source = problem.source(t[:, None], x[None, :]) @ quadrature_weights(x, "simpson")
-    inflow = problem.diffusivity * problem.wall(0.0, problem.sides()[1], t)  # the same for rods of every frequency
+    inflow = problem.diffusivity * problem.wall(
+        0.0, problem.sides()[1], t
+    )  # the same for rods of every frequency
     return quadrature_weights(t, "simpson") @ (inflow + source)
 
 

@@ -14,8 +14,8 @@ import numpyro
 import numpyro.distributions as dist
 
 import bayescons as bc
-from bayescons.manifolds import constrained
-from bayescons.programs.chains import Chains
+from bayescons.restrictions import constrained
+from bayescons.results.draws import Chains
 from bayescons.surrogates import separable
 
 grid = bc.Grid(x=np.linspace(0, 10, 61))

@@ -28,4 +28,8 @@ def inputs(key):
     """Eight readings of 1 - x, of which two are off by one, and the exact content."""
     where = jax.numpy.arange(2, 41, 5)
     errors = 0.1 * jax.random.normal(key, where.shape)
-    return {"where": where, "readings": 1 - grid["x"][where] + errors.at[jax.numpy.array([1, 5])].add(1.0), "content": 0.5}
+    return {
+        "where": where,
+        "readings": 1 - grid["x"][where] + errors.at[jax.numpy.array([1, 5])].add(1.0),
+        "content": 0.5,
+    }

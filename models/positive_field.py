@@ -13,9 +13,9 @@ import numpyro
 import numpyro.distributions as dist
 
 import bayescons as bc
-from bayescons.programs.chains import Chains
+from bayescons.restrictions import nonnegative, truncated
+from bayescons.results.draws import Chains
 from bayescons.surrogates import separable
-from bayescons.truncation import nonnegative, truncated
 
 grid = bc.Grid(x=np.linspace(0, 1, 101))
 places = np.array([5, 25, 38, 60, 90])
@@ -33,7 +33,10 @@ def program(readings, amount):
 def inputs(key):
     """Readings of a patch about x = 0.35, and the amount in it."""
     patch = jnp.maximum(0.0, 1 - ((grid["x"] - 0.35) / 0.15) ** 2)
-    return {"readings": patch[places] + 0.05 * jax.random.normal(key, places.shape), "amount": amount}
+    return {
+        "readings": patch[places] + 0.05 * jax.random.normal(key, places.shape),
+        "amount": amount,
+    }
 
 
 def restricted(key, n: int = 1000) -> Chains:

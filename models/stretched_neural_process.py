@@ -29,4 +29,8 @@ def program(network, readings, total):
 
 def inputs(key):
     """The network that comes with bayescons, 100 readings of the exact solution, and the exact total."""
-    return {"network": pretrained("anp_stefan").network, "readings": contexts(problem, key), "total": problem.total(grid["t"])}
+    return {
+        "network": pretrained("anp_stefan").network,
+        "readings": contexts(problem, key),
+        "total": problem.total(grid["t"]),
+    }

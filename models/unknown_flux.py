@@ -32,4 +32,7 @@ def inputs(key):
     """A Gaussian process through 100 readings of the exact solution, and one in time for what little is known of the fluxes."""
     readings = contexts(problem, key)
     belief = gaussian_process(grid, {"t": readings.t, "x": readings.x}, readings.u)
-    return {"belief": belief, "fluxes": separable(law.faces, {"t": 0.5, "x": None}, mean=1.0, amplitude=1.0)}
+    return {
+        "belief": belief,
+        "fluxes": separable(law.faces, {"t": 0.5, "x": None}, mean=1.0, amplitude=1.0),
+    }

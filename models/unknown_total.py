@@ -29,4 +29,7 @@ def program(where, readings, noise=0.1, spread=0.3):
 def inputs(key):
     """Eight readings of 1 - x, whose content is 0.5, with noise of standard deviation 0.1."""
     where = jax.numpy.arange(2, 41, 5)
-    return {"where": where, "readings": 1 - grid["x"][where] + 0.1 * jax.random.normal(key, where.shape)}
+    return {
+        "where": where,
+        "readings": 1 - grid["x"][where] + 0.1 * jax.random.normal(key, where.shape),
+    }

@@ -14,16 +14,22 @@ from hypothesis import settings
 FLOAT32 = os.environ.get("BAYESCONS_FLOAT32", "") not in ("", "0")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several test processes share one accelerator
+os.environ.setdefault(
+    "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+)  # several test processes share one accelerator
 
 jax.config.update("jax_enable_x64", not FLOAT32)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_compilation_cache", False)
 
-assert "bayescons" not in sys.modules, "bayescons was imported before its signatures could be checked"
+assert "bayescons" not in sys.modules, (
+    "bayescons was imported before its signatures could be checked"
+)
 jaxtyping.install_import_hook("bayescons", "beartype.beartype")
 
-settings.register_profile("bayescons", derandomize=True, deadline=None, max_examples=25, database=None)
+settings.register_profile(
+    "bayescons", derandomize=True, deadline=None, max_examples=25, database=None
+)
 settings.load_profile("bayescons")
 
 

@@ -38,7 +38,10 @@ def sites(program, *args, given=None, **kwargs) -> dict:
     """Values of all sites of a program, some of them given."""
     given = {} if given is None else given
     model = handlers.seed(handlers.substitute(program, data=given), 0)
-    return {name: site["value"] for name, site in handlers.trace(model).get_trace(*args, **kwargs).items()}
+    return {
+        name: site["value"]
+        for name, site in handlers.trace(model).get_trace(*args, **kwargs).items()
+    }
 
 
 def log_joint(program, *args, **values):

@@ -23,7 +23,9 @@ def linear(total, readings):
     numpyro.sample("y", dist.Normal(u[PROBES], 0.2).to_event(1), obs=readings)
 
 
-LINEAR = answer(KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0), (lambda u: u[PROBES], READINGS, 0.2))
+LINEAR = answer(
+    KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0), (lambda u: u[PROBES], READINGS, 0.2)
+)
 
 
 def hierarchical(total, state=bc.observe):

@@ -13,10 +13,10 @@ import numpy as np
 from scipy.linalg import block_diag
 
 import bayescons as bc
-from bayescons.composites import Blocks, Restricted, Scaled
-from bayescons.conditioning import Constraint, Update, stack, update
-from bayescons.functionals import Functional
-from bayescons.stationary import Stationary
+from bayescons.functionals.abstract import AbstractFunctional
+from bayescons.gaussians.circulant import CirculantEmbedding
+from bayescons.gaussians.composites import BlockDiagonal, Marginal, Scaled
+from bayescons.gaussians.conditioning import Constraint, Update, stack, update
 
 GRID = bc.Grid(t=np.array([0.0, 0.5, 1.0]), x=np.array([0.0, 0.2, 0.45, 0.8, 1.0]))
 BESIDE = 2  # points of the second field in the belief "blocks"
@@ -44,16 +44,32 @@ class Posterior(NamedTuple):
 def textbook(mean, covariance, rows, values, variance=None, unconditioned=None) -> Posterior:
     """m + K G' S^-1 (b - G m), K - K G' S^-1 G K, log N(b; G m, S) with the rows that count, S = G K G' + R formed and solved whole."""
     variance = np.zeros(len(rows)) if variance is None else variance
-    spread = np.sqrt(np.diag(rows @ (covariance if unconditioned is None else unconditioned) @ rows.T) + variance)
-    counted = _independent((rows @ _root(covariance)) / spread[:, None]) if not variance.any() else np.ones(len(rows), bool)
+    spread = np.sqrt(
+        np.diag(rows @ (covariance if unconditioned is None else unconditioned) @ rows.T) + variance
+    )
+    counted = (
+        _independent((rows @ _root(covariance)) / spread[:, None])
+        if not variance.any()
+        else np.ones(len(rows), bool)
+    )
     used, residual = rows[counted], (values - rows @ mean)[counted]
     gram = used @ covariance @ used.T + np.diag(variance[counted])
     gain = np.linalg.solve(gram, used @ covariance).T
     log_det = np.linalg.slogdet(gram)[1]
-    evidence = -(residual @ np.linalg.solve(gram, residual) + log_det + len(gram) * np.log(2 * np.pi)) / 2
+    evidence = (
+        -(residual @ np.linalg.solve(gram, residual) + log_det + len(gram) * np.log(2 * np.pi)) / 2
+    )
     unit = gram / np.outer(spread[counted], spread[counted])
-    error = len(mean) * np.finfo(float).eps * np.linalg.cond(unit) if len(gram) else np.finfo(float).eps
-    return Posterior(mean + gain @ residual, covariance - gain @ used @ covariance, float(evidence), counted, error)
+    error = (
+        len(mean) * np.finfo(float).eps * np.linalg.cond(unit) if len(gram) else np.finfo(float).eps
+    )
+    return Posterior(
+        mean + gain @ residual,
+        covariance - gain @ used @ covariance,
+        float(evidence),
+        counted,
+        error,
+    )
 
 
 def _root(covariance) -> np.ndarray:
@@ -91,13 +107,25 @@ def _low_rank(rng):
 
 
 def _kronecker(rng):
-    mean, along_t, along_x = rng.normal(size=GRID.shape), exponential(GRID["t"], 0.5), exponential(GRID["x"], 0.3)
-    return bc.kronecker(mean, (along_t, along_x), scale=1.3, jitter=0.0), mean, 1.3**2 * np.kron(along_t, along_x)
+    mean, along_t, along_x = (
+        rng.normal(size=GRID.shape),
+        exponential(GRID["t"], 0.5),
+        exponential(GRID["x"], 0.3),
+    )
+    return (
+        bc.kronecker(mean, (along_t, along_x), scale=1.3, jitter=0.0),
+        mean,
+        1.3**2 * np.kron(along_t, along_x),
+    )
 
 
 def _kronecker_independent_in_time(rng):
     mean, along_x = rng.normal(size=GRID.shape), exponential(GRID["x"], 0.3)
-    return bc.kronecker(mean, (None, along_x), scale=0.7, jitter=0.0), mean, 0.7**2 * np.kron(np.eye(len(mean)), along_x)
+    return (
+        bc.kronecker(mean, (None, along_x), scale=0.7, jitter=0.0),
+        mean,
+        0.7**2 * np.kron(np.eye(len(mean)), along_x),
+    )
 
 
 def _dense(rng):
@@ -108,10 +136,14 @@ def _dense(rng):
 
 def _restricted(rng):
     times, places, kept = np.linspace(0, 1.5, 4), np.linspace(0, 1, 7), np.array([0, 1, 3, 4, 6])
-    mean, along_t, along_x = rng.normal(size=GRID.shape), exponential(times, 0.5), exponential(places, 0.3)
+    mean, along_t, along_x = (
+        rng.normal(size=GRID.shape),
+        exponential(times, 0.5),
+        exponential(places, 0.3),
+    )
     whole = bc.kronecker(np.zeros((4, 7)), (along_t, along_x), jitter=0.0).covariance
     covariance = np.kron(along_t[:3, :3], along_x[np.ix_(kept, kept)])
-    return bc.Gaussian(jnp.asarray(mean), Restricted(whole, (np.arange(3), kept))), mean, covariance
+    return bc.Gaussian(jnp.asarray(mean), Marginal(whole, (np.arange(3), kept))), mean, covariance
 
 
 def _scaled(rng):
@@ -123,10 +155,13 @@ def _scaled(rng):
 
 
 def _stationary(rng):
-    mean, spectrum = rng.normal(size=GRID.shape), rng.uniform(0.5, 1.5, size=6)  # of a circle of ten points, five of which are kept
+    mean, spectrum = (
+        rng.normal(size=GRID.shape),
+        rng.uniform(0.5, 1.5, size=6),
+    )  # of a circle of ten points, five of which are kept
     row = np.fft.irfft(spectrum, 10)
     along_x = row[(np.arange(5)[:, None] - np.arange(5)) % 10]
-    own = Stationary((None, jnp.asarray(spectrum)), jnp.asarray(0.7), GRID.shape)
+    own = CirculantEmbedding((None, jnp.asarray(spectrum)), jnp.asarray(0.7), GRID.shape)
     return bc.Gaussian(jnp.asarray(mean), own), mean, 0.7**2 * np.kron(np.eye(len(mean)), along_x)
 
 
@@ -137,17 +172,30 @@ def _stationary_along_both(rng):
     )  # circles of four and eight points; three and five are kept
     for spectrum, kept in zip(spectra, GRID.shape, strict=True):
         circle = 2 * len(spectrum) - 2
-        rows.append(np.fft.irfft(spectrum, circle)[(np.arange(kept)[:, None] - np.arange(kept)) % circle])
-    own = Stationary(tuple(map(jnp.asarray, spectra)), jnp.asarray(1.3), GRID.shape)
+        rows.append(
+            np.fft.irfft(spectrum, circle)[(np.arange(kept)[:, None] - np.arange(kept)) % circle]
+        )
+    own = CirculantEmbedding(tuple(map(jnp.asarray, spectra)), jnp.asarray(1.3), GRID.shape)
     return bc.Gaussian(jnp.asarray(mean), own), mean, 1.3**2 * np.kron(*rows)
 
 
 def _blocks(rng):
     field, mean, covariance = _diagonal(rng)
-    other, scale, factor = rng.normal(size=BESIDE), np.full(BESIDE, 0.4), rng.normal(size=(BESIDE, 1))
+    other, scale, factor = (
+        rng.normal(size=BESIDE),
+        np.full(BESIDE, 0.4),
+        rng.normal(size=(BESIDE, 1)),
+    )
     beside = bc.low_rank(other, scale, factor)
-    joint = bc.Gaussian(jnp.concatenate([field.mean.ravel(), beside.mean]), Blocks((field.covariance, beside.covariance)))
-    return joint, np.append(mean, other), block_diag(covariance, np.diag(scale**2) + factor @ factor.T)
+    joint = bc.Gaussian(
+        jnp.concatenate([field.mean.ravel(), beside.mean]),
+        BlockDiagonal((field.covariance, beside.covariance)),
+    )
+    return (
+        joint,
+        np.append(mean, other),
+        block_diag(covariance, np.diag(scale**2) + factor @ factor.T),
+    )
 
 
 PLAIN = {
@@ -189,11 +237,19 @@ FACTS = {
     "mass and wall": [_MASS, _WALL],
     # the total at t = 0 is the quadrature of the initial field, and the wall's first value is the initial field's
     "mass, initial and wall": [_MASS, ("initial", bc.initial(GRID)), _WALL],
-    "slopes at both ends": [("left", bc.neumann(GRID, "x", "lower")), ("right", bc.neumann(GRID, "x", "upper"))],
+    "slopes at both ends": [
+        ("left", bc.neumann(GRID, "x", "lower")),
+        ("right", bc.neumann(GRID, "x", "upper")),
+    ],
     "robin": [("robin", bc.robin(GRID, "x", "upper", value=2.0, slope=0.5))],
     "periodic": [("periodic", bc.periodic(GRID, "x"))],
     "second difference": [("bend", bc.second_difference(GRID, "x"))],
-    "user function": [("probe", bc.functional(lambda u: 1.5 + jnp.stack([u[1, 2] - u[3, 4], u.sum(), u[0, 0]]), GRID))],
+    "user function": [
+        (
+            "probe",
+            bc.functional(lambda u: 1.5 + jnp.stack([u[1, 2] - u[3, 4], u.sum(), u[0, 0]]), GRID),
+        )
+    ],
     "integral over both axes": [("all", bc.integral(GRID, over=("t", "x")))],
 }
 SEVERAL = tuple(kind for kind, members in FACTS.items() if len(members) > 1)
@@ -203,15 +259,22 @@ SEVERAL = tuple(kind for kind, members in FACTS.items() if len(members) > 1)
 def belief(structure: str) -> Belief:
     """A belief of the named structure, with numbers drawn once."""
     if structure in PLAIN:
-        gaussian, mean, covariance = PLAIN[structure](np.random.default_rng(list(PLAIN).index(structure)))
+        gaussian, mean, covariance = PLAIN[structure](
+            np.random.default_rng(list(PLAIN).index(structure))
+        )
         return Belief(gaussian, mean.ravel(), covariance, covariance)
     origin, kind, scale = CONDITIONED[structure]
     before, after = belief(origin), reference(origin, kind, scale)
-    return Belief(conditioned(origin, kind, scale).posterior, after.mean, after.covariance, before.unconditioned)
+    return Belief(
+        conditioned(origin, kind, scale).posterior,
+        after.mean,
+        after.covariance,
+        before.unconditioned,
+    )
 
 
 @cache
-def functionals(structure: str, kind: str) -> dict[str, Functional]:
+def functionals(structure: str, kind: str) -> dict[str, AbstractFunctional]:
     """The named functionals of the grid's field as those of the belief: for "blocks", of the first of its fields. Made once, so that JAX
     compiles their update once.
     """
@@ -220,8 +283,10 @@ def functionals(structure: str, kind: str) -> dict[str, Functional]:
     return {name: _of_the_first(functional) for name, functional in FACTS[kind]}
 
 
-def _of_the_first(functional: Functional) -> Functional:
-    return bc.functional(lambda both: functional(both[: GRID.size].reshape(GRID.shape)), (GRID.size + BESIDE,))
+def _of_the_first(functional: AbstractFunctional) -> AbstractFunctional:
+    return bc.functional(
+        lambda both: functional(both[: GRID.size].reshape(GRID.shape)), (GRID.size + BESIDE,)
+    )
 
 
 def truth(structure: str) -> np.ndarray:
@@ -247,12 +312,20 @@ def rows_of(structure: str, constraint: Constraint) -> np.ndarray:
     """G, one row per value, by applying the functionals to unit fields."""
     shape = belief(structure).gaussian.event_shape
     units = jnp.eye(int(np.prod(shape))).reshape(-1, *shape)
-    return np.concatenate([np.asarray(jax.vmap(m.functional.linear)(units)).reshape(len(units), -1).T for m in constraint.members])
+    return np.concatenate(
+        [
+            np.asarray(jax.vmap(m.functional.linear)(units)).reshape(len(units), -1).T
+            for m in constraint.members
+        ]
+    )
 
 
 def values_of(constraint: Constraint) -> np.ndarray:
     """B of G u = b: the values stated, less the offset of an affine functional."""
-    values = (np.broadcast_to(m.value - m.functional.offset, m.functional.value_shape) for m in constraint.members)
+    values = (
+        np.broadcast_to(m.value - m.functional.offset, m.functional.value_shape)
+        for m in constraint.members
+    )
     return np.concatenate([np.ravel(value) for value in values])
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.linalg import block_diag
 
 import bayescons as bc
-from bayescons.functionals import Embedded
+from bayescons.functionals.joint import OnJointVector
 from bayescons.problems import PorousMedium, Stefan
 from tests.structures import exponential, textbook
 
@@ -36,7 +36,11 @@ def integrated(fluxes, kind) -> np.ndarray:
 def matrix(functional) -> np.ndarray:
     """The rows of a functional of one field."""
     size = int(np.prod(functional.shape))
-    return np.asarray(jax.vmap(functional)(jnp.eye(size).reshape(size, *functional.shape))).reshape(size, -1).T
+    return (
+        np.asarray(jax.vmap(functional)(jnp.eye(size).reshape(size, *functional.shape)))
+        .reshape(size, -1)
+        .T
+    )
 
 
 def both(law) -> np.ndarray:
@@ -76,10 +80,15 @@ def test_the_order_of_the_axes_does_not_matter(make, kind):
 @every_kind
 @pytest.mark.parametrize("rule", ["trapezoid", "midpoint"])
 def test_cells_add_up_to_the_whole(kind, rule):
-    cells, whole = bc.cell_balance(GRID, rule=rule, fluxes=kind), bc.balance(GRID, rule=rule, fluxes=kind)
+    cells, whole = (
+        bc.cell_balance(GRID, rule=rule, fluxes=kind),
+        bc.balance(GRID, rule=rule, fluxes=kind),
+    )
     u, fluxes = random_pair(cells)
     summed = jnp.cumsum(jnp.sum(cells(u, fluxes), axis=1))
-    np.testing.assert_allclose(summed, whole(u, fluxes[:, jnp.array([0, -1])]), rtol=0, atol=256 * EPS)
+    np.testing.assert_allclose(
+        summed, whole(u, fluxes[:, jnp.array([0, -1])]), rtol=0, atol=256 * EPS
+    )
     widths = np.diff(cells.faces["x"])
     np.testing.assert_allclose(widths @ np.ones(len(X)), np.ptp(cells.faces["x"]), rtol=8 * EPS)
     assert (cells.faces["x"][:-1] <= X).all()
@@ -100,7 +109,9 @@ def test_the_rule_in_time_is_of_second_order():
 
 @pytest.mark.parametrize("problem", [Stefan(0.6), PorousMedium(3.0)], ids=lambda p: p.name)
 def test_an_exact_solution_is_off_by_no_more_than_its_totals(problem):
-    grid = bc.Grid(t=problem.time_range[1] * np.linspace(0.1, 1, 7), x=np.linspace(*problem.space_range, 101))
+    grid = bc.Grid(
+        t=problem.time_range[1] * np.linspace(0.1, 1, 7), x=np.linspace(*problem.space_range, 101)
+    )
     total, solution = problem.total(grid["t"]), problem.solution(**grid.mesh())
     law = bc.balance(grid, fluxes="steps")
     net = jnp.diff(total) / np.diff(grid["t"])  # nothing leaves through the upper wall
@@ -110,7 +121,10 @@ def test_an_exact_solution_is_off_by_no_more_than_its_totals(problem):
 
 
 def test_fluxes_live_on_a_grid_of_their_own():
-    assert {kind: law.faces.shape for kind, law in LAWS.items()} == {"times": (4, 2), "steps": (3, 2)}
+    assert {kind: law.faces.shape for kind, law in LAWS.items()} == {
+        "times": (4, 2),
+        "steps": (3, 2),
+    }
     np.testing.assert_array_equal(LAWS["times"].faces["t"], T)
     np.testing.assert_array_equal(LAWS["steps"].faces["t"], (T[1:] + T[:-1]) / 2)
     np.testing.assert_array_equal(LAWS["times"].faces["x"], [0, 1])
@@ -129,7 +143,11 @@ def fields(structure: str):
         return bc.diagonal(mean, scale), mean, np.diag(scale.ravel() ** 2)
     if structure == "low rank":
         factor = rng.normal(size=(*GRID.shape, 2))
-        return bc.low_rank(mean, scale, factor), mean, np.diag(scale.ravel() ** 2) + (f := factor.reshape(-1, 2)) @ f.T
+        return (
+            bc.low_rank(mean, scale, factor),
+            mean,
+            np.diag(scale.ravel() ** 2) + (f := factor.reshape(-1, 2)) @ f.T,
+        )
     along = exponential(T, 0.5), exponential(X, 0.3)
     return bc.kronecker(mean, along, jitter=0.0), mean, np.kron(*along)
 
@@ -139,12 +157,21 @@ def flux_belief(law, scale=1.0):
     times, count = law.faces["t"], len(law.faces["x"])
     mean = np.random.default_rng(4).normal(size=law.faces.shape)
     kernel = exponential(times, 0.4)
-    return bc.kronecker(mean, (kernel, None), scale=scale, jitter=0.0), mean, scale**2 * np.kron(kernel, np.eye(count))
+    return (
+        bc.kronecker(mean, (kernel, None), scale=scale, jitter=0.0),
+        mean,
+        scale**2 * np.kron(kernel, np.eye(count)),
+    )
 
 
 @pytest.mark.parametrize(
     ("law", "structure"),
-    [(LAWS["times"], "diagonal"), (LAWS["steps"], "low rank"), (LAWS["times"], "kronecker"), (CELLS, "kronecker")],
+    [
+        (LAWS["times"], "diagonal"),
+        (LAWS["steps"], "low rank"),
+        (LAWS["times"], "kronecker"),
+        (CELLS, "kronecker"),
+    ],
     ids=["times, diagonal", "steps, low rank", "times, kronecker", "cells, kronecker"],
 )
 def test_the_update_with_unknown_fluxes_is_the_textbook(law, structure):
@@ -160,7 +187,9 @@ def test_the_update_with_unknown_fluxes_is_the_textbook(law, structure):
     posterior = bc.conjugate(program)()
     rows = np.vstack([both(law), np.eye(1, both(law).shape[1], 7)])
     noise = np.append(np.zeros(len(rows) - 1), 0.1)
-    values = np.append(np.zeros(len(rows) - 1), 0.2)  # the function's own constant is none of the field's
+    values = np.append(
+        np.zeros(len(rows) - 1), 0.2
+    )  # the function's own constant is none of the field's
     whole = np.append(mean, flux_mean), block_diag(covariance, flux_covariance)
     expected = textbook(*whole, rows, values, noise**2)
     found = np.append(posterior.mean["u"], posterior.mean["flux"])
@@ -184,7 +213,9 @@ def test_a_law_with_parts_is_the_function_it_computes(kind):
     structured, plain = bc.conjugate(program)(law), bc.conjugate(program)(lambda u, f: law(u, f))
     for name in ("u", "flux"):
         np.testing.assert_allclose(structured.mean[name], plain.mean[name], rtol=0, atol=ROUNDING)
-        np.testing.assert_allclose(structured.variance[name], plain.variance[name], rtol=0, atol=ROUNDING)
+        np.testing.assert_allclose(
+            structured.variance[name], plain.variance[name], rtol=0, atol=ROUNDING
+        )
     assert abs(structured.log_evidence - plain.log_evidence) <= ROUNDING
 
 
@@ -198,12 +229,16 @@ def test_known_fluxes_are_the_limit_of_sure_ones():
         bc.observe("balance", law, (u, f), 0.0)
 
     def known():
-        bc.observe("balance", law.change, numpyro.sample("u", belief), law.inflow(flux_belief(law)[1]))
+        bc.observe(
+            "balance", law.change, numpyro.sample("u", belief), law.inflow(flux_belief(law)[1])
+        )
 
     scales, limit = np.array([1e-1, 1e-2, 1e-3]), bc.conjugate(known)()
     found = [bc.conjugate(unknown)(scale) for scale in scales]
     for moment in ("mean", "variance"):
-        apart = [float(jnp.abs(getattr(f, moment)["u"] - getattr(limit, moment)).max()) for f in found]
+        apart = [
+            float(jnp.abs(getattr(f, moment)["u"] - getattr(limit, moment)).max()) for f in found
+        ]
         assert 1.9 < np.polyfit(np.log(scales), np.log(apart), 1)[0] < 2.1
         assert apart[-1] < 1e-4
 
@@ -212,7 +247,10 @@ def test_the_exact_reading_balances_every_draw():
     law = LAWS["times"]
 
     def program():
-        u, f = numpyro.sample("u", fields("diagonal")[0]), numpyro.sample("flux", flux_belief(law)[0])
+        u, f = (
+            numpyro.sample("u", fields("diagonal")[0]),
+            numpyro.sample("flux", flux_belief(law)[0]),
+        )
         bc.observe("balance", law, (u, f), 0.0)
         return law(u, f)
 
@@ -222,11 +260,21 @@ def test_the_exact_reading_balances_every_draw():
 def test_the_error_of_its_rules_is_that_of_their_bridges():
     """In space at t and at t₀, in time over all steps so far, through both walls; in time there is none for averages over steps."""
     for kind, law in LAWS.items():
-        (belief, mean, covariance), (fluxes, flux_mean, flux_covariance) = fields("diagonal"), flux_belief(law)
-        joint = bc.Gaussian(jnp.append(belief.mean.ravel(), fluxes.mean.ravel()), bc.Blocks((belief.covariance, fluxes.covariance)))
-        found = bc.quadrature_scale(joint, Embedded(law.parts, (0, 1), (GRID.shape, law.faces.shape)))
+        (belief, mean, covariance), (fluxes, flux_mean, flux_covariance) = (
+            fields("diagonal"),
+            flux_belief(law),
+        )
+        joint = bc.Gaussian(
+            jnp.append(belief.mean.ravel(), fluxes.mean.ravel()),
+            bc.BlockDiagonal((belief.covariance, fluxes.covariance)),
+        )
+        found = bc.quadrature_scale(
+            joint, OnJointVector(law.parts, (0, 1), (GRID.shape, law.faces.shape))
+        )
         variance = np.diag(covariance).reshape(GRID.shape)
-        space = (np.diff(mean, axis=1) ** 2 + variance[:, 1:] + variance[:, :-1]) @ np.diff(X) ** 2 / 12
+        space = (
+            (np.diff(mean, axis=1) ** 2 + variance[:, 1:] + variance[:, :-1]) @ np.diff(X) ** 2 / 12
+        )
         expected = space[1:] + space[0]
         if kind == "times":
             own = np.diag(flux_covariance).reshape(fluxes.mean.shape)
@@ -236,9 +284,14 @@ def test_the_error_of_its_rules_is_that_of_their_bridges():
 
 
 def test_the_error_of_a_rule_from_draws_is_at_most_the_bound_and_sees_smoothness():
-    belief = bc.kronecker(np.zeros(GRID.shape), (exponential(T, 5.0), exponential(X, 5.0)), jitter=0.0)
+    belief = bc.kronecker(
+        np.zeros(GRID.shape), (exponential(T, 5.0), exponential(X, 5.0)), jitter=0.0
+    )
     draws = belief.sample(jax.random.key(0), (4000,))
-    found, bound = bc.quadrature_scale(belief, bc.integral(GRID), draws=draws), bc.quadrature_scale(belief, bc.integral(GRID))
+    found, bound = (
+        bc.quadrature_scale(belief, bc.integral(GRID), draws=draws),
+        bc.quadrature_scale(belief, bc.integral(GRID)),
+    )
     increments = 2 * (1 - np.exp(-np.diff(X) / 5.0))
     expected = np.sqrt(np.diff(X) ** 2 @ increments / 12)
     # Squares of normals: six standard errors of their mean over 4,000 draws, a false alarm in 1e-8 of seeds.
@@ -266,7 +319,10 @@ def inflow_pit(believed: float) -> np.ndarray:
     law = LAWS["times"]
 
     def free():
-        u, f = numpyro.sample("u", fields("kronecker")[0]), numpyro.sample("flux", flux_belief(law)[0])
+        u, f = (
+            numpyro.sample("u", fields("kronecker")[0]),
+            numpyro.sample("flux", flux_belief(law)[0]),
+        )
         bc.impose("balance", law, (u, f), 0.0)
 
     prior = bc.conjugate(free)()
@@ -281,7 +337,9 @@ def inflow_pit(believed: float) -> np.ndarray:
         spread = jnp.sqrt(row @ posterior.covariance.mv(row))
         return (weights @ drawn["flux"][0].ravel() - row @ posterior.mean) / spread
 
-    return stats.norm.cdf(np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(5), SIMULATIONS))))
+    return stats.norm.cdf(
+        np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(5), SIMULATIONS)))
+    )
 
 
 def test_the_posterior_of_a_flux_is_calibrated():
@@ -303,13 +361,21 @@ def test_one_flux_known_tells_the_other():
     def program():
         u = numpyro.sample("u", dist.Normal(jnp.zeros((2, 5)), 3.0).to_event(2))
         f = numpyro.sample("flux", dist.Normal(jnp.zeros((1, 2)), 10.0).to_event(2))
-        bc.observe("field", bc.functional(lambda u: u, on=(2, 5)), u, jnp.stack([jnp.asarray(before), jnp.asarray(after)]))
+        bc.observe(
+            "field",
+            bc.functional(lambda u: u, on=(2, 5)),
+            u,
+            jnp.stack([jnp.asarray(before), jnp.asarray(after)]),
+        )
         bc.observe("inflow", bc.dirichlet(law.faces, "x", "lower"), f, 4.0)
         bc.observe("balance", law, (u, f), 0.0)
         bc.observe("nothing more", lambda f: 0.0 * f[0, 0], f, 0.0, 1.0)
 
     posterior = bc.conjugate(program)()
-    assert abs(posterior.mean["flux"][0, 1] - (4.0 - (after - before) @ WEIGHTS / STEPS[0])) <= ROUNDING
+    assert (
+        abs(posterior.mean["flux"][0, 1] - (4.0 - (after - before) @ WEIGHTS / STEPS[0]))
+        <= ROUNDING
+    )
     assert posterior.variance["flux"][0, 1] <= 100 * ROUNDING
 
 
@@ -327,12 +393,24 @@ def test_one_flux_known_tells_the_other():
         ),
         (lambda: bc.balance(bc.Grid(t=T, x=X, y=X)), r"two axes.*lambda u, f"),
         (lambda: bc.balance(bc.Grid(t=[0.1], x=X)), "this grid has one; give it two or more"),
-        (lambda: bc.balance(GRID, fluxes="faces"), r"'times' \(values at the grid's times\) or 'steps'.*got 'faces'"),
+        (
+            lambda: bc.balance(GRID, fluxes="faces"),
+            r"'times' \(values at the grid's times\) or 'steps'.*got 'faces'",
+        ),
         (lambda: bc.balance(GRID, rule="gauss"), "unknown quadrature rule 'gauss'"),
         (lambda: bc.cell_balance(GRID, rule="simpson"), "no widths of cells"),
-        (lambda: LAWS["times"](np.zeros((4, 5)), np.zeros((3, 2))), r"expects the fluxes with shape \(4, 2\); got \(3, 2\)"),
-        (lambda: LAWS["times"](np.zeros((5, 4)), np.zeros((4, 2))), r"expects the field with shape \(4, 5\); got \(5, 4\)"),
-        (lambda: bc.check(LAWS["times"], (np.zeros((4, 5)),), 0.0), r"expected fields of shape \(4, 5\), \(4, 2\); got \(4, 5\)"),
+        (
+            lambda: LAWS["times"](np.zeros((4, 5)), np.zeros((3, 2))),
+            r"expects the fluxes with shape \(4, 2\); got \(3, 2\)",
+        ),
+        (
+            lambda: LAWS["times"](np.zeros((5, 4)), np.zeros((4, 2))),
+            r"expects the field with shape \(4, 5\); got \(5, 4\)",
+        ),
+        (
+            lambda: bc.check(LAWS["times"], (np.zeros((4, 5)),), 0.0),
+            r"expected fields of shape \(4, 5\), \(4, 2\); got \(4, 5\)",
+        ),
     ],
 )
 def test_what_makes_no_balance_is_refused(make, message):
@@ -340,12 +418,18 @@ def test_what_makes_no_balance_is_refused(make, message):
         make()
 
 
-@pytest.mark.parametrize("given", [lambda u, _: u, lambda u, f: (f, u), lambda u, f: (u, f, f)], ids=["one", "turned", "three"])
+@pytest.mark.parametrize(
+    "given",
+    [lambda u, _: u, lambda u, f: (f, u), lambda u, f: (u, f, f)],
+    ids=["one", "turned", "three"],
+)
 def test_a_statement_of_the_wrong_fields_is_refused(given):
     def program():
         u = numpyro.sample("u", fields("diagonal")[0])
         f = numpyro.sample("flux", flux_belief(LAWS["times"])[0])
         bc.observe("balance", LAWS["times"], given(u, f), 0.0)
 
-    with pytest.raises(ValueError, match=r"'balance'.*law of 2 fields|expects the field with shape"):
+    with pytest.raises(
+        ValueError, match=r"'balance'.*law of 2 fields|expects the field with shape"
+    ):
         bc.conjugate(program)()

@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 import bayescons as bc
-from bayescons import gram
-from bayescons.constraints import Boundary, Side
+from bayescons.functionals import BoundaryCondition, BoundaryConditions
+from bayescons.gaussians import row_covariance as gram
 from bayescons.networks import (
     AttentiveNeuralProcess,
     BoundaryCorrected,
@@ -26,33 +26,72 @@ from bayescons.networks.lifts import corrected, end_lifts
 LINE = bc.Grid(x=np.linspace(0, 1, 33))
 SPACE_TIME = bc.Grid(t=np.linspace(0, 1, 7), x=np.linspace(-1, 1, 21))
 PLANE = bc.Grid(t=np.linspace(0, 1, 6), x=np.linspace(0, 1, 13), y=np.linspace(0, 1, 11))
-ENDS = (Side("x", "lower"), Side("x", "upper"))
+ENDS = (BoundaryCondition("x", "lower"), BoundaryCondition("x", "upper"))
 BOUNDARIES = {
-    "values": Boundary(LINE, ENDS),
-    "slopes": Boundary(LINE, (Side("x", "lower", "neumann", order=1), Side("x", "upper", "neumann", order=4))),
-    "mixed": Boundary(LINE, (Side("x", "lower", "robin", coefficients=(1.0, 0.2)), Side("x", "upper", "dirichlet"))),
-    "one side": Boundary(LINE, (Side("x", "upper", "neumann"),)),
-    "periodic": Boundary(LINE, (Side("x", "both", "periodic"),)),
-    "values in time": Boundary(SPACE_TIME, ENDS),
-    "slopes in time": Boundary(SPACE_TIME, (Side("x", "lower", "neumann"), Side("x", "upper", "neumann", order=2))),
-    "four walls": Boundary(
-        PLANE, (Side("x", "lower", "neumann"), Side("y", "lower"), Side("x", "upper"), Side("y", "upper", "robin"))
+    "values": BoundaryConditions(LINE, ENDS),
+    "slopes": BoundaryConditions(
+        LINE,
+        (
+            BoundaryCondition("x", "lower", "neumann", order=1),
+            BoundaryCondition("x", "upper", "neumann", order=4),
+        ),
+    ),
+    "mixed": BoundaryConditions(
+        LINE,
+        (
+            BoundaryCondition("x", "lower", "robin", coefficients=(1.0, 0.2)),
+            BoundaryCondition("x", "upper", "dirichlet"),
+        ),
+    ),
+    "one side": BoundaryConditions(LINE, (BoundaryCondition("x", "upper", "neumann"),)),
+    "periodic": BoundaryConditions(LINE, (BoundaryCondition("x", "both", "periodic"),)),
+    "values in time": BoundaryConditions(SPACE_TIME, ENDS),
+    "slopes in time": BoundaryConditions(
+        SPACE_TIME,
+        (
+            BoundaryCondition("x", "lower", "neumann"),
+            BoundaryCondition("x", "upper", "neumann", order=2),
+        ),
+    ),
+    "four walls": BoundaryConditions(
+        PLANE,
+        (
+            BoundaryCondition("x", "lower", "neumann"),
+            BoundaryCondition("y", "lower"),
+            BoundaryCondition("x", "upper"),
+            BoundaryCondition("y", "upper", "robin"),
+        ),
     ),
 }
 EXACT = ("overwrite", "features", "kernel", "layers", "reference")
-CASES = [(kind, mode) for kind in BOUNDARIES for mode in EXACT if kind in ("values", "slopes", "four walls") or mode != "overwrite"]
+CASES = [
+    (kind, mode)
+    for kind in BOUNDARIES
+    for mode in EXACT
+    if kind in ("values", "slopes", "four walls") or mode != "overwrite"
+]
 
 
 def random_like(state, seed, dtype):
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda a: jnp.asarray(a + 0.3 * rng.normal(size=a.shape) / np.sqrt(max(a.size, 1)), dtype), state)
+    return jax.tree.map(
+        lambda a: jnp.asarray(a + 0.3 * rng.normal(size=a.shape) / np.sqrt(max(a.size, 1)), dtype),
+        state,
+    )
 
 
 @functools.cache
 def network(kind, mode, **settings):
     """Two layers of width four, with boundary values as inputs; and its weights apart."""
     boundary = BOUNDARIES[kind]
-    base = FourierOperator((3,) * len(boundary.grid), 4, depth=2, sides=len(boundary.sides), projection=8, rngs=nnx.Rngs(1))
+    base = FourierOperator(
+        (3,) * len(boundary.grid),
+        4,
+        depth=2,
+        sides=len(boundary.sides),
+        projection=8,
+        rngs=nnx.Rngs(1),
+    )
     return BoundaryCorrected(base, boundary, mode=mode, rngs=nnx.Rngs(2), **settings)
 
 
@@ -60,7 +99,9 @@ def network(kind, mode, **settings):
 def compiled(kind, mode):
     """(weights, state, values) → field."""
     definition, _, rest = nnx.split(network(kind, mode), nnx.Param, ...)
-    return jax.jit(lambda weights, state, values: nnx.merge(definition, weights, rest)(state, values))
+    return jax.jit(
+        lambda weights, state, values: nnx.merge(definition, weights, rest)(state, values)
+    )
 
 
 def weights(kind, mode, seed=0, dtype=jnp.float64):
@@ -73,7 +114,9 @@ def given(kind, seed=0, dtype=jnp.float64):
     state = rng.normal(size=[len(points) for name, points in boundary.grid.items() if name != "t"])
     values = [
         v * np.asarray(s.kind != "periodic")
-        for v, s in zip(boundary.functional(rng.normal(size=boundary.grid.shape)), boundary.sides, strict=True)
+        for v, s in zip(
+            boundary.functional(rng.normal(size=boundary.grid.shape)), boundary.sides, strict=True
+        )
     ]
     return jnp.asarray(state, dtype), tuple(jnp.asarray(v, dtype) for v in values)
 
@@ -85,10 +128,14 @@ def answer(kind, mode, seed=0, dtype=jnp.float64):
 def violation(boundary, field, values):
     """|G u - b| for each side, over the sum of the row's weights times the largest |u|: in units of what rounding moves."""
     field = np.asarray(field, np.float64)
-    sizes = [np.abs(boundary.rows(s.axis)[boundary.on(s.axis).index(i)]).sum() for i, s in enumerate(boundary.sides)]
+    sizes = [
+        np.abs(boundary.rows(s.axis)[boundary.on(s.axis).index(i)]).sum()
+        for i, s in enumerate(boundary.sides)
+    ]
     largest = np.abs(field).max()
     return [
-        float(np.abs(g - v).max() / (size * largest)) for g, v, size in zip(boundary.functional(field), values, sizes, strict=True)
+        float(np.abs(g - v).max() / (size * largest))
+        for g, v, size in zip(boundary.functional(field), values, sizes, strict=True)
     ]
 
 
@@ -100,7 +147,9 @@ def test_arbitrary_boundary_values_hold_for_arbitrary_weights(kind, mode):
 
 
 @pytest.mark.float32
-@pytest.mark.parametrize(("kind", "mode"), [c for c in CASES if c[0] in ("values", "slopes", "four walls")])
+@pytest.mark.parametrize(
+    ("kind", "mode"), [c for c in CASES if c[0] in ("values", "slopes", "four walls")]
+)
 def test_they_hold_in_single_precision(kind, mode):
     field, values = answer(kind, mode, 0, jnp.float32), given(kind, 0, jnp.float32)[1]
     assert field.dtype == jnp.float32
@@ -112,7 +161,10 @@ def test_a_network_alone_holds_nothing():
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode"), list(itertools.product(["slopes", "mixed", "periodic", "values in time"], ["kernel", "features"]))
+    ("kind", "mode"),
+    list(
+        itertools.product(["slopes", "mixed", "periodic", "values in time"], ["kernel", "features"])
+    ),
 )
 def test_the_correction_is_the_conjugate_update_with_its_covariance(kind, mode):
     definition, _, rest = nnx.split(network(kind, mode), nnx.Param, ...)
@@ -125,14 +177,23 @@ def test_the_correction_is_the_conjugate_update_with_its_covariance(kind, mode):
 def test_the_correction_of_four_walls_is_one_conjugate_update_too():
     definition, _, rest = nnx.split(network("four walls", "kernel"), nnx.Param, ...)
     state, values = given("four walls")
-    belief, constraint = nnx.merge(definition, weights("four walls", "kernel"), rest).belief(state, values)
-    mean, ours = np.asarray(bc.condition(belief, constraint).mean), np.asarray(answer("four walls", "kernel"))
-    np.testing.assert_allclose(ours, mean, rtol=0, atol=1e-8 * np.abs(mean).max())  # corners are stated twice: S to half its digits
+    belief, constraint = nnx.merge(definition, weights("four walls", "kernel"), rest).belief(
+        state, values
+    )
+    mean, ours = (
+        np.asarray(bc.condition(belief, constraint).mean),
+        np.asarray(answer("four walls", "kernel")),
+    )
+    np.testing.assert_allclose(
+        ours, mean, rtol=0, atol=1e-8 * np.abs(mean).max()
+    )  # corners are stated twice: S to half its digits
 
 
 def test_after_the_correction_nothing_is_uncertain_at_the_boundary():
     definition, _, rest = nnx.split(network("values", "features"), nnx.Param, ...)
-    belief, constraint = nnx.merge(definition, weights("values", "features"), rest).belief(*given("values"))
+    belief, constraint = nnx.merge(definition, weights("values", "features"), rest).belief(
+        *given("values")
+    )
     before, after = (np.asarray(b.variance) for b in (belief, bc.condition(belief, constraint)))
     assert np.all(after[[0, -1]] <= 1e-12 * before[[0, -1]])
     assert np.all(after[1:-1] > 0)
@@ -143,7 +204,9 @@ def test_correcting_twice_changes_nothing(kind):
     boundary, rng = BOUNDARIES[kind], np.random.default_rng(3)
     field, values = jnp.asarray(rng.normal(size=boundary.grid.shape)), given(kind)[1]
     for lifts in (end_lifts(boundary), KernelLift(boundary, length=0.2)(boundary)):
-        once = corrected(field, values, boundary, [jnp.asarray(lift, jnp.float64) for lift in lifts])
+        once = corrected(
+            field, values, boundary, [jnp.asarray(lift, jnp.float64) for lift in lifts]
+        )
         once = corrected(once, values, boundary, end_lifts(boundary))
         twice = corrected(once, values, boundary, lifts)
         np.testing.assert_allclose(twice, once, rtol=0, atol=1e-12 * float(jnp.abs(once).max()))
@@ -162,7 +225,9 @@ def test_a_change_of_the_values_arrives_at_the_boundary_undiminished():
 @pytest.mark.parametrize("mode", ["features", "kernel", "layers", "reference"])
 def test_every_weight_that_matters_has_a_derivative(mode):
     state, values = given("values")
-    slopes = jax.grad(lambda w: jnp.sum(compiled("values", mode)(w, state, values) ** 2))(weights("values", mode))
+    slopes = jax.grad(lambda w: jnp.sum(compiled("values", mode)(w, state, values) ** 2))(
+        weights("values", mode)
+    )
     flat = jax.tree.leaves(slopes)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in flat)
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in flat)
@@ -171,7 +236,9 @@ def test_every_weight_that_matters_has_a_derivative(mode):
 def test_periodic_ends_are_equal():
     for mode in ("features", "kernel", "layers", "reference"):
         field = answer("periodic", mode)
-        assert abs(float(field[-1] - field[0])) <= 4 * np.finfo(float).eps * float(jnp.abs(field).max())
+        assert abs(float(field[-1] - field[0])) <= 4 * np.finfo(float).eps * float(
+            jnp.abs(field).max()
+        )
 
 
 def test_periodic_ends_are_equal_without_correction_where_the_axis_is_periodic():
@@ -196,7 +263,9 @@ def test_no_wave_of_a_kernel_falls_below_the_numbers_of_its_type(length):
     kernel = KernelLift(BOUNDARIES["values"], length=length)
     waves = kernel.eigenvalues(0, 128)
     assert waves.dtype == jnp.float32
-    assert float(waves.min()) >= np.finfo(np.float32).tiny  # arithmetic with smaller ones is many times slower
+    assert (
+        float(waves.min()) >= np.finfo(np.float32).tiny
+    )  # arithmetic with smaller ones is many times slower
     assert abs(float(jnp.sum(waves)) - 1) <= 128 * np.finfo(np.float32).eps
 
 
@@ -205,16 +274,20 @@ def smooth(points):
 
 
 @pytest.mark.parametrize("mode", ["none", "features", "kernel", "layers", "overwrite"])
-@pytest.mark.parametrize(("kind", "counts"), [("dirichlet", [33, 65, 129, 257]), ("neumann", [65, 129, 257, 513])])
+@pytest.mark.parametrize(
+    ("kind", "counts"), [("dirichlet", [33, 65, 129, 257]), ("neumann", [65, 129, 257, 513])]
+)
 def test_the_same_weights_on_finer_grids_converge(mode, kind, counts):
-    sides = (Side("x", "lower", kind), Side("x", "upper", kind))
+    sides = (BoundaryCondition("x", "lower", kind), BoundaryCondition("x", "upper", kind))
     base = FourierOperator((3,), 4, depth=2, sides=2, projection=8, rngs=nnx.Rngs(1))
-    model = BoundaryCorrected(base, Boundary(LINE, sides), mode=mode, rngs=nnx.Rngs(2))
+    model = BoundaryCorrected(base, BoundaryConditions(LINE, sides), mode=mode, rngs=nnx.Rngs(2))
     nnx.update(model, random_like(nnx.state(model, nnx.Param), 4, jnp.float64))
     fields = []
     for n in counts:
         moved = model.on(bc.Grid(x=np.linspace(0, 1, n)))
-        fields.append(np.asarray(moved(smooth(np.linspace(0, 1, n)), (0.3, -0.4)))[:: (n - 1) // 32])
+        fields.append(
+            np.asarray(moved(smooth(np.linspace(0, 1, n)), (0.3, -0.4)))[:: (n - 1) // 32]
+        )
     inside = slice(1, -1)  # overwritten ends do not move
     changes = [np.abs(a - b)[inside].max() for a, b in itertools.pairwise(fields)]
     rate = np.polyfit(np.log(counts[:-1]), np.log(changes), 1)[0]
@@ -225,9 +298,12 @@ def test_the_same_weights_on_finer_grids_converge(mode, kind, counts):
 @pytest.mark.parametrize("kind", ["dirichlet", "neumann"])
 def test_what_is_known_moves_the_interior_alike_on_every_grid(mode, kind):
     """Else finer grids would overwrite: a part of K that only the stencil's nodes see must not outgrow the rest with 1/spacing."""
-    sides = (Side("x", "lower", kind), Side("x", "upper", kind))
+    sides = (BoundaryCondition("x", "lower", kind), BoundaryCondition("x", "upper", kind))
     base = FourierOperator((3,), 4, depth=2, projection=8, rngs=nnx.Rngs(1))
-    model, moves = BoundaryCorrected(base, Boundary(LINE, sides), mode=mode, length=0.1), []
+    model, moves = (
+        BoundaryCorrected(base, BoundaryConditions(LINE, sides), mode=mode, length=0.1),
+        [],
+    )
     for n in (65, 129, 257, 513):
         x = np.linspace(0, 1, n)
         more, less = (model.on(bc.Grid(x=x))(smooth(x), (value, -0.4)) for value in (1.3, 0.3))
@@ -241,14 +317,24 @@ def test_what_is_known_moves_the_interior_alike_on_every_grid(mode, kind):
 
 def test_functions_in_a_batch_are_as_one_by_one():
     state, values = (
-        (jnp.stack([a, b]) for a, b in zip(*(jax.tree.leaves(given("values", seed)) for seed in (0, 1)), strict=True)),
+        (
+            jnp.stack([a, b])
+            for a, b in zip(
+                *(jax.tree.leaves(given("values", seed)) for seed in (0, 1)), strict=True
+            )
+        ),
         None,
     )
     state, *values = state
-    together = jax.vmap(lambda s, v: compiled("values", "kernel")(weights("values", "kernel"), s, v))(state, tuple(values))
+    together = jax.vmap(
+        lambda s, v: compiled("values", "kernel")(weights("values", "kernel"), s, v)
+    )(state, tuple(values))
     for seed in (0, 1):
         np.testing.assert_allclose(
-            together[seed], compiled("values", "kernel")(weights("values", "kernel"), *given("values", seed)), rtol=0, atol=1e-13
+            together[seed],
+            compiled("values", "kernel")(weights("values", "kernel"), *given("values", seed)),
+            rtol=0,
+            atol=1e-13,
         )
 
 
@@ -259,23 +345,35 @@ def test_weights_survive_a_file_to_the_last_bit(tmp_path, kind):
     back = load_weights(tmp_path / "w.safetensors").network
     assert back.settings == own.settings
     assert back.boundary == own.boundary
-    for a, b in zip(jax.tree.leaves(nnx.state(back, nnx.Param)), jax.tree.leaves(nnx.state(own, nnx.Param)), strict=True):
+    for a, b in zip(
+        jax.tree.leaves(nnx.state(back, nnx.Param)),
+        jax.tree.leaves(nnx.state(own, nnx.Param)),
+        strict=True,
+    ):
         np.testing.assert_array_equal(a, b)
 
 
 def test_a_deep_operator_is_corrected_as_any_other_and_reads_any_grid(tmp_path):
     boundary, (state, values) = BOUNDARIES["slopes in time"], given("slopes in time")
-    base = DeepOperator(("t", "x"), sensors=9, width=8, depth=1, against=("x", "x"), rngs=nnx.Rngs(0))
+    base = DeepOperator(
+        ("t", "x"), sensors=9, width=8, depth=1, against=("x", "x"), rngs=nnx.Rngs(0)
+    )
     model = BoundaryCorrected(base, boundary)
     nnx.update(model, random_like(nnx.state(model, nnx.Param), 0, jnp.float64))
     assert max(violation(boundary, model(state, values), values)) <= 1e-14
     fine = bc.Grid(t=SPACE_TIME["t"], x=np.linspace(-1, 1, 41))
-    steps = np.interp(fine["x"], SPACE_TIME["x"], np.asarray(state))  # linear between the nodes: the sensors read the same
+    steps = np.interp(
+        fine["x"], SPACE_TIME["x"], np.asarray(state)
+    )  # linear between the nodes: the sensors read the same
     coarse, between = model.network(state, SPACE_TIME, values, axes=("x", "x")), jnp.asarray(steps)
-    np.testing.assert_allclose(model.network(between, fine, values, axes=("x", "x"))[:, ::2], coarse, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        model.network(between, fine, values, axes=("x", "x"))[:, ::2], coarse, rtol=0, atol=1e-12
+    )
     save_weights(tmp_path / "w.safetensors", model, {})
     assert load_weights(tmp_path / "w.safetensors").network.settings == model.settings
-    with pytest.raises(ValueError, match=r"made for axes \('t', 'x'\) with values at ends of \('x', 'x'\)"):
+    with pytest.raises(
+        ValueError, match=r"made for axes \('t', 'x'\) with values at ends of \('x', 'x'\)"
+    ):
         base(state, SPACE_TIME)
     with pytest.raises(ValueError, match=r"has shape \(21,\); got \(2, 21\)"):
         base(jnp.stack([state, state]), SPACE_TIME, values, axes=("x", "x"))
@@ -283,19 +381,28 @@ def test_a_deep_operator_is_corrected_as_any_other_and_reads_any_grid(tmp_path):
 
 def test_what_does_not_fit_is_refused():
     base, boundary = network("values", "none").network, BOUNDARIES["values"]
-    with pytest.raises(ValueError, match="unknown mode 'exact'; there are 'none', 'overwrite', 'features'"):
+    with pytest.raises(
+        ValueError, match="unknown mode 'exact'; there are 'none', 'overwrite', 'features'"
+    ):
         BoundaryCorrected(base, boundary, mode="exact")
     with pytest.raises(
-        ValueError, match=r"corrects the layers of a FourierOperator; got a AttentiveNeuralProcess\. Use mode='kernel'"
+        ValueError,
+        match=r"corrects the layers of a FourierOperator; got a AttentiveNeuralProcess\. Use mode='kernel'",
     ):
-        BoundaryCorrected(AttentiveNeuralProcess(width=4, heads=2, rngs=nnx.Rngs(0)), boundary, mode="layers")
+        BoundaryCorrected(
+            AttentiveNeuralProcess(width=4, heads=2, rngs=nnx.Rngs(0)), boundary, mode="layers"
+        )
     with pytest.raises(ValueError, match=r"fraction of the axis between 0 and 0\.5; got 0\.7"):
         BoundaryCorrected(base, boundary, mode="kernel", length=0.7)
     with pytest.raises(ValueError, match="resolves 1 to 2 modes; got 3"):
         base(jnp.zeros(5), bc.Grid(x=np.linspace(0, 1, 5)), (jnp.zeros(()),) * 2, axes=("x", "x"))
-    with pytest.raises(ValueError, match=r"has shape \(33,\); got \(2, 33\)\. Batch it with jax.vmap"):
+    with pytest.raises(
+        ValueError, match=r"has shape \(33,\); got \(2, 33\)\. Batch it with jax.vmap"
+    ):
         base(jnp.zeros((2, 33)), LINE, (jnp.zeros(()),) * 2, axes=("x", "x"))
-    with pytest.raises(ValueError, match=r"made for 2 boundary values as inputs \(sides=2\); got 0"):
+    with pytest.raises(
+        ValueError, match=r"made for 2 boundary values as inputs \(sides=2\); got 0"
+    ):
         base(jnp.zeros(33), LINE)
     with pytest.raises(ValueError, match=r"one for each axis; the grid has axes t, x"):
         base(jnp.zeros(21), SPACE_TIME, (jnp.zeros(7),) * 2, axes=("x", "x"))

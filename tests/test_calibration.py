@@ -23,7 +23,7 @@ from bayescons.diagnostics.calibration import (
     sharpness,
     uniformity,
 )
-from bayescons.diagnostics.front import front_position
+from bayescons.diagnostics.front_position import front_position
 from tests.structures import FACTS, GRID, belief, conditioned
 
 KEY = jax.random.key(0)
@@ -68,25 +68,39 @@ def test_a_gaussian_pit_is_what_that_of_many_draws_tends_to():
     exactly = gaussian_pit(mean, variance, truth)
     np.testing.assert_allclose(exactly, stats.norm.cdf(truth, mean, np.sqrt(variance)), rtol=1e-12)
     draws = mean + np.sqrt(variance) * rng.normal(size=(20_000, 20))
-    np.testing.assert_allclose(pit(draws, truth, KEY), exactly, atol=5 * 0.5 / math.sqrt(20_000))  # five standard errors
-    np.testing.assert_allclose(mixture_pit(mean[None], variance[None], None, truth), exactly, rtol=1e-12)
+    np.testing.assert_allclose(
+        pit(draws, truth, KEY), exactly, atol=5 * 0.5 / math.sqrt(20_000)
+    )  # five standard errors
+    np.testing.assert_allclose(
+        mixture_pit(mean[None], variance[None], None, truth), exactly, rtol=1e-12
+    )
 
 
 def test_a_mixtures_pit_weighs_its_components():
-    means, variances, weights = np.array([[0.0], [3.0]]), np.array([[1.0], [0.25]]), np.array([1.0, 3.0])
+    means, variances, weights = (
+        np.array([[0.0], [3.0]]),
+        np.array([[1.0], [0.25]]),
+        np.array([1.0, 3.0]),
+    )
     expected = 0.25 * stats.norm.cdf(2.0) + 0.75 * stats.norm.cdf(2.0, 3.0, 0.5)
-    np.testing.assert_allclose(mixture_pit(means, variances, weights, np.array([2.0])), [expected], rtol=1e-12)
+    np.testing.assert_allclose(
+        mixture_pit(means, variances, weights, np.array([2.0])), [expected], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("structure", ["diagonal", "kronecker", "conditioned with noise"])
-@pytest.mark.parametrize("fact", ["mass", "slopes at both ends", "integral over both axes", "user function"])
+@pytest.mark.parametrize(
+    "fact", ["mass", "slopes at both ends", "integral over both axes", "user function"]
+)
 def test_the_pit_of_a_linear_functional_is_that_of_its_own_normal_law(structure, fact):
     own, functional = belief(structure), FACTS[fact][0][1]
     truth = own.gaussian.sample(jax.random.key(5))
     units = np.eye(GRID.size).reshape(-1, *GRID.shape)
     rows = np.stack([np.ravel(functional.linear(unit)) for unit in units], axis=-1)
     z = rows @ (np.ravel(truth) - own.mean) / np.sqrt(np.diag(rows @ own.covariance @ rows.T))
-    np.testing.assert_allclose(np.ravel(functional_pit(own.gaussian, functional, truth)), stats.norm.cdf(z), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.ravel(functional_pit(own.gaussian, functional, truth)), stats.norm.cdf(z), rtol=1e-9
+    )
 
 
 def test_a_batch_of_fields_has_a_pit_for_each_field_and_row():
@@ -96,7 +110,10 @@ def test_a_batch_of_fields_has_a_pit_for_each_field_and_row():
     mass = FACTS["mass"][0][1]
     found = functional_pit(batch, mass, truth)
     assert found.shape == (4, len(GRID["t"]))
-    each = [functional_pit(bc.Gaussian(m, batch.covariance), mass, u) for m, u in zip(batch.loc, truth, strict=True)]
+    each = [
+        functional_pit(bc.Gaussian(m, batch.covariance), mass, u)
+        for m, u in zip(batch.loc, truth, strict=True)
+    ]
     np.testing.assert_allclose(found, each, rtol=1e-9)
 
 
@@ -120,13 +137,19 @@ def fronts(key, cases, height):
     """Positions of the fronts of steps of random height, none where the step is below the threshold 1."""
     places, tops = jax.random.split(key)
     x = np.linspace(0, 1, 51)
-    end, top = np.asarray(jax.random.uniform(places, cases)), height * np.asarray(jax.random.exponential(tops, cases))
+    end, top = (
+        np.asarray(jax.random.uniform(places, cases)),
+        height * np.asarray(jax.random.exponential(tops, cases)),
+    )
     return front_position(np.where(x < end[..., None], top[..., None], 0.0), x, 1.0)
 
 
 def test_fronts_are_judged_with_their_absence():
     """Of steps 2.5 high on average a third has no front; a belief in steps of 25 does not know that, and is as good where there is one."""
-    truth, right = (fronts(key, (*lead, 400), 2.5) for key, lead in zip(jax.random.split(KEY), ((), (99,)), strict=True))
+    truth, right = (
+        fronts(key, (*lead, 400), 2.5)
+        for key, lead in zip(jax.random.split(KEY), ((), (99,)), strict=True)
+    )
     wrong = fronts(jax.random.key(3), (99, 400), 25.0)
     assert 0.2 < np.isnan(truth).mean() < 0.45
     for side in ("above", "below"):
@@ -134,7 +157,9 @@ def test_fronts_are_judged_with_their_absence():
         assert uniformity(pit(wrong, truth, KEY, absent=side)) < 1e-3
     present = ~np.isnan(np.asarray(truth))
     among = np.asarray(wrong)[:, present]
-    assert uniformity(pit(among, truth[present], KEY, where=~np.isnan(among), absent="above")) > 1e-3
+    assert (
+        uniformity(pit(among, truth[present], KEY, where=~np.isnan(among), absent="above")) > 1e-3
+    )
     with pytest.raises(ValueError, match=r"NaN in 400 of 400 cases.*absent='above'"):
         pit(right, truth, KEY)
 
@@ -146,7 +171,9 @@ def smooth_fields(key, cases):
     """Draws of a Gaussian process with a correlation length of a tenth of the domain, at 200 points, and its covariance; variances one."""
     x = np.linspace(0, 1, 200)
     covariance = np.exp(-((x[:, None] - x) ** 2) / (2 * 0.1**2))
-    return np.asarray(bc.dense(np.zeros(200), covariance, jitter=1e-8).sample(key, (cases,))), covariance
+    return np.asarray(
+        bc.dense(np.zeros(200), covariance, jitter=1e-8).sample(key, (cases,))
+    ), covariance
 
 
 def test_points_of_one_smooth_field_are_no_cases():
@@ -156,7 +183,9 @@ def test_points_of_one_smooth_field_are_no_cases():
     assert np.mean(np.array(points) < 0.05) > 0.8
     averages = fields.mean(axis=1) / np.sqrt(covariance.mean())
     cases = [uniformity(stats.norm.cdf(some)) for some in averages.reshape(20, 100)]
-    assert np.sum(np.array(cases) < 0.05) <= 6  # of 20 at a rate of 0.07: more in one seed of a thousand
+    assert (
+        np.sum(np.array(cases) < 0.05) <= 6
+    )  # of 20 at a rate of 0.07: more in one seed of a thousand
 
 
 def test_rank_fractions_give_false_alarms_and_randomised_ranks_do_not():
@@ -165,7 +194,9 @@ def test_rank_fractions_give_false_alarms_and_randomised_ranks_do_not():
     fractions = np.mean(draws < truth, axis=0)
     randomised = np.asarray(pit(draws, truth, KEY))
     assert sum(uniformity(row) < 0.01 for row in fractions) >= 15
-    assert sum(uniformity(row) < 0.01 for row in randomised) <= 2  # of 20 at 0.014: more in one seed of four hundred
+    assert (
+        sum(uniformity(row) < 0.01 for row in randomised) <= 2
+    )  # of 20 at 0.014: more in one seed of four hundred
 
 
 # The verdict
@@ -220,7 +251,9 @@ def test_coverage_of_a_belief_too_narrow_is_that_of_narrower_intervals():
     """P(|Z| <= z f) for spreads off by f, from 20,000 cases to four standard errors."""
     for factor in (0.5, 1.0, 2.0):
         rng = np.random.default_rng(9)
-        curve = coverage_curve(gaussian_pit(np.zeros(20_000), np.full(20_000, factor**2), rng.normal(size=20_000)))
+        curve = coverage_curve(
+            gaussian_pit(np.zeros(20_000), np.full(20_000, factor**2), rng.normal(size=20_000))
+        )
         expected = 2 * stats.norm.cdf(factor * stats.norm.ppf((1 + curve.levels) / 2)) - 1
         np.testing.assert_allclose(curve.coverage, expected, atol=4 * 0.5 / math.sqrt(20_000))
         np.testing.assert_allclose(curve.se, np.sqrt(curve.levels * (1 - curve.levels) / 20_000))
@@ -228,7 +261,9 @@ def test_coverage_of_a_belief_too_narrow_is_that_of_narrower_intervals():
 
 def test_sharpness_is_the_width_of_the_central_interval():
     draws = np.array([1.0, 3.0]) * np.random.default_rng(10).normal(size=(100_000, 2))
-    np.testing.assert_allclose(sharpness(draws, level=0.8), 2 * stats.norm.ppf(0.9) * np.array([1.0, 3.0]), rtol=0.03)
+    np.testing.assert_allclose(
+        sharpness(draws, level=0.8), 2 * stats.norm.ppf(0.9) * np.array([1.0, 3.0]), rtol=0.03
+    )
 
 
 def test_holms_rule_multiplies_by_how_many_are_left_and_never_falls():
@@ -244,13 +279,25 @@ def test_holms_rule_multiplies_by_how_many_are_left_and_never_falls():
     [
         (lambda: pit(np.zeros((5, 3)), np.zeros(4), KEY), r"draws must have shape \(draws, 4\)"),
         (lambda: pit(np.zeros((5, 3)), np.zeros(3), KEY, absent="left"), "absent must be"),
-        (lambda: gaussian_pit(np.zeros(3), np.array([1.0, 0.0, 1.0]), np.zeros(3)), "1 of 3 variances"),
-        (lambda: mixture_pit(np.zeros((2, 3)), np.zeros((2, 3)), None, np.zeros(3)), "variances must be above zero"),
-        (lambda: functional_pit(belief("diagonal").gaussian, FACTS["mass"][0][1], np.zeros(3)), "true fields of its mean's shape"),
+        (
+            lambda: gaussian_pit(np.zeros(3), np.array([1.0, 0.0, 1.0]), np.zeros(3)),
+            "1 of 3 variances",
+        ),
+        (
+            lambda: mixture_pit(np.zeros((2, 3)), np.zeros((2, 3)), None, np.zeros(3)),
+            "variances must be above zero",
+        ),
+        (
+            lambda: functional_pit(belief("diagonal").gaussian, FACTS["mass"][0][1], np.zeros(3)),
+            "true fields of its mean's shape",
+        ),
         (lambda: uniformity(np.linspace(0, 1, 5)), "at least 10"),
         (lambda: uniformity(np.arange(20)), "values from 0 to 19"),
         (lambda: uniformity(np.full((4, 5), 0.5)), r"shape \(n,\); got shape \(4, 5\)"),
-        (lambda: calibration.calibration_of(np.linspace(0, 1, 20), level=0.5), "level must be a false-alarm rate"),
+        (
+            lambda: calibration.calibration_of(np.linspace(0, 1, 20), level=0.5),
+            "level must be a false-alarm rate",
+        ),
         (lambda: ecdf.ecdf_difference(np.zeros(1)), "at least 2 independent cases"),
         (lambda: coverage_curve(np.full((4, 5), 0.5)), r"shape \(n,\); got shape \(4, 5\)"),
         (lambda: ecdf.band(10, 10, 1.5), "level must be a probability"),

@@ -10,13 +10,17 @@ import pytest
 import xarray
 
 from bayescons.cli import main
-from bayescons.programs import results
+from bayescons.results import trees as results
 
 ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(1)
 T, X = np.linspace(0, 1, 3), np.linspace(0, 1, 5) ** 1.5
 W = np.convolve(np.diff(X), [0.5, 0.5])  # trapezoid
-MEAN, SCALE, TOTAL = RNG.normal(size=(2, 3, 5)), RNG.uniform(0.5, 1.5, size=(2, 3, 5)), RNG.normal(size=3)
+MEAN, SCALE, TOTAL = (
+    RNG.normal(size=(2, 3, 5)),
+    RNG.uniform(0.5, 1.5, size=(2, 3, 5)),
+    RNG.normal(size=3),
+)
 EPS = np.finfo(np.float64).eps
 
 PROGRAM = """
@@ -51,7 +55,16 @@ def inputs(key):
 @pytest.fixture
 def source(tmp_path):
     path = tmp_path / "in.npz"
-    np.savez(path, t=T, x=X, mean=MEAN, scale=SCALE, mass=TOTAL, column=TOTAL[:, None], wall=np.ones((2, 3)))
+    np.savez(
+        path,
+        t=T,
+        x=X,
+        mean=MEAN,
+        scale=SCALE,
+        mass=TOTAL,
+        column=TOTAL[:, None],
+        wall=np.ones((2, 3)),
+    )
     return path
 
 
@@ -93,11 +106,22 @@ def test_a_mass_is_conditioned_on_as_the_closed_form_says(source):
 
 
 def test_every_draw_satisfies_every_fact(source):
-    facts = ["--integral", "x=mass", "--dirichlet", "x:lower=wall", "--dirichlet", "x:upper=0", "--draws", "7"]
+    facts = [
+        "--integral",
+        "x=mass",
+        "--dirichlet",
+        "x:lower=wall",
+        "--dirichlet",
+        "x:upper=0",
+        "--draws",
+        "7",
+    ]
     got = condition(source, *facts)
     assert got["draws"].dims == ("draw", "batch", "t", "x")
     assert got["draws"].shape == (7, 2, 3, 5)
-    np.testing.assert_allclose(got["draws"].to_numpy() @ W, np.tile(TOTAL, (7, 2, 1)), atol=100 * EPS)
+    np.testing.assert_allclose(
+        got["draws"].to_numpy() @ W, np.tile(TOTAL, (7, 2, 1)), atol=100 * EPS
+    )
     np.testing.assert_allclose(got["draws"][..., 0], 1, atol=100 * EPS)
     np.testing.assert_allclose(got["dirichlet_x_upper_after"], 0, atol=100 * EPS)
     assert (condition(source, *facts)["draws"] == got["draws"]).all()
@@ -161,7 +185,16 @@ def test_the_table_names_each_fact_and_its_error_before_and_after(source, capsys
         (["--integral", "x=1", "--rule", "gauss"], "invalid choice 'gauss'"),
         (["--integral"], "Missing value for argument '--integral'"),
         (
-            ["--integral", "t=1", "--integral", "x=1", "--dirichlet", "x:lower=1", "--dirichlet", "t:upper=0"],
+            [
+                "--integral",
+                "t=1",
+                "--integral",
+                "x=1",
+                "--dirichlet",
+                "x:lower=1",
+                "--dirichlet",
+                "t:upper=0",
+            ],
             "more facts than unknowns",
         ),
     ],
@@ -174,7 +207,9 @@ def test_facts_that_cannot_be_used_are_refused_in_a_line(source, capsys, options
 
 
 def test_an_unreadable_input_is_refused_in_a_line(tmp_path, capsys):
-    said = refused(capsys, ["condition", tmp_path / "no.nc", "--integral", "x=1", "--out", tmp_path / "out.nc"])
+    said = refused(
+        capsys, ["condition", tmp_path / "no.nc", "--integral", "x=1", "--out", tmp_path / "out.nc"]
+    )
     assert "No such file" in said
     assert list(tmp_path.iterdir()) == []
 
@@ -183,7 +218,9 @@ def test_an_unreadable_input_is_refused_in_a_line(tmp_path, capsys):
 def test_an_output_that_cannot_be_written_leaves_nothing_behind(source, capsys, place):
     source.with_name("folder.nc").mkdir()
     before = sorted(source.parent.rglob("*"))
-    said = refused(capsys, ["condition", source, "--integral", "x=1", "--out", source.parent / place])
+    said = refused(
+        capsys, ["condition", source, "--integral", "x=1", "--out", source.parent / place]
+    )
     assert str(source.parent) in said
     assert sorted(source.parent.rglob("*")) == before
 
@@ -193,7 +230,17 @@ def test_a_refused_run_leaves_the_earlier_output_as_it_was(source, capsys):
     earlier = source.with_name("out.nc").read_bytes()
     capsys.readouterr()
     refused(
-        capsys, ["condition", source, "--dirichlet", "x:lower=1", "--dirichlet", "x:lower=2", "--out", source.with_name("out.nc")]
+        capsys,
+        [
+            "condition",
+            source,
+            "--dirichlet",
+            "x:lower=1",
+            "--dirichlet",
+            "x:lower=2",
+            "--out",
+            source.with_name("out.nc"),
+        ],
     )
     assert source.with_name("out.nc").read_bytes() == earlier
 
@@ -202,7 +249,10 @@ def test_the_problems_are_listed_with_their_equations(capsys):
     assert main(["problems"]) == 0
     said = capsys.readouterr().out
     assert all(word in said for word in ("StokesSecond", "u(t, 0) = U cos ωt", "x, y [0, 1]"))
-    assert all(word in said for word in ("Diffusion", "PorousMedium", "Stefan", "∂u/∂t", "threshold", "[0.55, 0.7]"))
+    assert all(
+        word in said
+        for word in ("Diffusion", "PorousMedium", "Stefan", "∂u/∂t", "threshold", "[0.55, 0.7]")
+    )
 
 
 @pytest.mark.parametrize("command", [[], ["condition"], ["problems"], ["run"], ["train"], ["demo"]])
@@ -224,20 +274,48 @@ def test_an_incomplete_command_line_is_refused_in_a_line(capsys, arguments):
 
 def test_a_program_is_solved_in_closed_form(program, tmp_path, capsys):
     assert (
-        main(["run", str(program), "--reading", "conjugate", "--samples", "6", "--latents", "25", "--out", str(tmp_path / "o.nc")])
+        main(
+            [
+                "run",
+                str(program),
+                "--reading",
+                "conjugate",
+                "--samples",
+                "6",
+                "--latents",
+                "25",
+                "--out",
+                str(tmp_path / "o.nc"),
+            ]
+        )
         == 0
     )
     tree = results.load(tmp_path / "o.nc")
     assert tree["posterior"]["u"].dims == ("chain", "draw", "x")
-    np.testing.assert_allclose(tree["posterior"]["u"].to_numpy() @ [0.125, 0.25, 0.25, 0.25, 0.125], 0.3, atol=1e-14)
-    np.testing.assert_allclose(tree["closed_form"]["u_mean"], 0.3 * np.array([1, 2, 2, 2, 1]) / 1.75, rtol=1e-12)
+    np.testing.assert_allclose(
+        tree["posterior"]["u"].to_numpy() @ [0.125, 0.25, 0.25, 0.25, 0.125], 0.3, atol=1e-14
+    )
+    np.testing.assert_allclose(
+        tree["closed_form"]["u_mean"], 0.3 * np.array([1, 2, 2, 2, 1]) / 1.75, rtol=1e-12
+    )
     assert tree["closed_form"]["amplitude"].dims == ("component",)
     assert {"log_evidence", "pareto_k", "command"} <= set(tree.attrs)
     assert "log evidence" in capsys.readouterr().out
 
 
 def test_a_program_without_latents_reports_its_residuals(program, tmp_path, capsys):
-    arguments = ["run", program, "--program", "plain", "--reading", "conjugate", "--samples", "6", "--out", tmp_path / "o.nc"]
+    arguments = [
+        "run",
+        program,
+        "--program",
+        "plain",
+        "--reading",
+        "conjugate",
+        "--samples",
+        "6",
+        "--out",
+        tmp_path / "o.nc",
+    ]
     assert main([str(a) for a in arguments]) == 0
     tree = results.load(tmp_path / "o.nc")
     assert tree["constraints"]["heat_residual"].dims == ("chain", "draw")
@@ -278,15 +356,23 @@ def test_a_program_is_sampled_softly_and_stiffness_is_warned_of_in_plain_words(p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--program", "rod"], "defines no function 'rod'; it defines 'program', 'plain', 'wrong', 'faulty'"),
+        (
+            ["--program", "rod"],
+            "defines no function 'rod'; it defines 'program', 'plain', 'wrong', 'faulty'",
+        ),
         (["--program", "wrong"], "the field 'u' has distribution Cauchy, which is not Gaussian"),
         (["--samples", "0"], "--samples must be 1 or more"),
         (["--reading", "soft", "--scale", "0"], "--scale must be a standard deviation above zero"),
         (["--reading", "guess"], "invalid choice 'guess'"),
-        (["--data", "DATA"], "holds 'heat', which the program does not take; it takes 'content', 'size'"),
+        (
+            ["--data", "DATA"],
+            "holds 'heat', which the program does not take; it takes 'content', 'size'",
+        ),
     ],
 )
-def test_programs_that_cannot_be_run_are_refused_in_a_line(program, tmp_path, capsys, options, message):
+def test_programs_that_cannot_be_run_are_refused_in_a_line(
+    program, tmp_path, capsys, options, message
+):
     np.savez(tmp_path / "data.npz", heat=1.0)
     options = [tmp_path / "data.npz" if o == "DATA" else o for o in options]
     before = {path for path in tmp_path.iterdir() if path.is_file()}
@@ -295,9 +381,13 @@ def test_programs_that_cannot_be_run_are_refused_in_a_line(program, tmp_path, ca
 
 
 def test_a_file_that_is_no_program_is_refused_in_a_line(tmp_path, capsys):
-    assert "there is no file" in refused(capsys, ["run", tmp_path / "no.py", "--out", tmp_path / "o.nc"])
+    assert "there is no file" in refused(
+        capsys, ["run", tmp_path / "no.py", "--out", tmp_path / "o.nc"]
+    )
     (tmp_path / "data.npz").touch()
-    assert "is not a Python file" in refused(capsys, ["run", tmp_path / "data.npz", "--out", tmp_path / "o.nc"])
+    assert "is not a Python file" in refused(
+        capsys, ["run", tmp_path / "data.npz", "--out", tmp_path / "o.nc"]
+    )
     (tmp_path / "a.py").write_text("def program(b): pass\n")
     assert "program(b) cannot be run with no arrays at all" in refused(
         capsys, ["run", tmp_path / "a.py", "--out", tmp_path / "o.nc"]
@@ -310,25 +400,38 @@ def test_what_the_users_own_code_raises_keeps_its_traceback(program, tmp_path):
     assert not (tmp_path / "o.nc").exists()
 
 
-@pytest.mark.parametrize(("options", "belief"), [([], "ANP belief"), (["--belief", "gp"], "GP belief")])
-def test_the_demo_conserves_mass_and_leaves_figures_and_draws(options, belief, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "belief"), [([], "ANP belief"), (["--belief", "gp"], "GP belief")]
+)
+def test_the_demo_conserves_mass_and_leaves_figures_and_draws(
+    options, belief, tmp_path, capsys, monkeypatch
+):
     from bayescons.cli import demo
     from bayescons.surrogates import Hyperparameters
 
     known = Hyperparameters(amplitude=0.4, lengths={"t": 0.1, "x": 0.2}, noise=1e-3)
-    monkeypatch.setattr(sys.modules["bayescons.surrogates.gaussian_process"], "fit", lambda *_, **__: known)
+    monkeypatch.setattr(
+        sys.modules["bayescons.surrogates.gaussian_process"], "fit", lambda *_, **__: known
+    )
     monkeypatch.setitem(demo.SIZES, "quick", demo.Size(times=5, points=21, draws=20))
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "new" / "folder"
     assert main(["demo", "--preset", "quick", *options, "--out", str(out)]) == 0
     said = capsys.readouterr()
-    lines = {line.split("  ")[0].strip(): line.split() for line in said.out.splitlines() if "e-" in line}
+    lines = {
+        line.split("  ")[0].strip(): line.split() for line in said.out.splitlines() if "e-" in line
+    }
     assert abs(float(lines[belief][3])) > 1e-3
     assert abs(float(lines["projection"][2])) < 1e-12
     assert abs(float(lines["bayescons"][2])) < 1e-12
     assert all(len(line) <= 80 for line in said.out.splitlines() if str(out) not in line)
     assert said.err == ""
-    assert sorted(path.name for path in out.iterdir()) == ["front.png", "posterior.nc", "profile.png", "total.png"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "front.png",
+        "posterior.nc",
+        "profile.png",
+        "total.png",
+    ]
     tree = results.load(out / "posterior.nc")
     assert tree["posterior"]["u"].shape == (1, 20, 5, 21)
     assert tree["posterior"]["front"].dims == ("chain", "draw", "t")
@@ -339,7 +442,9 @@ def test_the_demo_conserves_mass_and_leaves_figures_and_draws(options, belief, t
 def test_a_demo_that_cannot_be_written_is_refused_before_it_is_computed(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert "cannot write into the folder" in refused(capsys, ["demo", "--out", tmp_path / "file"])
-    assert "cannot write into the folder" in refused(capsys, ["demo", "--out", tmp_path / "file" / "demo"])
+    assert "cannot write into the folder" in refused(
+        capsys, ["demo", "--out", tmp_path / "file" / "demo"]
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -347,10 +452,22 @@ def test_the_command_runs_as_a_process_and_is_quiet_on_stderr(source):
     script = "import sys; from bayescons.cli import main; sys.exit(main())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     out = source.with_name("out.nc")
-    arguments = [sys.executable, "-c", script, "condition", source, "--integral", "x=mass", "--out", out]
+    arguments = [
+        sys.executable,
+        "-c",
+        script,
+        "condition",
+        source,
+        "--integral",
+        "x=mass",
+        "--out",
+        out,
+    ]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert xarray.load_dataset(out, engine="h5netcdf")["mean"].dtype == np.float64
-    failed = subprocess.run([*arguments[:3], "melt"], env=environment, capture_output=True, text=True, check=False)
+    failed = subprocess.run(
+        [*arguments[:3], "melt"], env=environment, capture_output=True, text=True, check=False
+    )
     assert failed.returncode == 2
     assert "Traceback" not in failed.stderr

@@ -35,7 +35,9 @@ def expected(*laws) -> float:
     if laws:
         found = answer(KERNEL, *((law.functional, law.value, 0) for law in laws))
         mean, covariance = found.mean, found.covariance
-    return stats.multivariate_normal.logpdf(Y, mean[PLACES], covariance[np.ix_(PLACES, PLACES)] + NOISE**2 * np.eye(len(Y)))
+    return stats.multivariate_normal.logpdf(
+        Y, mean[PLACES], covariance[np.ix_(PLACES, PLACES)] + NOISE**2 * np.eye(len(Y))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,25 +71,36 @@ def test_the_table_has_the_best_law_first_and_a_line_for_each(comparison):
 
 def test_neither_units_nor_combinations_of_a_laws_rows_matter(comparison):
     """In thousandths of its unit, or as sum and difference of its rows, a law is the same law; the density of its values is not."""
-    thousandths = bc.Constraint(bc.functional(lambda u: 1000 * MASS(u), on=(N,)), 400.0, name="closed")
+    thousandths = bc.Constraint(
+        bc.functional(lambda u: 1000 * MASS(u), on=(N,)), 400.0, name="closed"
+    )
     mix = jnp.array([[1.0, 1.0], [1.0, -1.0]])
-    mixed = bc.Constraint(bc.functional(lambda u: mix @ jnp.stack([MASS(u), WALL(u)]), on=(N,)), mix @ jnp.array([0.4, 0.3]))
+    mixed = bc.Constraint(
+        bc.functional(lambda u: mix @ jnp.stack([MASS(u), WALL(u)]), on=(N,)),
+        mix @ jnp.array([0.4, 0.3]),
+    )
     again = bc.compare_laws(belief(), {"closed": thousandths, "both": mixed}, READINGS)
-    np.testing.assert_allclose(again.log_evidence, comparison.log_evidence[[0, 2]], rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        again.log_evidence, comparison.log_evidence[[0, 2]], rtol=0, atol=ROUNDING
+    )
     own = [float(bc.log_evidence(belief(), law)) for law in (CLOSED, thousandths)]
     assert own[0] - own[1] == pytest.approx(np.log(1000))
 
 
 def test_a_law_stated_twice_is_the_law(comparison):
     again = bc.compare_laws(belief(), {"once": CLOSED, "twice": CLOSED & CLOSED}, READINGS)
-    np.testing.assert_allclose(again.log_evidence, comparison.log_evidence[0], rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        again.log_evidence, comparison.log_evidence[0], rtol=0, atol=ROUNDING
+    )
 
 
 def test_exact_readings_that_no_law_fixes_are_compared():
     exact = bc.Constraint(READ, Y, name="readings")
     found = bc.compare_laws(belief(), {"closed": CLOSED, "no law": None}, exact)
     covariance = answer(KERNEL, (MASS, 0.4, 0))
-    oracle = stats.multivariate_normal.logpdf(Y, covariance.mean[PLACES], covariance.covariance[np.ix_(PLACES, PLACES)])
+    oracle = stats.multivariate_normal.logpdf(
+        Y, covariance.mean[PLACES], covariance.covariance[np.ix_(PLACES, PLACES)]
+    )
     assert found.log_evidence[0] == pytest.approx(oracle, abs=100 * ROUNDING)
 
 
@@ -96,7 +109,9 @@ def test_exact_readings_that_no_law_fixes_are_compared():
 
 def imposed(law):
     """The statements of a constraint, imposed."""
-    return lambda u: [bc.impose(m.name, m.functional, u, m.value) for m in ([] if law is None else law.members)]
+    return lambda u: [
+        bc.impose(m.name, m.functional, u, m.value) for m in ([] if law is None else law.members)
+    ]
 
 
 def leaky(u):
@@ -118,7 +133,9 @@ def program(law, y, likelihood=False):
 def test_programs_without_latents_are_compared_as_their_constraints(likelihood, comparison):
     laws = {name: imposed(law) for name, law in LAWS.items() if law is not None}
     found = bc.compare_laws(program, laws, Y, likelihood=likelihood)
-    np.testing.assert_allclose(found.log_evidence, comparison.log_evidence[:3], rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(
+        found.log_evidence, comparison.log_evidence[:3], rtol=0, atol=ROUNDING
+    )
     assert (found.error == 0).all()
 
 
@@ -129,13 +146,19 @@ def by_quadrature() -> float:
     given = answer(KERNEL, (MASS, 0.4, 0))
     covariance = given.covariance[np.ix_(PLACES, PLACES)] + NOISE**2 * np.eye(len(Y))
     means = given.mean[PLACES] - 0.4 * lost[:, None] * gain[PLACES]
-    logs = stats.multivariate_normal.logpdf(Y - means, np.zeros(len(Y)), covariance) + stats.halfnorm.logpdf(lost, scale=0.5)
-    steps = np.gradient(lost) * np.where(np.isin(np.arange(lost.size), [0, lost.size - 1]), 0.5, 1.0)
+    logs = stats.multivariate_normal.logpdf(
+        Y - means, np.zeros(len(Y)), covariance
+    ) + stats.halfnorm.logpdf(lost, scale=0.5)
+    steps = np.gradient(lost) * np.where(
+        np.isin(np.arange(lost.size), [0, lost.size - 1]), 0.5, 1.0
+    )
     return float(logsumexp(logs, b=steps))
 
 
 def test_a_law_with_an_unknown_of_its_own_is_averaged_over_it(comparison):
-    found = bc.compare_laws(program, {"closed": imposed(CLOSED), "leaky": leaky}, Y, draws=4000, key=KEY)
+    found = bc.compare_laws(
+        program, {"closed": imposed(CLOSED), "leaky": leaky}, Y, draws=4000, key=KEY
+    )
     assert found.log_evidence[0] == pytest.approx(comparison.log_evidence[0], abs=ROUNDING)
     assert found.error[0] == 0
     assert 0 < found.error[1] < 0.05
@@ -146,7 +169,10 @@ def test_a_law_with_an_unknown_of_its_own_is_averaged_over_it(comparison):
 
 
 def test_the_error_told_is_the_spread_over_keys():
-    runs = [bc.compare_laws(program, {"a": leaky, "b": leaky}, Y, draws=100, key=k) for k in jax.random.split(KEY, 20)]
+    runs = [
+        bc.compare_laws(program, {"a": leaky, "b": leaky}, Y, draws=100, key=k)
+        for k in jax.random.split(KEY, 20)
+    ]
     evidence = np.concatenate([r.log_evidence for r in runs])
     told = np.sqrt(np.mean(np.concatenate([r.error for r in runs]) ** 2))
     # The variance of 40 numbers over its expectation: chi squared, within these bounds but for one seed in a thousand on each side;
@@ -165,7 +191,10 @@ def nested(law, latents: tuple[str, ...]) -> tuple[float, float]:
     read = bc.exact(functools.partial(program, law, likelihood=True))
 
     def sites(z):
-        given = {"u_free": z[:N], **{name: jnp.abs(z[N + i]) * 0.5 for i, name in enumerate(latents)}}
+        given = {
+            "u_free": z[:N],
+            **{name: jnp.abs(z[N + i]) * 0.5 for i, name in enumerate(latents)},
+        }
         return handlers.trace(handlers.seed(handlers.substitute(read, data=given), 0)).get_trace(Y)
 
     def log_likelihood(z):
@@ -175,7 +204,9 @@ def nested(law, latents: tuple[str, ...]) -> tuple[float, float]:
     def log_prior(z):
         return jnp.sum(jax.scipy.stats.norm.logpdf(z))
 
-    sampler = blackjax.nss(log_prior, log_likelihood, num_inner_steps=2 * (N + len(latents)), num_delete=DELETED)
+    sampler = blackjax.nss(
+        log_prior, log_likelihood, num_inner_steps=2 * (N + len(latents)), num_delete=DELETED
+    )
     start, run = jax.random.split(jax.random.key(1))
 
     @jax.jit
@@ -194,7 +225,9 @@ def nested(law, latents: tuple[str, ...]) -> tuple[float, float]:
 
 
 @pytest.mark.broadcasts  # blackjax.nss counts live points with column_stack, and steps along rows
-@pytest.mark.parametrize(("law", "latents"), [(imposed(CLOSED), ()), (leaky, ("lost",))], ids=["closed", "leaky"])
+@pytest.mark.parametrize(
+    ("law", "latents"), [(imposed(CLOSED), ()), (leaky, ("lost",))], ids=["closed", "leaky"]
+)
 def test_nested_sampling_finds_the_same_evidence(law, latents, comparison):
     evidence, error = nested(law, latents)
     oracle = by_quadrature() if latents else comparison.log_evidence[0]
@@ -251,7 +284,9 @@ def test_what_is_neither_belief_nor_program_is_refused():
 def test_a_law_that_contradicts_itself_is_named(common):
     laws = {"fixed": FIXED, "impossible": CLOSED & bc.Constraint(MASS, 0.5, name="other")}
     of_program = common is program
-    laws, readings = ({name: imposed(law) for name, law in laws.items()}, Y) if of_program else (laws, READINGS)
+    laws, readings = (
+        ({name: imposed(law) for name, law in laws.items()}, Y) if of_program else (laws, READINGS)
+    )
     with pytest.raises(bc.InconsistentConstraintsError, match="contradicts") as caught:
         bc.compare_laws(common, laws, readings)
     assert "under the law 'impossible'" in caught.value.__notes__[0]

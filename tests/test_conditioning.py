@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
 import bayescons as bc
-from bayescons.conditioning import Constraint, stack, update
+from bayescons.gaussians.conditioning import Constraint, stack, update
 from tests.structures import (
     FACTS,
     GRID,
@@ -32,7 +32,11 @@ from tests.structures import (
 
 EPS = float(np.finfo(float).eps)
 # With noise every row counts, so one kind of each shape of problem: one row a block, many coupled rows, rows of a function.
-NOISY = [(kind, scale) for kind in ("mass", "mass, initial and wall", "user function") for scale in (1.0, 1e-2)]
+NOISY = [
+    (kind, scale)
+    for kind in ("mass", "mass, initial and wall", "user function")
+    for scale in (1.0, 1e-2)
+]
 
 every_structure = pytest.mark.parametrize("structure", STRUCTURES)
 TIMES, PLACES = GRID.shape
@@ -85,11 +89,15 @@ def test_an_exact_fact_holds_in_the_mean_in_every_draw_and_has_no_variance(struc
         size = np.abs(rows) @ (np.abs(field) + np.sqrt(np.diag(belief(structure).unconditioned)))
         np.testing.assert_array_less(np.abs(rows @ field - values), 1e-12 * size)
     covariance = np.asarray(second_moments(posterior)[1])
-    before = np.einsum("ri,ij,rj->r", np.abs(rows), np.abs(belief(structure).unconditioned), np.abs(rows))
+    before = np.einsum(
+        "ri,ij,rj->r", np.abs(rows), np.abs(belief(structure).unconditioned), np.abs(rows)
+    )
     np.testing.assert_array_less(np.abs(np.diag(rows @ covariance @ rows.T)), 1e-12 * before)
 
 
-@pytest.mark.parametrize("structure", ["diagonal", "low rank", "kronecker", "conditioned with noise"])
+@pytest.mark.parametrize(
+    "structure", ["diagonal", "low rank", "kronecker", "conditioned with noise"]
+)
 def test_a_thousand_draws_conserve_to_1e_12(structure):
     posterior, total = conditioned(structure, "mass").posterior, values_of(facts(structure, "mass"))
     draws = jax.jit(lambda q: q.sample(jax.random.key(1), (1000,)))(posterior)
@@ -108,12 +116,20 @@ def test_the_order_of_the_facts_does_not_matter(structure, kind):
     result, constraint = conditioned(structure, kind), facts(structure, kind)
     turned = update(belief(structure).gaussian, stack(constraint.members[::-1]))
     error = 4 * reference(structure, kind).error
-    np.testing.assert_allclose(turned.posterior.mean, result.posterior.mean, rtol=0, atol=10 * error)
-    for ours, theirs in zip(second_moments(turned.posterior), second_moments(result.posterior), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=error * np.abs(belief(structure).unconditioned).max())
+    np.testing.assert_allclose(
+        turned.posterior.mean, result.posterior.mean, rtol=0, atol=10 * error
+    )
+    for ours, theirs in zip(
+        second_moments(turned.posterior), second_moments(result.posterior), strict=True
+    ):
+        np.testing.assert_allclose(
+            ours, theirs, rtol=0, atol=error * np.abs(belief(structure).unconditioned).max()
+        )
     assert int(turned.rank) == int(result.rank)
     if not result.redundant.any():
-        assert abs(turned.log_evidence - result.log_evidence) <= error * (1 + abs(result.log_evidence))
+        assert abs(turned.log_evidence - result.log_evidence) <= error * (
+            1 + abs(result.log_evidence)
+        )
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -123,7 +139,10 @@ def test_where_facts_are_redundant_their_order_moves_the_evidence_of_every_belie
     members = [exactly(f, f(field), name) for name, f in functionals.items()]
 
     def shifts(belief):
-        evidences = [update(belief, stack(list(order))).log_evidence for order in itertools.permutations(members)]
+        evidences = [
+            update(belief, stack(list(order))).log_evidence
+            for order in itertools.permutations(members)
+        ]
         return np.array(evidences) - evidences[0]
 
     # the last belief's variance at the upper end is so large that the initial total all but measures the initial value there
@@ -149,9 +168,13 @@ def test_conditioning_twice_is_conditioning_once_on_both(structure):
     twice = update(once.posterior, stack(rest))
     np.testing.assert_allclose(twice.posterior.mean, joint.posterior.mean, rtol=0, atol=error)
     largest = np.abs(belief(structure).unconditioned).max()
-    for ours, theirs in zip(second_moments(twice.posterior), second_moments(joint.posterior), strict=True):
+    for ours, theirs in zip(
+        second_moments(twice.posterior), second_moments(joint.posterior), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=error * largest)
-    assert abs(once.log_evidence + twice.log_evidence - joint.log_evidence) <= error * (1 + abs(joint.log_evidence))
+    assert abs(once.log_evidence + twice.log_evidence - joint.log_evidence) <= error * (
+        1 + abs(joint.log_evidence)
+    )
     assert int(once.rank + twice.rank) == int(joint.rank)
 
 
@@ -159,7 +182,12 @@ def test_a_bar_conditions():
     gaussian, constraint = belief("diagonal").gaussian, facts("diagonal", "mass and wall")
     mass, wall = constraint.members
     for posterior in (gaussian | mass | wall, gaussian | (mass & wall)):
-        np.testing.assert_allclose(posterior.mean, conditioned("diagonal", "mass and wall").posterior.mean, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(
+            posterior.mean,
+            conditioned("diagonal", "mass and wall").posterior.mean,
+            rtol=0,
+            atol=1e-13,
+        )
 
 
 # Law 4
@@ -174,7 +202,9 @@ def test_repeating_a_fact_changes_nothing_and_is_reported(structure, kind):
     error = 4 * reference(structure, kind).error
     np.testing.assert_allclose(again.posterior.mean, result.posterior.mean, rtol=0, atol=10 * error)
     largest = np.abs(belief(structure).unconditioned).max()
-    for ours, theirs in zip(second_moments(again.posterior), second_moments(result.posterior), strict=True):
+    for ours, theirs in zip(
+        second_moments(again.posterior), second_moments(result.posterior), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=error * largest)
     assert abs(again.log_evidence - result.log_evidence) <= error * (1 + abs(result.log_evidence))
     rows = result.redundant.shape[-1]
@@ -193,13 +223,16 @@ def test_what_the_belief_already_holds_changes_nothing_and_is_reported(structure
     assert float(again.log_evidence) == 0.0
     assert bool(again.redundant.all())
     np.testing.assert_array_equal(again.posterior.mean, result.posterior.mean)
-    np.testing.assert_allclose(second_moments(again.posterior)[1], second_moments(result.posterior)[1], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(
+        second_moments(again.posterior)[1], second_moments(result.posterior)[1], rtol=0, atol=1e-13
+    )
 
 
 def test_the_rows_reported_redundant_are_those_that_earlier_ones_imply():
     """Of mass, initial and wall: the last row of the initial field, given its total, and the first of the wall, an initial value."""
     np.testing.assert_array_equal(
-        np.flatnonzero(conditioned("dense", "mass, initial and wall").redundant), [TIMES + PLACES - 1, TIMES + PLACES]
+        np.flatnonzero(conditioned("dense", "mass, initial and wall").redundant),
+        [TIMES + PLACES - 1, TIMES + PLACES],
     )
 
 
@@ -208,7 +241,10 @@ def test_the_rows_reported_redundant_are_those_that_earlier_ones_imply():
 
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("structure", ["diagonal", "low rank", "kronecker", "dense", "blocks"])
-@pytest.mark.parametrize(("kind", "scale"), [("slopes at both ends", None), ("slopes at both ends", 1e-2), ("user function", 1.0)])
+@pytest.mark.parametrize(
+    ("kind", "scale"),
+    [("slopes at both ends", None), ("slopes at both ends", 1e-2), ("user function", 1.0)],
+)
 def test_the_evidence_is_the_density_of_the_values(structure, kind, scale):
     own, constraint = belief(structure), facts(structure, kind, scale)
     rows = rows_of(structure, constraint)
@@ -235,7 +271,9 @@ def _variances(mean, scale, totals, level, noise):
 @given(st.data())
 def test_a_fact_never_raises_a_variance(data):
     size = GRID.size
-    scale = np.array(data.draw(st.lists(numbers(1e-3, 1e3), min_size=size, max_size=size))).reshape(GRID.shape)
+    scale = np.array(data.draw(st.lists(numbers(1e-3, 1e3), min_size=size, max_size=size))).reshape(
+        GRID.shape
+    )
     totals = np.array(data.draw(st.lists(numbers(-1e3, 1e3), min_size=TIMES, max_size=TIMES)))
     level, noise = data.draw(numbers(-1e3, 1e3)), data.draw(numbers(1e-3, 1e3))
     prior, one, two = _variances(np.zeros(GRID.shape), scale, totals, level, noise)
@@ -250,12 +288,19 @@ def test_a_fact_never_raises_a_variance(data):
 
 @pytest.mark.usefixtures("eagerly")
 @every_structure
-@pytest.mark.parametrize(("kind", "scale"), [("mass, initial and wall", None), ("user function", 0.5)])
+@pytest.mark.parametrize(
+    ("kind", "scale"), [("mass, initial and wall", None), ("user function", 0.5)]
+)
 def test_draws_have_the_posteriors_moments(structure, kind, scale):
     """Every mean and covariance entry within z standard errors, z so large that a correct sampler fails once in 10^6 keys."""
-    posterior, textbook = conditioned(structure, kind, scale).posterior, reference(structure, kind, scale)
+    posterior, textbook = (
+        conditioned(structure, kind, scale).posterior,
+        reference(structure, kind, scale),
+    )
     count = 4000
-    draws = np.asarray(jax.jit(lambda q: q.sample(jax.random.key(2), (count,)))(posterior)).reshape(count, -1)
+    draws = np.asarray(jax.jit(lambda q: q.sample(jax.random.key(2), (count,)))(posterior)).reshape(
+        count, -1
+    )
     size = draws.shape[1]
     z = norm.isf(1e-6 / (2 * size * (size + 1)))
     variance = np.maximum(np.diag(textbook.covariance), 0)
@@ -264,7 +309,9 @@ def test_draws_have_the_posteriors_moments(structure, kind, scale):
     np.testing.assert_array_less(offset, z * np.sqrt(variance / count) + np.sqrt(floor) * 1e-3)
     centred = draws - textbook.mean
     error = np.sqrt((np.outer(variance, variance) + textbook.covariance**2) / count)
-    np.testing.assert_array_less(np.abs(centred.T @ centred / count - textbook.covariance), z * error + floor)
+    np.testing.assert_array_less(
+        np.abs(centred.T @ centred / count - textbook.covariance), z * error + floor
+    )
 
 
 # Gradients
@@ -281,32 +328,48 @@ def _path(kind, noise):
         members = [Constraint(f, f(truth_), noise, name) for name, f in functionals]
         prior = bc.diagonal(mean + direction[0] * along_mean, scale * jnp.exp(direction[2]))
         result = update(prior, stack(members))
-        return result.log_evidence, jnp.sum(result.posterior.mean * along_mean), jnp.sum(result.posterior.variance * along_field)
+        return (
+            result.log_evidence,
+            jnp.sum(result.posterior.mean * along_mean),
+            jnp.sum(result.posterior.variance * along_field),
+        )
 
     return at
 
 
-@pytest.mark.parametrize(("kind", "noise"), [("mass", None), ("mass, initial and wall", None), ("mass", 0.3)])
+@pytest.mark.parametrize(
+    ("kind", "noise"), [("mass", None), ("mass, initial and wall", None), ("mass", 0.3)]
+)
 def test_gradients_are_finite_differences(kind, noise):
     """Of evidence, mean and variance, in the prior's mean, the truth and the prior's scale; with equal variances and redundant rows too."""
-    at = jax.jit(lambda direction: jnp.stack(_path(kind, noise)(direction, jnp.full(GRID.shape, 0.7))))
+    at = jax.jit(
+        lambda direction: jnp.stack(_path(kind, noise)(direction, jnp.full(GRID.shape, 0.7)))
+    )
     jacobian = jax.jit(jax.jacrev(at))(jnp.zeros(3))
     assert bool(jnp.isfinite(jacobian).all())
     step = 1e-5
-    differences = jnp.stack([(at(step * unit) - at(-step * unit)) / (2 * step) for unit in jnp.eye(3)], axis=1)
+    differences = jnp.stack(
+        [(at(step * unit) - at(-step * unit)) / (2 * step) for unit in jnp.eye(3)], axis=1
+    )
     # rounding eps/step and truncation step^2, each times the size of what is differenced
     size = float(jnp.abs(at(jnp.zeros(3))).max() + jnp.abs(jacobian).max())
-    np.testing.assert_allclose(jacobian, differences, rtol=0, atol=1e3 * size * (EPS / step + step**2))
+    np.testing.assert_allclose(
+        jacobian, differences, rtol=0, atol=1e3 * size * (EPS / step + step**2)
+    )
 
 
 def test_a_row_without_variance_leaves_gradients_finite():
     nothing = bc.functional(lambda u: jnp.stack([0.0 * u[0, 0], u[1, 1]]), GRID)
 
     def evidence(scale):
-        return update(bc.diagonal(jnp.zeros(GRID.shape), scale), exactly(nothing, jnp.array([0.0, 1.0]))).log_evidence
+        return update(
+            bc.diagonal(jnp.zeros(GRID.shape), scale), exactly(nothing, jnp.array([0.0, 1.0]))
+        ).log_evidence
 
     gradient = jax.grad(evidence)(2.0)
-    assert float(gradient) == pytest.approx(1 / 8 - 1 / 2, rel=16 * EPS)  # d/ds of -1/(2 s^2) - log s at 2
+    assert float(gradient) == pytest.approx(
+        1 / 8 - 1 / 2, rel=16 * EPS
+    )  # d/ds of -1/(2 s^2) - log s at 2
 
 
 # Compilation and batches
@@ -320,8 +383,15 @@ def _moments(prior, constraint):
 @pytest.mark.parametrize("kind", ["mass", "mass, initial and wall", "user function"])
 def test_compiling_changes_nothing(kind):
     gaussian, constraint = belief("kronecker").gaussian, facts("kronecker", kind)
-    for ours, theirs in zip(jax.jit(_moments)(gaussian, constraint), _moments(gaussian, constraint), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=8 * reference("kronecker", kind).error * (1 + jnp.abs(theirs).max()))
+    for ours, theirs in zip(
+        jax.jit(_moments)(gaussian, constraint), _moments(gaussian, constraint), strict=True
+    ):
+        np.testing.assert_allclose(
+            ours,
+            theirs,
+            rtol=0,
+            atol=8 * reference("kronecker", kind).error * (1 + jnp.abs(theirs).max()),
+        )
 
 
 @pytest.mark.parametrize("noise", [None, 0.1])
@@ -331,7 +401,9 @@ def test_a_batch_by_leading_axes_by_vmap_and_by_a_loop_are_the_same(noise):
     totals, level = rng.normal(size=(3, TIMES)), 0.3
 
     def given_(mean, scale, total, batch_dims=0):
-        constraint = Constraint(_mass, total, noise, "mass") & Constraint(_wall, level, noise, "wall")
+        constraint = Constraint(_mass, total, noise, "mass") & Constraint(
+            _wall, level, noise, "wall"
+        )
         return _moments(bc.diagonal(mean, scale, batch_dims=batch_dims), constraint)
 
     leading = given_(means, scales, totals, batch_dims=1)
@@ -344,23 +416,35 @@ def test_a_batch_by_leading_axes_by_vmap_and_by_a_loop_are_the_same(noise):
 
 
 def test_two_batch_axes_and_draws_of_a_batch():
-    means, totals = np.random.default_rng(8).normal(size=(2, 3, *GRID.shape)), jnp.arange(18.0).reshape(2, 3, TIMES)
+    means, totals = (
+        np.random.default_rng(8).normal(size=(2, 3, *GRID.shape)),
+        jnp.arange(18.0).reshape(2, 3, TIMES),
+    )
     posterior = bc.condition(bc.diagonal(means, 0.5, batch_dims=2), exactly(_mass, totals))
     draws = posterior.sample(jax.random.key(3), (5,))
     assert posterior.batch_shape == (2, 3)
     assert draws.shape == (5, 2, 3, *GRID.shape)
-    np.testing.assert_allclose(draws @ _mass.weights[1], np.broadcast_to(totals, (5, 2, 3, TIMES)), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        draws @ _mass.weights[1], np.broadcast_to(totals, (5, 2, 3, TIMES)), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.usefixtures("eagerly")
 def test_a_batch_of_means_may_share_one_covariance():
-    shared, means = belief("kronecker").gaussian, np.random.default_rng(9).normal(size=(3, *GRID.shape))
+    shared, means = (
+        belief("kronecker").gaussian,
+        np.random.default_rng(9).normal(size=(3, *GRID.shape)),
+    )
     constraint = facts("kronecker", "mass and wall")
     batch = update(bc.Gaussian(jnp.asarray(means), shared.covariance), constraint)
     for i, mean in enumerate(means):
         single = update(bc.Gaussian(jnp.asarray(mean), shared.covariance), constraint)
-        np.testing.assert_allclose(batch.posterior.mean[i], single.posterior.mean, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(batch.posterior.variance[i], single.posterior.variance, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            batch.posterior.mean[i], single.posterior.mean, rtol=0, atol=1e-12
+        )
+        np.testing.assert_allclose(
+            batch.posterior.variance[i], single.posterior.variance, rtol=0, atol=1e-12
+        )
         np.testing.assert_allclose(batch.log_evidence[i], single.log_evidence, rtol=1e-12)
 
 
@@ -385,7 +469,9 @@ def test_a_scale_may_differ_between_rows_and_be_zero_for_some():
     posterior = bc.condition(prior.gaussian, Constraint(_mass, total, scale, "mass"))
     gram = rows @ prior.covariance @ rows.T + np.diag(scale**2)
     gain = np.linalg.solve(gram, rows @ prior.covariance).T
-    np.testing.assert_allclose(posterior.mean.ravel(), prior.mean + gain @ (total - rows @ prior.mean), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        posterior.mean.ravel(), prior.mean + gain @ (total - rows @ prior.mean), rtol=0, atol=1e-12
+    )
     held = np.asarray(posterior.sample(jax.random.key(4), (10,)) @ _mass.weights[1])[:, scale == 0]
     np.testing.assert_allclose(held, np.broadcast_to(total[scale == 0], held.shape), rtol=1e-12)
     with pytest.raises(NotImplementedError, match="no density"):
@@ -404,9 +490,14 @@ def _conservation_errors(prior, total, weights):
 
 _SINGLE = {
     "diagonal": lambda mean: bc.diagonal(mean, jnp.full(GRID.shape, 0.5, jnp.float32)),
-    "low rank": lambda mean: bc.low_rank(mean, jnp.float32(0.5), jnp.ones((*GRID.shape, 2), jnp.float32)),
+    "low rank": lambda mean: bc.low_rank(
+        mean, jnp.float32(0.5), jnp.ones((*GRID.shape, 2), jnp.float32)
+    ),
     "kronecker": lambda mean: bc.kronecker(
-        mean, (None, jnp.asarray(exponential(GRID["x"], 0.3), jnp.float32)), scale=jnp.float32(0.5), jitter=1e-6
+        mean,
+        (None, jnp.asarray(exponential(GRID["x"], 0.3), jnp.float32)),
+        scale=jnp.float32(0.5),
+        jitter=1e-6,
     ),
 }
 
@@ -418,7 +509,12 @@ def test_fields_in_single_precision_conserve_to_1e_6(structure):
     mean = jnp.asarray(1.0 + GRID.mesh()["t"] * GRID.mesh()["x"], jnp.float32)
     prior = _SINGLE[structure](mean)
     posterior = bc.condition(prior, exactly(bc.integral(GRID), jnp.ones(TIMES), "mass"))
-    assert posterior.mean.dtype == posterior.variance.dtype == posterior.sample(jax.random.key(0)).dtype == jnp.float32
+    assert (
+        posterior.mean.dtype
+        == posterior.variance.dtype
+        == posterior.sample(jax.random.key(0)).dtype
+        == jnp.float32
+    )
     total = np.linspace(1, 2, TIMES)
     errors = _conservation_errors(prior, total, np.asarray(bc.integral(GRID).weights[1]))
     assert max(errors) <= 1e-6
@@ -427,8 +523,13 @@ def test_fields_in_single_precision_conserve_to_1e_6(structure):
 @pytest.mark.float32
 def test_single_precision_agrees_with_the_textbook_and_knows_redundant_rows():
     rng = np.random.default_rng(10)
-    mean, scale = rng.normal(size=GRID.shape).astype(np.float32), rng.uniform(0.5, 1, size=GRID.shape).astype(np.float32)
-    members = [exactly(f, f(truth("diagonal")), name) for name, f in FACTS["mass, initial and wall"]]
+    mean, scale = (
+        rng.normal(size=GRID.shape).astype(np.float32),
+        rng.uniform(0.5, 1, size=GRID.shape).astype(np.float32),
+    )
+    members = [
+        exactly(f, f(truth("diagonal")), name) for name, f in FACTS["mass, initial and wall"]
+    ]
     result = update(bc.diagonal(mean, scale), stack(members))
     rows = np.asarray(rows_of("diagonal", stack(members)), np.float64)
     used = np.delete(rows, [7, 8], axis=0)
@@ -443,7 +544,10 @@ def test_single_precision_agrees_with_the_textbook_and_knows_redundant_rows():
 @pytest.mark.float32
 def test_no_value_is_nan_in_single_precision():
     prior = bc.diagonal(jnp.zeros(GRID.shape, jnp.float32), jnp.float32(1e-3))
-    result = update(prior, exactly(bc.second_difference(GRID), 0.0, "bend") & exactly(bc.integral(GRID), 1.0, "mass"))
+    result = update(
+        prior,
+        exactly(bc.second_difference(GRID), 0.0, "bend") & exactly(bc.integral(GRID), 1.0, "mass"),
+    )
     assert bool(jnp.isfinite(result.posterior.mean).all())
     assert bool((result.posterior.variance >= 0).all())
 
@@ -455,7 +559,9 @@ def test_the_quadrature_scale_is_its_formula():
     """scale^2 = sum_i h_i^2 ((m_{i+1} - m_i)^2 + v_i + v_{i+1}) / 12."""
     own, mass = belief("diagonal").gaussian, FACTS["mass"][0][1]
     mean, variance, widths = np.asarray(own.mean), np.asarray(own.variance), np.diff(GRID["x"])
-    expected = np.sqrt((widths**2 / 12 * (np.diff(mean, axis=1) ** 2 + variance[:, 1:] + variance[:, :-1])).sum(1))
+    expected = np.sqrt(
+        (widths**2 / 12 * (np.diff(mean, axis=1) ** 2 + variance[:, 1:] + variance[:, :-1])).sum(1)
+    )
     np.testing.assert_allclose(bc.quadrature_scale(own, mass), expected, rtol=16 * EPS)
     stated = bc.condition(own, Constraint(mass, jnp.ones(TIMES), jnp.asarray(expected), "mass"))
     asked = bc.condition(own, Constraint(mass, jnp.ones(TIMES), "quadrature", "mass"))
@@ -467,7 +573,9 @@ def test_the_quadrature_scale_of_a_smooth_mean_shrinks_like_h_to_three_halves():
 
     def scale(points):
         grid = bc.Grid(x=np.linspace(0, 1, points))
-        return float(bc.quadrature_scale(bc.diagonal(np.sin(3 * grid["x"]), 1e-12), bc.integral(grid)))
+        return float(
+            bc.quadrature_scale(bc.diagonal(np.sin(3 * grid["x"]), 1e-12), bc.integral(grid))
+        )
 
     order = -np.polyfit(np.log(sizes - 1), np.log([scale(n) for n in sizes]), 1)[0]
     assert order == pytest.approx(1.5, abs=0.01)
@@ -487,7 +595,9 @@ def test_the_quadrature_scale_follows_the_batch_and_both_axes():
     batch = bc.quadrature_scale(bc.diagonal(means, 0.1, batch_dims=1), both)
     assert batch.shape == (3,)
     for scale, mean in zip(batch, means, strict=True):
-        np.testing.assert_allclose(scale, bc.quadrature_scale(bc.diagonal(mean, 0.1), both), rtol=16 * EPS)
+        np.testing.assert_allclose(
+            scale, bc.quadrature_scale(bc.diagonal(mean, 0.1), both), rtol=16 * EPS
+        )
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -497,7 +607,9 @@ def test_the_scale_of_a_functional_is_its_prior_standard_deviation(structure):
     rows = rows_of(structure, constraint)
     expected = np.sqrt(np.maximum(np.diag(rows @ belief(structure).covariance @ rows.T), 0))
     scales = np.concatenate(bc.functional_scale(belief(structure).gaussian, constraint.functional))
-    np.testing.assert_allclose(scales, expected, rtol=0, atol=1e-7 if structure == "conditioned exactly" else 1e-12)
+    np.testing.assert_allclose(
+        scales, expected, rtol=0, atol=1e-7 if structure == "conditioned exactly" else 1e-12
+    )
 
 
 # Bad input
@@ -510,7 +622,10 @@ _prior = bc.diagonal(np.zeros(GRID.shape), 1.0)
     [
         (np.zeros((3, 1)), r"must have shape \(3,\).*got shape \(3, 1\); write value\[:, 0\]"),
         (np.zeros(7), r"value of 'mass' must have shape \(3,\).*got shape \(7,\)"),
-        (np.array([0, np.nan, 0]), r"value of 'mass' holds 1 NaN or infinite entries; remove or replace them first"),
+        (
+            np.array([0, np.nan, 0]),
+            r"value of 'mass' holds 1 NaN or infinite entries; remove or replace them first",
+        ),
         (np.inf, r"value of 'mass' holds"),
     ],
 )
@@ -534,18 +649,23 @@ def test_a_bad_scale_of_a_fact_is_refused(scale, says):
 
 
 def test_a_quadrature_scale_is_for_integrals():
-    with pytest.raises(ValueError, match=r"is the error of an integral; this functional is none\. Give its scale as a number"):
+    with pytest.raises(
+        ValueError,
+        match=r"is the error of an integral; this functional is none\. Give its scale as a number",
+    ):
         bc.condition(_prior, Constraint(_wall, 1.0, "quadrature", "wall"))
 
 
 def test_facts_on_different_grids_are_refused():
     other = bc.Grid(t=np.linspace(0, 1, 4), x=GRID["x"])
     with pytest.raises(
-        ValueError, match=r"fields of different shapes cannot be combined \(mass: \(3, 5\), wall: \(4, 5\)\); build them"
+        ValueError,
+        match=r"fields of different shapes cannot be combined \(mass: \(3, 5\), wall: \(4, 5\)\); build them",
     ):
         exactly(_mass, 1.0, "mass") & exactly(bc.dirichlet(other, "x", "lower"), 0.0, "wall")
     with pytest.raises(
-        ValueError, match=r"acts on fields of shape \(4, 5\), the belief is over fields of shape \(3, 5\); build both"
+        ValueError,
+        match=r"acts on fields of shape \(4, 5\), the belief is over fields of shape \(3, 5\); build both",
     ):
         bc.condition(_prior, exactly(bc.integral(other), 1.0, "mass"))
 
@@ -558,31 +678,44 @@ def test_something_else_than_a_belief_is_refused():
 def test_a_total_that_contradicts_the_initial_field_is_refused_by_name():
     initial = bc.initial(GRID)
     field = truth("diagonal")
-    with pytest.raises(bc.InconsistentConstraintsError, match=r"mass\[t=0\] contradicts initial by 1\.0e-03\. Either \(a\)"):
+    with pytest.raises(
+        bc.InconsistentConstraintsError,
+        match=r"mass\[t=0\] contradicts initial by 1\.0e-03\. Either \(a\)",
+    ):
         bc.condition(
-            belief("kronecker").gaussian, exactly(initial, initial(field), "initial") & exactly(_mass, _mass(field) + 1e-3, "mass")
+            belief("kronecker").gaussian,
+            exactly(initial, initial(field), "initial")
+            & exactly(_mass, _mass(field) + 1e-3, "mass"),
         )
 
 
 def test_two_walls_that_differ_are_refused_by_name():
     walls = exactly(_wall, 0.0, "wall") & exactly(_wall, np.array([0, 1e-3, 0]), "other")
     with pytest.raises(
-        bc.InconsistentConstraintsError, match=r"(wall|other)\[t=0\.5\] contradicts (wall|other)\[t=0\.5\] by 1\.0e-03"
+        bc.InconsistentConstraintsError,
+        match=r"(wall|other)\[t=0\.5\] contradicts (wall|other)\[t=0\.5\] by 1\.0e-03",
     ):
         bc.condition(_prior, walls)
 
 
 def test_a_fact_that_contradicts_the_belief_is_refused_by_name():
     with pytest.raises(
-        bc.InconsistentConstraintsError, match=r"other\[t=0\] contradicts what the belief already holds for certain by 1\.0e-03"
+        bc.InconsistentConstraintsError,
+        match=r"other\[t=0\] contradicts what the belief already holds for certain by 1\.0e-03",
     ):
-        bc.condition(bc.condition(_prior, exactly(_wall, 0.0, "wall")), exactly(_wall, 1e-3, "other"))
+        bc.condition(
+            bc.condition(_prior, exactly(_wall, 0.0, "wall")), exactly(_wall, 1e-3, "other")
+        )
 
 
 def test_in_a_batch_the_field_with_the_contradiction_is_found():
     prior = bc.diagonal(np.zeros((2, *GRID.shape)), 1.0, batch_dims=1)
-    walls = exactly(_wall, 0.0, "wall") & exactly(_wall, np.array([[0.0] * 3, [0, 0.5, 0]]), "other")
-    with pytest.raises(bc.InconsistentConstraintsError, match=r"\[t=0\.5\] contradicts .*\[t=0\.5\] by 5\.0e-01"):
+    walls = exactly(_wall, 0.0, "wall") & exactly(
+        _wall, np.array([[0.0] * 3, [0, 0.5, 0]]), "other"
+    )
+    with pytest.raises(
+        bc.InconsistentConstraintsError, match=r"\[t=0\.5\] contradicts .*\[t=0\.5\] by 5\.0e-01"
+    ):
         bc.condition(prior, walls)
 
 
@@ -601,15 +734,20 @@ def test_under_jit_a_contradiction_is_in_the_gap():
 
 
 def test_more_facts_than_points_are_refused():
-    everything = [exactly(bc.functional(lambda u: u, GRID), 0.0, "all"), exactly(_mass, 0.0, "mass")]
+    everything = [
+        exactly(bc.functional(lambda u: u, GRID), 0.0, "all"),
+        exactly(_mass, 0.0, "mass"),
+    ]
     with pytest.raises(
-        ValueError, match=r"18 exact rows for 15 points: more facts than unknowns\. Drop rows, or give some a scale > 0"
+        ValueError,
+        match=r"18 exact rows for 15 points: more facts than unknowns\. Drop rows, or give some a scale > 0",
     ):
         bc.condition(_prior, stack(everything))
 
 
 def test_a_field_with_no_free_direction_left_is_refused():
     with pytest.raises(
-        ValueError, match=r"no free direction left: 15 independent exact rows fix all 15 points\. Solve the linear system"
+        ValueError,
+        match=r"no free direction left: 15 independent exact rows fix all 15 points\. Solve the linear system",
     ):
         bc.condition(_prior, exactly(bc.functional(lambda u: u, GRID), 0.0, "all"))

@@ -53,11 +53,16 @@ def test_conjugate_is_condition():
 
 
 def test_conjugate_is_the_textbook():
-    posterior, expected = bc.conjugate(rod)(), answer(KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0))
+    posterior, expected = (
+        bc.conjugate(rod)(),
+        answer(KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0)),
+    )
     assert np.abs(posterior.mean - expected.mean).max() <= ROUNDING
     assert np.abs(posterior.variance - np.diag(expected.covariance)).max() <= ROUNDING
     rows = np.stack([WEIGHTS, row(WALL)[0]])
-    density = stats.multivariate_normal.logpdf([TOTAL, WALL_VALUE], rows @ MEAN, rows @ KERNEL @ rows.T)
+    density = stats.multivariate_normal.logpdf(
+        [TOTAL, WALL_VALUE], rows @ MEAN, rows @ KERNEL @ rows.T
+    )
     assert abs(posterior.log_evidence - density) <= ROUNDING
 
 
@@ -131,13 +136,19 @@ def test_weights_are_weights_however_far_apart_their_logarithms_lie(spacing):
 
 def test_the_amplitude_has_the_posterior_that_quadrature_gives(mixture):
     grid = np.exp(np.linspace(-3.5, 3.5, 4001))
-    density = grid * stats.lognorm.pdf(grid, 0.5) * stats.norm.pdf(1.5, WEIGHTS @ MEAN, grid * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
+    density = (
+        grid
+        * stats.lognorm.pdf(grid, 0.5)
+        * stats.norm.pdf(1.5, WEIGHTS @ MEAN, grid * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
+    )
     density /= density.sum()
     tau = np.asarray(mixture.latents["tau"])
     for power in (1, 2):
         expected, estimate = density @ grid**power, mixture.weights @ tau**power
         # Six standard errors of a self-normalised importance sample: a false alarm in 2e-9 of seeds.
-        assert abs(estimate - expected) <= 6 * np.sqrt(np.sum((mixture.weights * (tau**power - estimate)) ** 2))
+        assert abs(estimate - expected) <= 6 * np.sqrt(
+            np.sum((mixture.weights * (tau**power - estimate)) ** 2)
+        )
 
 
 def test_mean_and_variance_of_a_mixture_are_the_weighted_formulas(mixture):
@@ -187,7 +198,9 @@ def test_weights_under_an_imposed_fact_are_what_is_observed_given_it():
         bc.impose("wall", WALL, u, WALL_VALUE)
 
     posterior = bc.conjugate(program, draws=200, key=KEY)()
-    given = answer(KERNEL, (WALL, WALL_VALUE, 0))  # the mean does not depend on the amplitude, the covariance is tau² of this
+    given = answer(
+        KERNEL, (WALL, WALL_VALUE, 0)
+    )  # the mean does not depend on the amplitude, the covariance is tau² of this
     spread = np.asarray(posterior.latents["tau"]) * np.sqrt(WEIGHTS @ given.covariance @ WEIGHTS)
     log_weights = stats.norm.logpdf(TOTAL, WEIGHTS @ given.mean, spread)
     assert abs(posterior.log_evidence - logsumexp(log_weights, b=1 / 200)) <= ROUNDING
@@ -202,9 +215,9 @@ def test_observations_above_the_field_weigh_as_well():
 
     posterior = bc.conjugate(program, draws=200, key=KEY)()
     tau = np.asarray(posterior.latents["tau"])
-    log_weights = stats.norm.logpdf(1.5, WEIGHTS @ MEAN, tau * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS)) + stats.poisson.logpmf(
-        2, 3 * tau
-    )
+    log_weights = stats.norm.logpdf(
+        1.5, WEIGHTS @ MEAN, tau * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS)
+    ) + stats.poisson.logpmf(2, 3 * tau)
     assert abs(posterior.log_evidence - logsumexp(log_weights, b=1 / 200)) <= ROUNDING
 
 
@@ -216,7 +229,9 @@ def test_discrete_latents_give_a_finite_mixture():
 
     posterior = bc.conjugate(program, draws=100, key=KEY)()
     wide = np.asarray(posterior.latents["wide"])
-    raw = stats.norm.pdf(1.5, WEIGHTS @ MEAN, np.where(wide == 1, 2.0, 0.5) * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
+    raw = stats.norm.pdf(
+        1.5, WEIGHTS @ MEAN, np.where(wide == 1, 2.0, 0.5) * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS)
+    )
     assert np.abs(posterior.weights - raw / raw.sum()).max() <= ROUNDING
     assert np.isnan(posterior.pareto_k)
 
@@ -234,15 +249,28 @@ def test_what_closes_over_a_latent_keeps_its_own_value_in_every_component(below)
 
     posterior = bc.conjugate(program, draws=20, key=KEY)()
     facts = [
-        answer(KERNEL, (WALL, WALL_VALUE, 0), (lambda u, r=r: r * u[4], 0.8, 0.2)) for r in np.asarray(posterior.latents["ratio"])
+        answer(KERNEL, (WALL, WALL_VALUE, 0), (lambda u, r=r: r * u[4], 0.8, 0.2))
+        for r in np.asarray(posterior.latents["ratio"])
     ]
-    assert np.abs(posterior.components[0].mean - np.stack([f.mean for f in facts])).max() <= ROUNDING
-    assert np.abs(posterior.components[0].variance - np.stack([np.diag(f.covariance) for f in facts])).max() <= ROUNDING
+    assert (
+        np.abs(posterior.components[0].mean - np.stack([f.mean for f in facts])).max() <= ROUNDING
+    )
+    assert (
+        np.abs(
+            posterior.components[0].variance - np.stack([np.diag(f.covariance) for f in facts])
+        ).max()
+        <= ROUNDING
+    )
     prior = answer(KERNEL, (WALL, WALL_VALUE, 0)).log_evidence
-    assert abs(posterior.log_evidence - logsumexp([f.log_evidence - prior for f in facts], b=1 / 20)) <= ROUNDING
+    assert (
+        abs(posterior.log_evidence - logsumexp([f.log_evidence - prior for f in facts], b=1 / 20))
+        <= ROUNDING
+    )
     draws = np.asarray(posterior.sample(KEY, 4000))
     # Six standard errors of means of a mixture of normals: a false alarm in 2e-8 of seeds.
-    assert (np.abs(draws.mean(0) - posterior.mean) <= 6 * np.sqrt(posterior.variance / 4000) + 1e-12).all()
+    assert (
+        np.abs(draws.mean(0) - posterior.mean) <= 6 * np.sqrt(posterior.variance / 4000) + 1e-12
+    ).all()
 
 
 def test_several_fields_come_back_by_name():
@@ -255,11 +283,17 @@ def test_several_fields_come_back_by_name():
 
     posterior = bc.conjugate(program)()
     draws = posterior.sample(KEY, 7)
-    assert {name: draw.shape for name, draw in draws.items()} == {"u": (7, N), "flux": (7,), "alone": (7, 4)}
+    assert {name: draw.shape for name, draw in draws.items()} == {
+        "u": (7, N),
+        "flux": (7,),
+        "alone": (7, 4),
+    }
     assert np.abs(draws["u"] @ WEIGHTS + draws["flux"] - 0.9).max() <= 1e-12
     spread = WEIGHTS @ KERNEL @ WEIGHTS + 0.25
     residual = 0.9 - WEIGHTS @ MEAN - 0.2
-    assert np.abs(posterior.mean["u"] - MEAN - KERNEL @ WEIGHTS * residual / spread).max() <= ROUNDING
+    assert (
+        np.abs(posterior.mean["u"] - MEAN - KERNEL @ WEIGHTS * residual / spread).max() <= ROUNDING
+    )
     assert abs(posterior.mean["flux"] - 0.2 - 0.25 * residual / spread) <= ROUNDING
     assert abs(posterior.variance["flux"] - 0.25 + 0.25**2 / spread) <= ROUNDING
     assert np.abs(posterior.mean["alone"] - 0.5).max() <= ROUNDING
@@ -293,7 +327,11 @@ def test_a_latent_that_is_fixed_is_no_latent():
 @pytest.mark.parametrize("draws", [1, 5, 24])
 def test_too_few_draws_are_weighted_and_not_smoothed(draws):
     posterior = bc.conjugate(hierarchical, draws=draws, key=KEY)()
-    raw = stats.norm.pdf(1.5, WEIGHTS @ MEAN, np.asarray(posterior.latents["tau"]) * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
+    raw = stats.norm.pdf(
+        1.5,
+        WEIGHTS @ MEAN,
+        np.asarray(posterior.latents["tau"]) * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS),
+    )
     assert np.abs(posterior.weights - raw / raw.sum()).max() <= ROUNDING
     assert np.isnan(posterior.pareto_k)
 
@@ -308,10 +346,19 @@ def field():
 
 
 REFUSED = {
-    "not Gaussian": (lambda u: dist.Poisson(jnp.exp(u[1])), r"'y' is observed below the field with a Poisson likelihood"),
+    "not Gaussian": (
+        lambda u: dist.Poisson(jnp.exp(u[1])),
+        r"'y' is observed below the field with a Poisson likelihood",
+    ),
     "not affine": (lambda u: dist.Normal(u[1] ** 2, 0.1), r"location of 'y' is not affine"),
-    "scale from the field": (lambda u: dist.Normal(u[1], jnp.exp(u[2])), r"\('y'\).*their scale depends on it"),
-    "latent between": (lambda u: dist.Normal(numpyro.sample("w", dist.Normal(u[0], 1.0)), 0.1), r"\('y'\) rest on a latent below"),
+    "scale from the field": (
+        lambda u: dist.Normal(u[1], jnp.exp(u[2])),
+        r"\('y'\).*their scale depends on it",
+    ),
+    "latent between": (
+        lambda u: dist.Normal(numpyro.sample("w", dist.Normal(u[0], 1.0)), 0.1),
+        r"\('y'\) rest on a latent below",
+    ),
 }
 
 
@@ -328,13 +375,16 @@ def test_a_subsampled_likelihood_has_no_closed_form():
         with numpyro.plate("data", 10, subsample_size=2):
             numpyro.sample("y", dist.Normal(u[:2], 0.1), obs=jnp.ones(2))
 
-    with pytest.raises(TypeError, match=r"'y' stands under a scale or a subsampled plate.*bc\.exact\(program\)"):
+    with pytest.raises(
+        TypeError, match=r"'y' stands under a scale or a subsampled plate.*bc\.exact\(program\)"
+    ):
         bc.conjugate(program)()
 
 
 def test_latents_need_a_key():
     with pytest.raises(
-        ValueError, match=r"latents above its fields \('tau'\): write bc\.conjugate\(program, key=jax\.random\.key\(0\)\)"
+        ValueError,
+        match=r"latents above its fields \('tau'\): write bc\.conjugate\(program, key=jax\.random\.key\(0\)\)",
     ):
         bc.conjugate(hierarchical)()
 
@@ -345,7 +395,10 @@ def test_rows_that_contradict_for_some_latents_are_refused_with_the_way_to_their
         u = field()
         bc.observe("total", MASS, u, TOTAL + jnp.maximum(excess, 0.0))
 
-    with pytest.raises(bc.InconsistentConstraintsError, match=r"for some draws of the latents.*numpyro\.handlers\.substitute"):
+    with pytest.raises(
+        bc.InconsistentConstraintsError,
+        match=r"for some draws of the latents.*numpyro\.handlers\.substitute",
+    ):
         bc.conjugate(program, draws=20, key=KEY)()
     with pytest.raises(bc.InconsistentConstraintsError, match="contradicts"):
         bc.conjugate(handlers.substitute(program, data={"excess": jnp.asarray(1.0)}))()

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 import bayescons as bc
-from bayescons.functionals import Stack
+from bayescons.functionals.stack import Stack
 
 EPS = float(np.finfo(float).eps)
 GRID = bc.Grid(t=np.array([0.0, 0.3, 1.0]), x=np.array([0.0, 0.2, 0.3, 0.7, 1.0]))
 T, X = np.meshgrid(GRID["t"], GRID["x"], indexing="ij")
-PARABOLA = 1 + T + 2 * X + (3 + T) * X**2  # every rule and stencil of order 2 is exact in x, but for the trapezoid rule
+PARABOLA = (
+    1 + T + 2 * X + (3 + T) * X**2
+)  # every rule and stencil of order 2 is exact in x, but for the trapezoid rule
 
 FUNCTIONALS = {
     "integral": bc.integral(GRID),
@@ -41,15 +43,23 @@ every_functional = pytest.mark.parametrize("name", FUNCTIONALS)
     ],
 )
 def test_a_functional_is_its_formula_on_a_parabola(name, expected):
-    np.testing.assert_allclose(FUNCTIONALS[name](PARABOLA), expected, rtol=1e3 * EPS, atol=1e3 * EPS)
+    np.testing.assert_allclose(
+        FUNCTIONALS[name](PARABOLA), expected, rtol=1e3 * EPS, atol=1e3 * EPS
+    )
 
 
 def test_an_integral_is_exact_on_its_class():
     line = 1 + T + 2 * X
     np.testing.assert_allclose(bc.integral(GRID)(line), 2 + GRID["t"], rtol=16 * EPS)
-    np.testing.assert_allclose(bc.integral(GRID, rule="simpson")(PARABOLA), 2 + GRID["t"] + (3 + GRID["t"]) / 3, rtol=16 * EPS)
+    np.testing.assert_allclose(
+        bc.integral(GRID, rule="simpson")(PARABOLA),
+        2 + GRID["t"] + (3 + GRID["t"]) / 3,
+        rtol=16 * EPS,
+    )
     np.testing.assert_allclose(bc.integral(GRID, over=("t", "x"))(line), 2.5, rtol=16 * EPS)
-    np.testing.assert_allclose(bc.integral(GRID, over="t")(line), 1.5 + 2 * GRID["x"], rtol=16 * EPS)
+    np.testing.assert_allclose(
+        bc.integral(GRID, over="t")(line), 1.5 + 2 * GRID["x"], rtol=16 * EPS
+    )
 
 
 def test_slopes_of_a_periodic_field_match():
@@ -70,14 +80,22 @@ def test_the_adjoint_is_the_adjoint(name):
     for axes in ((), tuple(sorted(functional.pointwise))):
         rows = functional.pack(jnp.asarray(value), axes)
         np.testing.assert_array_equal(functional.unpack(rows, axes), value)
-        np.testing.assert_allclose(functional.transpose(rows, axes), functional.adjoint(value), rtol=0, atol=1e-12)
         np.testing.assert_allclose(
-            functional.rows(field, axes), functional.pack(functional.linear(field), axes), rtol=0, atol=1e-12
+            functional.transpose(rows, axes), functional.adjoint(value), rtol=0, atol=1e-12
+        )
+        np.testing.assert_allclose(
+            functional.rows(field, axes),
+            functional.pack(functional.linear(field), axes),
+            rtol=0,
+            atol=1e-12,
         )
 
 
 def test_a_stack_is_its_members():
-    stack, rng = Stack((FUNCTIONALS["integral"], FUNCTIONALS["second difference"])), np.random.default_rng(1)
+    stack, rng = (
+        Stack((FUNCTIONALS["integral"], FUNCTIONALS["second difference"])),
+        np.random.default_rng(1),
+    )
     field = rng.normal(size=GRID.shape)
     assert stack.pointwise == {0}
     rows = stack.rows(field, (0,))
@@ -85,7 +103,9 @@ def test_a_stack_is_its_members():
     for part, member in zip(stack.unpack(rows, (0,)), stack.members, strict=True):
         np.testing.assert_allclose(part, member(field), rtol=0, atol=1e-12)
     other = rng.normal(size=rows.shape)
-    assert np.vdot(rows, other) == pytest.approx(np.vdot(field, stack.transpose(jnp.asarray(other), (0,))), rel=1e-13)
+    assert np.vdot(rows, other) == pytest.approx(
+        np.vdot(field, stack.transpose(jnp.asarray(other), (0,))), rel=1e-13
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,13 +153,16 @@ NOT_AFFINE = {
 def test_an_affine_function_is_a_functional(name):
     function = AFFINE[name]
     functional = bc.functional(function, GRID)
-    np.testing.assert_allclose(functional(PARABOLA), function(jnp.asarray(PARABOLA)), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        functional(PARABOLA), function(jnp.asarray(PARABOLA)), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", NOT_AFFINE)
 def test_a_function_that_is_not_affine_is_refused(name):
     with pytest.raises(
-        ValueError, match=r"not affine in the field.*numpyro.sample\(name, dist.Normal\(f\(u\), scale\), obs=value\)"
+        ValueError,
+        match=r"not affine in the field.*numpyro.sample\(name, dist.Normal\(f\(u\), scale\), obs=value\)",
     ):
         bc.functional(NOT_AFFINE[name], GRID)
 
@@ -173,12 +196,19 @@ def test_something_else_than_a_function_is_refused():
 
 def test_check_of_an_exact_solution_finds_nothing():
     assert bc.check(FUNCTIONALS["neumann"], PARABOLA, 2.0).largest <= 1e3 * EPS
-    assert bc.check(bc.functional(lambda u: 5.0 + u[0, 0], GRID), PARABOLA, 5.0 + PARABOLA[0, 0]).largest <= 1e3 * EPS
+    assert (
+        bc.check(
+            bc.functional(lambda u: 5.0 + u[0, 0], GRID), PARABOLA, 5.0 + PARABOLA[0, 0]
+        ).largest
+        <= 1e3 * EPS
+    )
     assert bc.check(FUNCTIONALS["initial"], PARABOLA, PARABOLA[0]).largest == 0.0
 
 
 def test_check_names_the_rows_and_their_residuals():
-    found = bc.check(FUNCTIONALS["dirichlet"], PARABOLA, PARABOLA[:, -1] + np.array([0.0, 0.25, 0.0]))
+    found = bc.check(
+        FUNCTIONALS["dirichlet"], PARABOLA, PARABOLA[:, -1] + np.array([0.0, 0.25, 0.0])
+    )
     assert found.largest == pytest.approx(0.25)
     np.testing.assert_allclose(found.residual, [0, -0.25, 0], rtol=0, atol=1e-15)
     table = str(found)
@@ -199,7 +229,9 @@ def test_check_shows_the_ten_largest_of_many_rows():
 def test_check_measures_the_error_of_a_rule():
     """The trapezoid rule of a parabola is off by h^2/6 times its leading coefficient, per unit length: what an exact row would force."""
     grid = bc.Grid(x=np.linspace(0, 1, 11))
-    assert bc.check(bc.integral(grid), grid["x"] ** 2, 1 / 3).residual[0] == pytest.approx(0.1**2 / 6, rel=1e-10)
+    assert bc.check(bc.integral(grid), grid["x"] ** 2, 1 / 3).residual[0] == pytest.approx(
+        0.1**2 / 6, rel=1e-10
+    )
 
 
 def test_check_refuses_wrong_shapes():
@@ -225,11 +257,17 @@ def test_a_grid_is_its_axes_in_order():
 @pytest.mark.parametrize(
     ("coordinates", "says"),
     [
-        ([0.0, 1.0, 0.5], r"axis 'x' must increase strictly; point 2 \(0.5\) does not lie above point 1 \(1\). Sort"),
+        (
+            [0.0, 1.0, 0.5],
+            r"axis 'x' must increase strictly; point 2 \(0.5\) does not lie above point 1 \(1\). Sort",
+        ),
         ([0.0, 0.0, 1.0], r"axis 'x' must increase strictly; point 1"),
         ([0.0, np.nan, 1.0], r"axis 'x' holds NaN or infinite coordinates"),
         ([0.0, np.inf], r"axis 'x' holds NaN or infinite coordinates"),
-        (np.zeros((3, 1)), r"axis 'x' must be a one-dimensional array of coordinates; got shape \(3, 1\)"),
+        (
+            np.zeros((3, 1)),
+            r"axis 'x' must be a one-dimensional array of coordinates; got shape \(3, 1\)",
+        ),
         ([], r"axis 'x' must be a one-dimensional array of coordinates; got shape \(0,\)"),
     ],
 )
@@ -244,7 +282,14 @@ def test_a_grid_without_axes_is_refused():
 
 
 @pytest.mark.parametrize(
-    "make", [bc.integral, lambda g, a: bc.dirichlet(g, a, "lower"), bc.initial, bc.second_difference, bc.periodic]
+    "make",
+    [
+        bc.integral,
+        lambda g, a: bc.dirichlet(g, a, "lower"),
+        bc.initial,
+        bc.second_difference,
+        bc.periodic,
+    ],
 )
 def test_an_unknown_axis_is_refused_with_the_known_ones(make):
     with pytest.raises(ValueError, match="unknown axis 'y'; the grid has 't', 'x'"):

@@ -21,8 +21,12 @@ def sample(*shape, seed=0):
 def test_it_is_its_definition():
     draws, truth = sample(6, 4), sample(4, seed=1)
     error = np.linalg.norm(draws - truth, axis=-1).mean()
-    spread = np.mean([np.linalg.norm(a - b) for i, a in enumerate(draws) for j, b in enumerate(draws) if i != j])
-    np.testing.assert_allclose(energy_score(draws, truth, per_point=False), error - spread / 2, rtol=16 * EPS)
+    spread = np.mean(
+        [np.linalg.norm(a - b) for i, a in enumerate(draws) for j, b in enumerate(draws) if i != j]
+    )
+    np.testing.assert_allclose(
+        energy_score(draws, truth, per_point=False), error - spread / 2, rtol=16 * EPS
+    )
     np.testing.assert_allclose(energy_score(draws, truth), (error - spread / 2) / 2, rtol=16 * EPS)
 
 
@@ -49,7 +53,9 @@ def test_draws_of_a_belief_score_its_crps_at_single_points():
 def test_a_certain_prediction_scores_its_root_mean_squared_error():
     truth = sample(3, 7)
     draws = np.broadcast_to(truth + 0.3 * sample(3, 7, seed=1), (4, 3, 7))
-    np.testing.assert_allclose(energy_score(draws, truth), np.sqrt(((draws[0] - truth) ** 2).mean(-1)), rtol=16 * EPS)
+    np.testing.assert_allclose(
+        energy_score(draws, truth), np.sqrt(((draws[0] - truth) ** 2).mean(-1)), rtol=16 * EPS
+    )
 
 
 def test_it_sees_correlations_that_no_marginal_metric_sees():
@@ -71,7 +77,11 @@ def test_per_point_it_does_not_grow_with_the_grid():
 def test_excluded_points_leave_no_trace():
     draws, truth = sample(6, 3, 9), sample(3, 9, seed=1)
     where = np.arange(9) > 2
-    np.testing.assert_allclose(energy_score(draws, truth, where=where), energy_score(draws[..., 3:], truth[:, 3:]), rtol=16 * EPS)
+    np.testing.assert_allclose(
+        energy_score(draws, truth, where=where),
+        energy_score(draws[..., 3:], truth[:, 3:]),
+        rtol=16 * EPS,
+    )
     assert np.isnan(energy_score(draws, truth, where=np.zeros(9, bool))).all()
 
 
@@ -82,12 +92,19 @@ def test_a_whole_field_is_one_profile_and_axes_may_come_in_any_order():
         np.testing.assert_allclose(energy_score(draws, truth, axis=axis), whole, rtol=16 * EPS)
     assert energy_score(draws, truth, axis=0).shape == (3, 4)
     np.testing.assert_allclose(
-        energy_score(draws, truth, axis=None), energy_score(draws.reshape(6, 24), truth.ravel()), rtol=16 * EPS
+        energy_score(draws, truth, axis=None),
+        energy_score(draws.reshape(6, 24), truth.ravel()),
+        rtol=16 * EPS,
     )
 
 
 def test_distances_between_five_hundred_draws_are_not_stored():
-    needed = energy._scores.lower(jnp.zeros((2, 500, 201)), jnp.zeros((2, 201))).compile().memory_analysis().temp_size_in_bytes
+    needed = (
+        energy._scores.lower(jnp.zeros((2, 500, 201)), jnp.zeros((2, 201)))
+        .compile()
+        .memory_analysis()
+        .temp_size_in_bytes
+    )
     assert needed < 500 * 500 * 201 * 8 / 100
 
 
@@ -97,5 +114,7 @@ def test_distances_between_five_hundred_draws_are_not_stored():
     ids=["one draw", "points", "column", "none"],
 )
 def test_what_are_no_draws_of_the_truth_are_refused(draws, truth):
-    with pytest.raises(ValueError, match=r"with at least two draws.*belief\.sample\(key, \(500,\)\)"):
+    with pytest.raises(
+        ValueError, match=r"with at least two draws.*belief\.sample\(key, \(500,\)\)"
+    ):
         energy_score(np.zeros(draws), np.zeros(truth))

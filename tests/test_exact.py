@@ -54,7 +54,9 @@ def linear(total, readings=READINGS):
     return u
 
 
-LINEAR = answer(KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0), (lambda u: u[PROBES], READINGS, 0.2))
+LINEAR = answer(
+    KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0), (lambda u: u[PROBES], READINGS, 0.2)
+)
 # What the facts say without the readings: the law of the exact program's field before its likelihood.
 FACTS = answer(KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0))
 
@@ -70,7 +72,9 @@ def amplitude(total) -> stats.rv_histogram:
     """p(τ | total) ∝ LogNormal(τ; 0, .5) N(total; G m, τ² G K G'), by quadrature over τ."""
     edges = np.exp(np.linspace(-3.5, 3.5, 4001))
     centres = np.sqrt(edges[1:] * edges[:-1])
-    density = stats.lognorm.pdf(centres, 0.5) * stats.norm.pdf(total, WEIGHTS @ MEAN, centres * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
+    density = stats.lognorm.pdf(centres, 0.5) * stats.norm.pdf(
+        total, WEIGHTS @ MEAN, centres * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS)
+    )
     return stats.rv_histogram((density, edges), density=True)
 
 
@@ -78,7 +82,12 @@ def amplitude(total) -> stats.rv_histogram:
 def nuts():
     """Draws (chain, draw, ...) of the linear program by NumPyro's NUTS, two chains at once."""
     mcmc = MCMC(
-        NUTS(bc.exact(linear)), num_warmup=200, num_samples=500, num_chains=2, chain_method="vectorized", progress_bar=False
+        NUTS(bc.exact(linear)),
+        num_warmup=200,
+        num_samples=500,
+        num_chains=2,
+        chain_method="vectorized",
+        progress_bar=False,
     )
     mcmc.run(jax.random.key(0), TOTAL, extra_fields=("num_steps",))
     return mcmc.get_samples(group_by_chain=True) | mcmc.get_extra_fields(group_by_chain=True)
@@ -87,16 +96,22 @@ def nuts():
 @pytest.fixture(scope="module")
 def blackjax_nuts():
     """Draws of the linear program by BlackJAX's NUTS from the log density that NumPyro gives, two chains under vmap."""
-    info = initialize_model(jax.random.split(jax.random.key(1), 2), bc.exact(linear), model_args=(TOTAL,))
+    info = initialize_model(
+        jax.random.split(jax.random.key(1), 2), bc.exact(linear), model_args=(TOTAL,)
+    )
 
     def log_density(z):
         return -info.potential_fn(z)
 
     def chain(key, start):
         warm, run = jax.random.split(key)
-        (state, parameters), _ = blackjax.window_adaptation(blackjax.nuts, log_density).run(warm, start, num_steps=200)
+        (state, parameters), _ = blackjax.window_adaptation(blackjax.nuts, log_density).run(
+            warm, start, num_steps=200
+        )
         sampler = blackjax.nuts(log_density, **parameters)
-        return blackjax.util.run_inference_algorithm(run, sampler, 500, initial_state=state, transform=lambda s, _: s.position)[1]
+        return blackjax.util.run_inference_algorithm(
+            run, sampler, 500, initial_state=state, transform=lambda s, _: s.position
+        )[1]
 
     draws = jax.jit(jax.vmap(chain))(jax.random.split(jax.random.key(2), 2), info.param_info.z)
     return jax.vmap(jax.vmap(info.postprocess_fn))(draws)
@@ -129,7 +144,9 @@ def test_samplers_agree_with_the_closed_form(sampler, request):
     assert agree(u, LINEAR.mean)
     assert agree((u - LINEAR.mean) ** 2, np.diag(LINEAR.covariance))
     other = row(lambda u: u[4] - u[7])[0]
-    assert agree((u - LINEAR.mean) @ other * (u[..., 4] - LINEAR.mean[4]), (LINEAR.covariance @ other)[4])
+    assert agree(
+        (u - LINEAR.mean) @ other * (u[..., 4] - LINEAR.mean[4]), (LINEAR.covariance @ other)[4]
+    )
 
 
 @pytest.mark.parametrize("sampler", ["nuts", "blackjax_nuts"])
@@ -168,7 +185,9 @@ def test_prior_predictive_draws_obey_the_law():
 
 def test_posterior_predictive_reproduces_the_field(nuts):
     free = {"u_free": nuts["u_free"][0, :20]}
-    drawn = Predictive(bc.exact(linear), posterior_samples=free, return_sites=["u", "y"])(jax.random.key(5), TOTAL, None)
+    drawn = Predictive(bc.exact(linear), posterior_samples=free, return_sites=["u", "y"])(
+        jax.random.key(5), TOTAL, None
+    )
     assert np.abs(drawn["u"] - nuts["u"][0, :20]).max() <= ROUNDING
 
 
@@ -202,7 +221,9 @@ def test_laws_hold_in_every_draw_of_a_hierarchical_program(amplitudes, state):
 
 def test_the_log_density_is_white_noise_evidence_and_the_rest():
     z = np.random.default_rng(0).normal(size=N)
-    likelihood = stats.norm.logpdf(READINGS, sites(bc.exact(linear), TOTAL, given={"u_free": z})["u"][PROBES], 0.2).sum()
+    likelihood = stats.norm.logpdf(
+        READINGS, sites(bc.exact(linear), TOTAL, given={"u_free": z})["u"][PROBES], 0.2
+    ).sum()
     expected = log_normal(z) + FACTS.log_evidence + likelihood
     assert abs(log_joint(bc.exact(linear), TOTAL, u_free=z) - expected) <= ROUNDING * abs(expected)
 
@@ -235,7 +256,13 @@ def test_deterministic_sites_are_recorded_once_and_see_the_corrected_field():
         return before, numpyro.deterministic("after", MASS(u))
 
     trace = handlers.trace(handlers.seed(bc.exact(program), 0)).get_trace()
-    assert [name for name in trace if trace[name]["type"] == "deterministic"] == ["u_gap", "u", "variance", "before", "after"]
+    assert [name for name in trace if trace[name]["type"] == "deterministic"] == [
+        "u_gap",
+        "u",
+        "variance",
+        "before",
+        "after",
+    ]
     for name in ("before", "after"):
         assert abs(trace[name]["value"] - TOTAL) <= 1e-12
     assert trace["variance"]["value"] == trace["tau"]["value"] ** 2
@@ -249,12 +276,19 @@ def test_statements_may_stand_before_or_after_other_latents():
             "state": lambda: bc.observe("mass", MASS, u, TOTAL),
             "aside": lambda: numpyro.sample("aside", dist.Normal(tau, 1.0)),
             "below": lambda: numpyro.sample("below", dist.Normal(u[2], 1.0)),
-            "likelihood": lambda: numpyro.sample("y", dist.Normal(u[PROBES], 0.2).to_event(1), obs=READINGS),
+            "likelihood": lambda: numpyro.sample(
+                "y", dist.Normal(u[PROBES], 0.2).to_event(1), obs=READINGS
+            ),
         }
         for step in order:
             steps[step]()
 
-    values = {"tau": 0.8, "aside": 0.1, "below": -0.3, "u_free": np.random.default_rng(1).normal(size=N)}
+    values = {
+        "tau": 0.8,
+        "aside": 0.1,
+        "below": -0.3,
+        "u_free": np.random.default_rng(1).normal(size=N),
+    }
     orders = [
         ("state", "aside", "below", "likelihood"),
         ("likelihood", "below", "aside", "state"),
@@ -310,17 +344,35 @@ def test_a_functional_may_close_over_a_latent_above_the_field():
 FIELDS = {
     "Normal, to_event": (lambda: dist.Normal(MEAN, SCALE).to_event(1), MEAN, np.diag(SCALE**2)),
     "Normal, no to_event": (lambda: dist.Normal(MEAN, SCALE), MEAN, np.diag(SCALE**2)),
-    "Normal, expanded": (lambda: dist.Normal(0.2, 0.7).expand([N]).to_event(1), np.full(N, 0.2), 0.49 * np.eye(N)),
+    "Normal, expanded": (
+        lambda: dist.Normal(0.2, 0.7).expand([N]).to_event(1),
+        np.full(N, 0.2),
+        0.49 * np.eye(N),
+    ),
     "MultivariateNormal": (lambda: dist.MultivariateNormal(MEAN, KERNEL), MEAN, KERNEL),
-    "MultivariateNormal, scalar mean": (lambda: dist.MultivariateNormal(0.1, KERNEL), np.full(N, 0.1), KERNEL),
+    "MultivariateNormal, scalar mean": (
+        lambda: dist.MultivariateNormal(0.1, KERNEL),
+        np.full(N, 0.1),
+        KERNEL,
+    ),
     "LowRankMultivariateNormal": (
-        lambda: dist.LowRankMultivariateNormal(jnp.asarray(MEAN), jnp.asarray(FACTOR), jnp.asarray(SCALE)),
+        lambda: dist.LowRankMultivariateNormal(
+            jnp.asarray(MEAN), jnp.asarray(FACTOR), jnp.asarray(SCALE)
+        ),
         MEAN,
         FACTOR @ FACTOR.T + np.diag(SCALE),
     ),
     "bc.diagonal": (lambda: bc.diagonal(MEAN, SCALE), MEAN, np.diag(SCALE**2)),
-    "bc.low_rank": (lambda: bc.low_rank(MEAN, SCALE, FACTOR), MEAN, FACTOR @ FACTOR.T + np.diag(SCALE**2)),
-    "bc.kronecker": (lambda: bc.kronecker(MEAN, (KERNEL,), scale=1.3, jitter=0.0), MEAN, 1.69 * KERNEL),
+    "bc.low_rank": (
+        lambda: bc.low_rank(MEAN, SCALE, FACTOR),
+        MEAN,
+        FACTOR @ FACTOR.T + np.diag(SCALE**2),
+    ),
+    "bc.kronecker": (
+        lambda: bc.kronecker(MEAN, (KERNEL,), scale=1.3, jitter=0.0),
+        MEAN,
+        1.69 * KERNEL,
+    ),
     "bc.dense": (lambda: bc.dense(MEAN, KERNEL, jitter=0.0), MEAN, KERNEL),
 }
 
@@ -340,16 +392,24 @@ def test_every_gaussian_may_be_the_field(field):
     assert np.abs(drawn - expected.mean).max() <= ROUNDING
     assert np.abs(spread - expected.covariance).max() <= ROUNDING
     z = jnp.zeros(sites(bc.exact(program))["u_free"].shape)
-    assert abs(log_joint(bc.exact(program), u_free=z) - log_normal(z) - expected.log_evidence) <= ROUNDING * N
+    assert (
+        abs(log_joint(bc.exact(program), u_free=z) - log_normal(z) - expected.log_evidence)
+        <= ROUNDING * N
+    )
 
 
 PLANES = {
     "Normal": (lambda mean: dist.Normal(mean, 0.8).to_event(2), 0.64 * np.eye(12)),
     "MatrixNormal": (
-        lambda mean: dist.MatrixNormal(mean, jnp.linalg.cholesky(ALONG_T), jnp.linalg.cholesky(ALONG_X)),
+        lambda mean: dist.MatrixNormal(
+            mean, jnp.linalg.cholesky(ALONG_T), jnp.linalg.cholesky(ALONG_X)
+        ),
         np.kron(ALONG_T, ALONG_X),
     ),
-    "bc.kronecker": (lambda mean: bc.kronecker(mean, (None, ALONG_X), jitter=0.0), np.kron(np.eye(3), ALONG_X)),
+    "bc.kronecker": (
+        lambda mean: bc.kronecker(mean, (None, ALONG_X), jitter=0.0),
+        np.kron(np.eye(3), ALONG_X),
+    ),
     "conditioned before": (
         lambda mean: bc.diagonal(mean, 0.8) | bc.Constraint(bc.dirichlet(PLANE, "x", "upper"), 0.1),
         np.diag(np.where(np.arange(12) % 4 == 3, 0, 0.64)),
@@ -360,25 +420,38 @@ PLANES = {
 @pytest.mark.parametrize("field", PLANES)
 def test_fields_of_two_axes_carry_a_total_for_every_time(field):
     make, covariance = PLANES[field]
-    mean, totals, mass = jnp.linspace(0, 1, 12).reshape(3, 4), jnp.array([0.2, 0.5, 0.4]), bc.integral(PLANE, over="x")
+    mean, totals, mass = (
+        jnp.linspace(0, 1, 12).reshape(3, 4),
+        jnp.array([0.2, 0.5, 0.4]),
+        bc.integral(PLANE, over="x"),
+    )
 
     def program():
         u = numpyro.sample("u", make(mean))
         bc.observe("mass", mass, u, totals)
 
     center = mean.at[:, 3].set(0.1) if field == "conditioned before" else mean
-    expected = answer(covariance, (lambda u: mass(u.reshape(3, 4)), totals, 0), mean=np.ravel(center))
+    expected = answer(
+        covariance, (lambda u: mass(u.reshape(3, 4)), totals, 0), mean=np.ravel(center)
+    )
     drawn, spread = push_forward(bc.exact(program))
     assert np.abs(drawn - expected.mean).max() <= ROUNDING
     assert np.abs(spread - expected.covariance).max() <= ROUNDING
     z = jnp.zeros(sites(bc.exact(program))["u_free"].shape)
-    assert abs(log_joint(bc.exact(program), u_free=z) - log_normal(z) - expected.log_evidence) <= ROUNDING * 12
+    assert (
+        abs(log_joint(bc.exact(program), u_free=z) - log_normal(z) - expected.log_evidence)
+        <= ROUNDING * 12
+    )
 
 
 @pytest.mark.parametrize(
-    ("event", "inside"), [(True, True), (True, False), (False, True)], ids=["", "stated outside", "no to_event"]
+    ("event", "inside"),
+    [(True, True), (True, False), (False, True)],
+    ids=["", "stated outside", "no to_event"],
 )
-@pytest.mark.parametrize("functional", [MASS, lambda u: jnp.asarray(WEIGHTS) @ u], ids=["functional", "function"])
+@pytest.mark.parametrize(
+    "functional", [MASS, lambda u: jnp.asarray(WEIGHTS) @ u], ids=["functional", "function"]
+)
 def test_every_field_of_a_plate_obeys_its_own_fact(functional, event, inside):
     totals = jnp.array([0.1, 0.2, 0.3])
 
@@ -398,7 +471,9 @@ def test_every_field_of_a_plate_obeys_its_own_fact(functional, event, inside):
     assert np.abs(spread - np.kron(np.eye(3), expected[0].covariance)).max() <= ROUNDING
     z = jnp.zeros((3, N))
     evidence = sum(e.log_evidence for e in expected)
-    assert abs(log_joint(bc.exact(program), u_free=z) - log_normal(z) - evidence) <= ROUNDING * 3 * N
+    assert (
+        abs(log_joint(bc.exact(program), u_free=z) - log_normal(z) - evidence) <= ROUNDING * 3 * N
+    )
 
 
 def test_a_plate_of_fields_is_sampled_by_nuts():
@@ -429,17 +504,30 @@ def rod():
 
 def test_fields_tied_by_a_statement_are_one_gaussian():
     joint = np.block([[KERNEL, np.zeros((N, 1))], [np.zeros((1, N)), np.full((1, 1), 0.25)]])
-    facts = [(lambda v: v[0], WALL_VALUE, 0), (lambda v: jnp.asarray(WEIGHTS) @ v[:N] + v[N], 0.9, 0)]
+    facts = [
+        (lambda v: v[0], WALL_VALUE, 0),
+        (lambda v: jnp.asarray(WEIGHTS) @ v[:N] + v[N], 0.9, 0),
+    ]
     expected = answer(joint, *facts, mean=np.append(MEAN, 0.2))
     values = sites(bc.exact(rod))
-    assert set(values) == {"u_flux_free", "alone_free", "u_flux_evidence", "alone_evidence", "u", "flux", "alone"}
+    assert set(values) == {
+        "u_flux_free",
+        "alone_free",
+        "u_flux_evidence",
+        "alone_evidence",
+        "u",
+        "flux",
+        "alone",
+    }
     assert values["u"].shape == (N,)
     assert values["flux"].shape == ()
 
     def both():
         numpyro.deterministic("both", jnp.append(*bc.exact(rod)()))
 
-    mean, covariance = push_forward(both, free="u_flux_free", field="both", given={"alone_free": jnp.zeros(4)})
+    mean, covariance = push_forward(
+        both, free="u_flux_free", field="both", given={"alone_free": jnp.zeros(4)}
+    )
     assert np.abs(mean - expected.mean).max() <= ROUNDING
     assert np.abs(covariance - expected.covariance).max() <= ROUNDING
     density = log_joint(bc.exact(rod), u_flux_free=jnp.zeros(N + 1), alone_free=jnp.zeros(4))
@@ -472,7 +560,12 @@ def test_what_is_imposed_defines_the_prior_of_what_is_observed():
         both = answer(tau**2 * KERNEL, (WALL, WALL_VALUE, 0), (MASS, TOTAL, 0))
         wall = answer(tau**2 * KERNEL, (WALL, WALL_VALUE, 0))
         density = log_joint(bc.exact(program), tau=tau, u_free=jnp.zeros(N))
-        expected = log_normal(np.zeros(N)) + stats.lognorm.logpdf(tau, 0.5) + both.log_evidence - wall.log_evidence
+        expected = (
+            log_normal(np.zeros(N))
+            + stats.lognorm.logpdf(tau, 0.5)
+            + both.log_evidence
+            - wall.log_evidence
+        )
         assert abs(density - expected) <= ROUNDING * abs(expected)
         mean, covariance = push_forward(bc.exact(program), given={"tau": jnp.asarray(tau)})
         assert np.abs(mean - both.mean).max() <= ROUNDING
@@ -486,7 +579,9 @@ def test_parameters_are_learnt_by_svi_from_the_evidence():
         u = numpyro.sample("u", bc.kronecker(MEAN, (KERNEL,), scale=scale, jitter=0.0))
         bc.observe("mass", MASS, u, 1.5)
 
-    svi = SVI(bc.exact(program), AutoDelta(bc.exact(program)), numpyro.optim.Minimize(), Trace_ELBO())
+    svi = SVI(
+        bc.exact(program), AutoDelta(bc.exact(program)), numpyro.optim.Minimize(), Trace_ELBO()
+    )
     result = svi.run(jax.random.key(7), 1, progress_bar=False)
     likeliest = abs(1.5 - WEIGHTS @ MEAN) / np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS)
     # The gradient at which BFGS stops, 1e-5, over a curvature of about 2 in log scale.
@@ -505,7 +600,9 @@ def test_a_density_is_traced_once_whatever_the_values():
     first = len(traced)
     changed = density(1.1, jnp.ones(N), 1.2)
     assert len(traced) == first
-    assert abs(changed - log_joint(bc.exact(hierarchical), 1.2, tau=1.1, u_free=jnp.ones(N))) <= ROUNDING * abs(changed)
+    assert abs(
+        changed - log_joint(bc.exact(hierarchical), 1.2, tau=1.1, u_free=jnp.ones(N))
+    ) <= ROUNDING * abs(changed)
 
 
 def test_rows_that_contradict_for_some_latents_only_show_a_gap():
@@ -533,11 +630,18 @@ def test_counts_below_an_exact_field_are_sampled_as_quadrature_has_it():
     facts = answer(np.eye(3), (lambda u: weights @ u, 0.5, 0), mean=np.zeros(3))
     spread = np.sqrt(facts.covariance[1, 1])
     middle = np.linspace(-8, 8, 4001) * spread + facts.mean[1]
-    density = stats.norm.pdf(middle, facts.mean[1], spread) * stats.poisson.pmf(counts[:, None], np.exp(middle)).prod(0)
+    density = stats.norm.pdf(middle, facts.mean[1], spread) * stats.poisson.pmf(
+        counts[:, None], np.exp(middle)
+    ).prod(0)
     density /= density.sum()
     mean, second = density @ middle, density @ middle**2
     mcmc = MCMC(
-        NUTS(bc.exact(program)), num_warmup=200, num_samples=1000, num_chains=2, chain_method="vectorized", progress_bar=False
+        NUTS(bc.exact(program)),
+        num_warmup=200,
+        num_samples=1000,
+        num_chains=2,
+        chain_method="vectorized",
+        progress_bar=False,
     )
     mcmc.run(jax.random.key(8))
     u = mcmc.get_samples(group_by_chain=True)["u"]

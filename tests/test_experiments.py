@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import bayescons as bc
-from bayescons.quadrature import quadrature_weights
+from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.sampling import Method, chains
 from bayescons.surrogates import Members
 from experiments import __main__ as command
@@ -55,7 +55,16 @@ from experiments.tables import compact, left_out
 from models import one_total
 
 FOLDER = Path(command.__file__).parent
-OPERATOR: dict[str, Any] = {"points": 16, "samples": 8, "held_out": 4, "modes": 3, "width": 4, "depth": 1, "size": 4, "steps": 2}
+OPERATOR: dict[str, Any] = {
+    "points": 16,
+    "samples": 8,
+    "held_out": 4,
+    "modes": 3,
+    "width": 4,
+    "depth": 1,
+    "size": 4,
+    "steps": 2,
+}
 HEAT, STOKES = Case("forced_heat", **OPERATOR), Case("stokes_second", **OPERATOR)
 CAVITY = Case("cavity", numbers=(("intervals", 15),), times=6, **OPERATOR)
 TWO = ("FNO + values", "features")
@@ -89,16 +98,36 @@ TINY = {
         repeats=1,
     ),
     "gpme_tables": gpme_tables.Settings(
-        functions=2, held_out=2, families=("stefan",), latents=3, few=2, points=21, beside=("conditioned", "ensemble")
+        functions=2,
+        held_out=2,
+        families=("stefan",),
+        latents=3,
+        few=2,
+        points=21,
+        beside=("conditioned", "ensemble"),
     ),
-    "hyperbolic_tables": hyperbolic_tables.Settings(functions=2, held_out=2, families=("advection",), latents=3, few=2, points=21),
-    "mass_over_time": mass_over_time.Settings(cases=(("stefan", 0.6),), functions=2, latents=2, times=5, points=21),
-    "solution_profiles": solution_profiles.Settings(families=("stefan", "burgers"), latents=3, few=2, points=21),
-    "shock_position": shock_position.Settings(families=("stefan", "burgers"), draws=20, latents=3, few=2, points=41),
+    "hyperbolic_tables": hyperbolic_tables.Settings(
+        functions=2, held_out=2, families=("advection",), latents=3, few=2, points=21
+    ),
+    "mass_over_time": mass_over_time.Settings(
+        cases=(("stefan", 0.6),), functions=2, latents=2, times=5, points=21
+    ),
+    "solution_profiles": solution_profiles.Settings(
+        families=("stefan", "burgers"), latents=3, few=2, points=21
+    ),
+    "shock_position": shock_position.Settings(
+        families=("stefan", "burgers"), draws=20, latents=3, few=2, points=41
+    ),
     "limiting_precision": limiting_precision.Settings(
-        functions=2, exponents=(-2, 6, 12), latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=21
+        functions=2,
+        exponents=(-2, 6, 12),
+        latents=3,
+        cases=(("stefan", 0.6), ("burgers", 3.0)),
+        points=21,
     ),
-    "heteroskedastic": heteroskedastic.Settings(functions=2, latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=41),
+    "heteroskedastic": heteroskedastic.Settings(
+        functions=2, latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=41
+    ),
     "sbc": sbc.Settings(
         simulations=20,
         latents=50,
@@ -113,23 +142,44 @@ TINY = {
             ("heavy tails", "itself"),
         ),
     ),
-    "vanishing_noise": vanishing_noise.Settings(exponents=(0, 2, 4), chain=20, particles=20, repeats=1),
-    "default_settings": default_settings.Settings(steps=20, models=("one_total", "rod_unknown_amplitude")),
+    "vanishing_noise": vanishing_noise.Settings(
+        exponents=(0, 2, 4), chain=20, particles=20, repeats=1
+    ),
+    "default_settings": default_settings.Settings(
+        steps=20, models=("one_total", "rod_unknown_amplitude")
+    ),
     "right_measure": right_measure.Settings(draws=20, belief=500, scales=(0.1,)),
-    "unknown_flux": unknown_flux.Settings(functions=1, cases=(("stefan", 0.6),), times=5, points=21, latents=3),
+    "unknown_flux": unknown_flux.Settings(
+        functions=1, cases=(("stefan", 0.6),), times=5, points=21, latents=3
+    ),
     "conformal": conformal.Settings(
-        functions=3, calibration=19, shape=3, beyond=2, latents=3, draws=10, families=("stefan", "burgers"), points=21
+        functions=3,
+        calibration=19,
+        shape=3,
+        beyond=2,
+        latents=3,
+        draws=10,
+        families=("stefan", "burgers"),
+        points=21,
     ),
     "boundary_tables": boundary_tables.Settings(cases=(HEAT,), seeds=1, functions=3, methods=TWO),
     "insulator": insulator.Settings(HEAT, seeds=1, functions=3, methods=TWO),
     "resolution": resolution.Settings((HEAT,), functions=2, doublings=2, methods=("features",)),
     "stokes_profile": stokes_profile.Settings(
-        STOKES, dataclasses.replace(STOKES, times=6), functions=2, methods=("features",), over_time=("features",)
+        STOKES,
+        dataclasses.replace(STOKES, times=6),
+        functions=2,
+        methods=("features",),
+        over_time=("features",),
     ),
     "cavity": cavity.Settings(CAVITY, functions=2, methods=("features",)),
     "operator_speed": operator_speed.Settings((STOKES,), steps=1, rounds=2, methods=("features",)),
     "boundary_uq": boundary_uq.Settings(
-        training=(dataclasses.replace(HEAT, points=17, held_out=8),), functions=3, held_out=8, members=2, rank=2
+        training=(dataclasses.replace(HEAT, points=17, held_out=8),),
+        functions=3,
+        held_out=8,
+        members=2,
+        rank=2,
     ),
 }
 FIELDS = {"problem", "parameter", "method", "metric", "mean", "se", "n", "reference", "device"}
@@ -140,13 +190,19 @@ ORIGIN = {"experiment", "preset", "seed", "date", "versions"}
 def outcome(request, tmp_path_factory):
     """Name, folder and files of an experiment that has run with tiny settings."""
     folder = tmp_path_factory.mktemp(request.param)
-    return request.param, folder, command.run(request.param, TINY[request.param], folder, preset="tiny")
+    return (
+        request.param,
+        folder,
+        command.run(request.param, TINY[request.param], folder, preset="tiny"),
+    )
 
 
 def test_an_experiment_writes_its_rows_its_page_and_its_figures_and_nothing_else(outcome):
     name, folder, written = outcome
     figures = [f"{name}{ending}.png" for ending in import_module(f"experiments.{name}").FIGURES]
-    assert sorted(path.name for path in folder.iterdir()) == sorted([f"{name}.json", f"{name}.md", *figures])
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [f"{name}.json", f"{name}.md", *figures]
+    )
     assert all(path.stat().st_size for path in written)
     assert all((folder / figure).read_bytes().startswith(b"\x89PNG") for figure in figures)
 
@@ -185,14 +241,20 @@ def test_a_page_shows_every_figure_and_the_tables(outcome):
     name, folder, written = outcome
     text = (folder / f"{name}.md").read_text()
     assert all(f"({path.name})" in text for path in written if path.suffix == ".png")
-    assert all(table.title in text for table in import_module(f"experiments.{name}").tables(from_json(written[0])[0]))
+    assert all(
+        table.title in text
+        for table in import_module(f"experiments.{name}").tables(from_json(written[0])[0])
+    )
 
 
 @pytest.mark.parametrize("name", command.EXPERIMENTS)
 def test_an_experiment_has_both_presets_and_stands_in_the_help(name, capsys):
     experiment = import_module(f"experiments.{name}")
     assert set(experiment.SETTINGS) == {"quick", "paper"}
-    assert all(dataclasses.is_dataclass(settings) and hash(settings) for settings in experiment.SETTINGS.values())
+    assert all(
+        dataclasses.is_dataclass(settings) and hash(settings)
+        for settings in experiment.SETTINGS.values()
+    )
     with pytest.raises(SystemExit):
         command.main(["--help"])
     assert name in capsys.readouterr().out
@@ -212,17 +274,30 @@ def test_nothing_is_left_of_an_experiment_that_fails(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_where_nothing_can_be_written_is_found_out_before_the_work_begins(tmp_path, monkeypatch, capsys):
+def test_a_place_where_nothing_can_be_written_is_found_out_before_the_work_begins(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(stefan_gp, "rows", lambda *_: pytest.fail("it went to work"))
     (tmp_path / "file").write_text("")
     assert command.main(["stefan_gp", "--out", str(tmp_path / "file" / "results")]) == 2
     assert capsys.readouterr().err.startswith("error:")
 
 
-@pytest.mark.parametrize(("name", "text"), [("speed", "[]"), ("speed", '[{"mean": 1}]'), ("speed", "{"), ("nonsense", None)])
-def test_a_page_is_refused_for_what_is_no_list_of_rows_of_an_experiment(name, text, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("speed", "[]"), ("speed", '[{"mean": 1}]'), ("speed", "{"), ("nonsense", None)],
+)
+def test_a_page_is_refused_for_what_is_no_list_of_rows_of_an_experiment(
+    name, text, tmp_path, capsys
+):
     row = Row("p", "1", "m", "metric", 1.0)
-    origin = {"experiment": name, "preset": "quick", "seed": 0, "date": "2026-01-01", "versions": {}}
+    origin = {
+        "experiment": name,
+        "preset": "quick",
+        "seed": 0,
+        "date": "2026-01-01",
+        "versions": {},
+    }
     (tmp_path / f"{name}.json").write_text(to_json([row], origin) if text is None else text)
     assert command.main(["page", "--out", str(tmp_path)]) == 2
     assert name in capsys.readouterr().err
@@ -235,7 +310,10 @@ def test_an_index_without_pages_says_so(tmp_path):
 
 
 def test_rows_survive_their_file(tmp_path):
-    rows = [Row("p", "1", "m", "a", 0.1, 0.2, 3, 4.0), Row("p", "1", "m", "b", math.nan, n=0, reference="≤ 2", note="why")]
+    rows = [
+        Row("p", "1", "m", "a", 0.1, 0.2, 3, 4.0),
+        Row("p", "1", "m", "b", math.nan, n=0, reference="≤ 2", note="why"),
+    ]
     path = tmp_path / "rows.json"
     path.write_text(to_json(rows, {"seed": 0}))
     again, origin = from_json(path)
@@ -244,7 +322,8 @@ def test_rows_survive_their_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("target", "mean", "met"), [("≤ 2", 1.0, True), ("≥ 300", 1.0, False), ("≤ 2", math.nan, None), (3.0, 1.0, None)]
+    ("target", "mean", "met"),
+    [("≤ 2", 1.0, True), ("≥ 300", 1.0, False), ("≤ 2", math.nan, None), (3.0, 1.0, None)],
 )
 def test_a_target_is_met_on_its_own_side(target, mean, met):
     assert Row("p", "1", "m", "metric", mean, reference=target).met is met
@@ -257,7 +336,8 @@ def test_an_average_leaves_out_what_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0"), (1234.5, "1230"), (-0.012345, "-0.0123"), (1.5e-7, "1.50e-07"), (2e6, "2.00e+06")]
+    ("value", "text"),
+    [(0.0, "0"), (1234.5, "1230"), (-0.012345, "-0.0123"), (1.5e-7, "1.50e-07"), (2e6, "2.00e+06")],
 )
 def test_numbers_are_written_with_three_digits(value, text):
     assert compact(value) == text
@@ -270,8 +350,14 @@ def test_the_formulas_that_are_timed_against_each_other_agree():
     belief = mass_update.field(size)
     arrays = tuple(map(np.asarray, belief))
     expected = mass_update.numpy_update(*arrays, weights)
-    product = [np.reshape(part, size) for part in mass_update.dense_product_update(*belief, weights)]
-    for computed in (mass_update.compiled_update(grid)(*belief)[:2], mass_update.dense_update(*arrays, weights), product):
+    product = [
+        np.reshape(part, size) for part in mass_update.dense_product_update(*belief, weights)
+    ]
+    for computed in (
+        mass_update.compiled_update(grid)(*belief)[:2],
+        mass_update.dense_update(*arrays, weights),
+        product,
+    ):
         for ours, theirs in zip(computed, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-15)
 
@@ -302,7 +388,9 @@ def test_what_was_left_out_stands_in_a_table_of_its_own():
 @pytest.mark.parametrize("scale", [None, 1e-6, 1e-3, 1.0])
 def test_a_soft_total_leaves_one_part_in_one_plus_p_a_of_the_error(scale):
     where, rng = Slice("stefan", 21), np.random.default_rng(0)
-    members = Members(jnp.asarray(rng.normal(size=(4, 1, 21))), jnp.asarray(rng.uniform(0.1, 1.0, (4, 1, 21))))
+    members = Members(
+        jnp.asarray(rng.normal(size=(4, 1, 21))), jnp.asarray(rng.uniform(0.1, 1.0, (4, 1, 21)))
+    )
     after = limiting_precision.stated(where, scale)(members, 0.6, jax.random.key(0))
     weights = quadrature_weights(where.grid["x"])
     error, left = (m @ weights - where.total(0.6) for m in (members.mean[:, 0], after.mean))
@@ -313,7 +401,10 @@ def test_a_soft_total_leaves_one_part_in_one_plus_p_a_of_the_error(scale):
 
 def test_a_rearranged_front_is_that_of_a_monotone_profile_and_counts_a_misplaced_point_once():
     where = Slice("stefan", 201)
-    ways = {way: functools.partial(locate, where=where, value=0.6) for way, locate in shock_position.WAYS.items()}
+    ways = {
+        way: functools.partial(locate, where=where, value=0.6)
+        for way, locate in shock_position.WAYS.items()
+    }
     profile = np.where(where.grid["x"] < 0.2349, 1 - where.grid["x"], 0.0)[None]
     assert ways["rearranged"](profile) == ways["first crossing"](profile)
     early = profile.copy()
@@ -330,8 +421,13 @@ def test_the_guard_warns_before_soft_chains_freeze_and_exact_ones_do_not_freeze(
         return vanishing_noise.mixing({"free": free}, ["free"]).r_hat < 1.5
 
     size = Method("nuts", chains=4, warmup=100, draws=100)
-    made = {reading: chains(one_total.program, size, reading=reading) for reading in ("soft", "exact")}
-    runs = {name: jax.jit(lambda key, scale, run=run: run(key, (0.3,), {"scale": scale})) for name, run in made.items()}
+    made = {
+        reading: chains(one_total.program, size, reading=reading) for reading in ("soft", "exact")
+    }
+    runs = {
+        name: jax.jit(lambda key, scale, run=run: run(key, (0.3,), {"scale": scale}))
+        for name, run in made.items()
+    }
     assert [vanishing_noise.warns(scale) for scale in (1e-2, 1e-5, 1e-7)] == [False, True, True]
     assert [mixed("soft", scale) for scale in (1e-2, 1e-7)] == [True, False]
     assert mixed("exact", 1e-7)
@@ -340,6 +436,11 @@ def test_the_guard_warns_before_soft_chains_freeze_and_exact_ones_do_not_freeze(
 def test_programs_live_in_models_and_not_in_experiments():
     def samples(path):
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        return any(isinstance(n, ast.Attribute) and n.attr == "sample" and ast.unparse(n.value) == "numpyro" for n in nodes)
+        return any(
+            isinstance(n, ast.Attribute)
+            and n.attr == "sample"
+            and ast.unparse(n.value) == "numpyro"
+            for n in nodes
+        )
 
     assert [path.name for path in FOLDER.glob("*.py") if samples(path)] == []

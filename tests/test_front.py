@@ -35,7 +35,9 @@ def test_a_threshold_at_the_value_behind_the_jump_puts_the_front_on_the_upper_no
 def test_the_first_of_several_fronts_is_taken():
     k, h = 6 * np.pi, 0.025  # h: widest cell
     wave = np.cos(k * X)  # falls through zero at 1/12, 5/12, 9/12
-    bound = h**2 * k**2 / 8 / (k * np.cos(k * h))  # of linear interpolation: h^2 max|u''| / 8 / min|u'| in the cell
+    bound = (
+        h**2 * k**2 / 8 / (k * np.cos(k * h))
+    )  # of linear interpolation: h^2 max|u''| / 8 / min|u'| in the cell
     assert abs(front_position(wave, X, 0.0) - 1 / 12) < bound
 
 
@@ -43,7 +45,9 @@ def test_a_profile_that_starts_below_the_threshold_has_its_front_where_it_falls(
     assert front_position(np.array([0.0, 1.0, 0.0]), np.array([0.0, 1.0, 2.0]), 0.5) == 1.5
 
 
-@pytest.mark.parametrize("profile", [np.ones_like(X), -np.ones_like(X), X - 0.5, np.where(X == 0.5, np.nan, 0.6 - X)])
+@pytest.mark.parametrize(
+    "profile", [np.ones_like(X), -np.ones_like(X), X - 0.5, np.where(X == 0.5, np.nan, 0.6 - X)]
+)
 def test_a_profile_that_never_falls_through_the_threshold_has_no_front(profile):
     assert np.isnan(front_position(profile, X, 0.0))
 
@@ -137,7 +141,9 @@ def test_summaries_refuse_a_time_axis():
 def test_rearranging_a_monotone_profile_changes_nothing(front, rising):
     sign, told = (-1, {"direction": "rising"}) if rising else (1, {})
     profile = sign * np.tanh(8 * (front - X))
-    assert front_position(profile, X, 0.2 * sign, rearranged=True, **told) == front_position(profile, X, 0.2 * sign, **told)
+    assert front_position(profile, X, 0.2 * sign, rearranged=True, **told) == front_position(
+        profile, X, 0.2 * sign, **told
+    )
 
 
 @given(front=st.floats(0.05, 0.99), seed=st.integers(0, 2**16))
@@ -153,7 +159,9 @@ def test_noise_ahead_of_a_front_moves_the_first_crossing_and_hardly_the_rearrang
     x = np.linspace(0, 1, 201)
     step = np.where(x < 0.5, 1.0, 0.0)
     noisy = step + np.random.default_rng(seed).normal(0, 0.3, (200, 201)) * (abs(x - 0.5) < 0.1)
-    first, rearranged = (np.asarray(front_position(noisy, x, 0.5, rearranged=r)).mean() for r in (False, True))
+    first, rearranged = (
+        np.asarray(front_position(noisy, x, 0.5, rearranged=r)).mean() for r in (False, True)
+    )
     assert abs(rearranged - 0.4975) < 0.004 < 0.03 < abs(first - 0.4975)
 
 

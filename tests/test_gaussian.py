@@ -30,7 +30,9 @@ def test_mean_variance_and_covariance_are_the_dense_ones(structure):
     own = belief(structure)
     variance, covariance = second_moments(own.gaussian)
     tolerance = 1e3 * EPS * np.abs(own.unconditioned).max()
-    np.testing.assert_allclose(own.gaussian.mean.ravel(), own.mean, rtol=0, atol=1e3 * EPS * (1 + np.abs(own.mean).max()))
+    np.testing.assert_allclose(
+        own.gaussian.mean.ravel(), own.mean, rtol=0, atol=1e3 * EPS * (1 + np.abs(own.mean).max())
+    )
     np.testing.assert_allclose(covariance, own.covariance, rtol=0, atol=tolerance)
     np.testing.assert_allclose(variance, np.diag(own.covariance), rtol=0, atol=tolerance)
     assert own.gaussian.variance.shape == own.gaussian.mean.shape == own.gaussian.event_shape
@@ -51,7 +53,8 @@ def test_the_density_is_that_of_the_multivariate_normal(structure):
 def test_a_field_without_a_density_says_what_to_do(structure):
     gaussian = belief(structure).gaussian
     with pytest.raises(
-        NotImplementedError, match=r"no density.*use it as the prior inside bc.exact\(program\).*or call .sample\(key\)"
+        NotImplementedError,
+        match=r"no density.*use it as the prior inside bc.exact\(program\).*or call .sample\(key\)",
     ):
         gaussian.log_prob(gaussian.mean)
 
@@ -78,7 +81,12 @@ def test_a_draw_is_a_root_times_white_noise(structure):
     own = belief(structure)
     units = jnp.eye(own.gaussian.covariance.noise_size)
     columns = np.asarray(own.gaussian.transport(units)).reshape(len(units), -1) - own.mean
-    np.testing.assert_allclose(columns.T @ columns, own.covariance, rtol=0, atol=1e3 * EPS * np.abs(own.unconditioned).max())
+    np.testing.assert_allclose(
+        columns.T @ columns,
+        own.covariance,
+        rtol=0,
+        atol=1e3 * EPS * np.abs(own.unconditioned).max(),
+    )
 
 
 @every_structure
@@ -88,16 +96,26 @@ def test_a_belief_survives_jit_and_tree_mapping(structure):
     through = jax.jit(lambda g: g)(gaussian)
     for other in (same, through):
         assert type(other) is bc.Gaussian
-        assert (other.batch_shape, other.event_shape) == (gaussian.batch_shape, gaussian.event_shape)
+        assert (other.batch_shape, other.event_shape) == (
+            gaussian.batch_shape,
+            gaussian.event_shape,
+        )
         for ours, theirs in zip(jax.tree.leaves(other), jax.tree.leaves(gaussian), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_mapped_belief_knows_its_batch():
-    means, scales = np.random.default_rng(2).normal(size=(2, 3, *GRID.shape)), np.full((2, 3, *GRID.shape), 0.5)
+    means, scales = (
+        np.random.default_rng(2).normal(size=(2, 3, *GRID.shape)),
+        np.full((2, 3, *GRID.shape), 0.5),
+    )
     made = jax.vmap(jax.vmap(bc.diagonal))(means, scales)
     assert (made.batch_shape, made.event_shape) == ((2, 3), GRID.shape)
-    np.testing.assert_allclose(made.log_prob(means), bc.diagonal(means, scales, batch_dims=2).log_prob(means), rtol=16 * EPS)
+    np.testing.assert_allclose(
+        made.log_prob(means),
+        bc.diagonal(means, scales, batch_dims=2).log_prob(means),
+        rtol=16 * EPS,
+    )
     back = jax.vmap(lambda g: g.variance.sum())(made)
     np.testing.assert_allclose(back, np.full(2, 3 * GRID.size * 0.25), rtol=16 * EPS)
 
@@ -127,7 +145,9 @@ def test_a_program_samples_and_scores_a_belief_as_a_site():
     site = trace(seed(program, 0)).get_trace()["u"]
     value = site["value"]
     expected = multivariate_normal(own.mean, own.covariance).logpdf(value.ravel())
-    assert float(log_density(program, (), {}, {"u": value})[0]) == pytest.approx(expected, rel=1e-12)
+    assert float(log_density(program, (), {}, {"u": value})[0]) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_a_plate_expands_a_belief_to_independent_copies():
@@ -166,36 +186,63 @@ def _with(array, value):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: bc.diagonal(_with(_zeros, np.nan), 1.0), "mean holds 1 NaN or infinite entries; remove or replace them first"),
-        (lambda: bc.diagonal(_zeros, _with(_ones, np.inf)), "scale holds 1 NaN or infinite entries"),
+        (
+            lambda: bc.diagonal(_with(_zeros, np.nan), 1.0),
+            "mean holds 1 NaN or infinite entries; remove or replace them first",
+        ),
+        (
+            lambda: bc.diagonal(_zeros, _with(_ones, np.inf)),
+            "scale holds 1 NaN or infinite entries",
+        ),
         (
             lambda: bc.diagonal(_zeros, _with(_ones, 0)),
             "scale must be above zero.*smallest entry is 0.*state what is known exactly",
         ),
-        (lambda: bc.diagonal(_zeros, -1.0), "scale must be above zero everywhere; its smallest entry is -1"),
-        (lambda: bc.diagonal(np.zeros(5), np.ones((5, 1))), r"scale must be a number or have shape \(5,\); got \(5, 1\)"),
+        (
+            lambda: bc.diagonal(_zeros, -1.0),
+            "scale must be above zero everywhere; its smallest entry is -1",
+        ),
+        (
+            lambda: bc.diagonal(np.zeros(5), np.ones((5, 1))),
+            r"scale must be a number or have shape \(5,\); got \(5, 1\)",
+        ),
         (lambda: bc.low_rank(_zeros, 0.0, np.ones((*GRID.shape, 2))), "scale must be above zero"),
         (
             lambda: bc.low_rank(_zeros, 1.0, np.ones((2, *GRID.shape))),
             r"factor must have the mean's shape .* one more axis for the rank",
         ),
-        (lambda: bc.low_rank(_zeros, 1.0, _with(np.ones((*GRID.shape, 2)), np.nan)), "factor holds 1 NaN"),
+        (
+            lambda: bc.low_rank(_zeros, 1.0, _with(np.ones((*GRID.shape, 2)), np.nan)),
+            "factor holds 1 NaN",
+        ),
         (
             lambda: bc.kronecker(_zeros, _axes[::-1]),
             r"expected one \(n, n\) matrix or None per axis of a field of shape \(3, 5\); got",
         ),
         (lambda: bc.kronecker(_zeros, _axes[:1]), r"expected one \(n, n\) matrix or None per axis"),
-        (lambda: bc.kronecker(_zeros, _axes, scale=-2.0), "scale must be above zero everywhere; its smallest entry is -2"),
+        (
+            lambda: bc.kronecker(_zeros, _axes, scale=-2.0),
+            "scale must be above zero everywhere; its smallest entry is -2",
+        ),
         (lambda: bc.kronecker(_zeros, _axes, scale=0.0), "scale must be above zero"),
         (lambda: bc.kronecker(_zeros, _axes, scale=np.nan), "scale holds 1 NaN"),
         (
             lambda: bc.kronecker(_zeros, (None, _with(_axes[1], 0.5))),
             "a covariance must be symmetric; this one differs from its transpose",
         ),
-        (lambda: bc.kronecker(_zeros, (None, -_axes[1])), r"not positive semi-definite.*\(a\) it is not a covariance, or \(b\)"),
-        (lambda: bc.dense(_zeros, np.eye(5)), r"expected a covariance of shape \(15, 15\), one row per point; got \(5, 5\)"),
+        (
+            lambda: bc.kronecker(_zeros, (None, -_axes[1])),
+            r"not positive semi-definite.*\(a\) it is not a covariance, or \(b\)",
+        ),
+        (
+            lambda: bc.dense(_zeros, np.eye(5)),
+            r"expected a covariance of shape \(15, 15\), one row per point; got \(5, 5\)",
+        ),
         (lambda: bc.dense(_zeros, _with(np.eye(15), np.nan)), "covariance holds 1 NaN"),
-        (lambda: bc.dense(np.zeros(2), np.array([[1.0, 2.0], [2.0, 1.0]])), "not positive semi-definite"),
+        (
+            lambda: bc.dense(np.zeros(2), np.array([[1.0, 2.0], [2.0, 1.0]])),
+            "not positive semi-definite",
+        ),
         (
             lambda: bc.Gaussian(jnp.zeros((5, 3)), belief("diagonal").gaussian.covariance),
             r"give the mean the shape \(\*batch, \*field\)",
@@ -220,7 +267,11 @@ def test_a_singular_covariance_is_a_belief():
 
 def test_whole_numbers_are_as_good_as_floating_ones():
     first = bc.Constraint(bc.functional(lambda u: u[0] + u[1], (5,)), 1, None, "first two")
-    whole, floating = (bc.condition(bc.diagonal(np.arange(5, dtype=kind), kind(1)), first) for kind in (int, float))
+    whole, floating = (
+        bc.condition(bc.diagonal(np.arange(5, dtype=kind), kind(1)), first) for kind in (int, float)
+    )
     np.testing.assert_array_equal(whole.mean, floating.mean)
     np.testing.assert_array_equal(whole.variance, floating.variance)
-    np.testing.assert_array_equal(whole.sample(jax.random.key(0)), floating.sample(jax.random.key(0)))
+    np.testing.assert_array_equal(
+        whole.sample(jax.random.key(0)), floating.sample(jax.random.key(0))
+    )

@@ -7,12 +7,12 @@ import pytest
 import tinygp
 from tinygp.transforms import Subspace
 
-from bayescons.composites import Downdate, Restricted
-from bayescons.conditioning import Constraint, condition
-from bayescons.consistency import InconsistentConstraintsError
-from bayescons.constraints import dirichlet, integral
-from bayescons.covariances import Kronecker
-from bayescons.functionals import Points
+from bayescons.functionals import dirichlet, integral
+from bayescons.functionals.points import PointEvaluation
+from bayescons.gaussians.composites import Conditioned, Marginal
+from bayescons.gaussians.conditioning import Constraint, condition
+from bayescons.gaussians.consistency import InconsistentConstraintsError
+from bayescons.gaussians.covariances import Kronecker
 from bayescons.grids import Grid
 from bayescons.surrogates import (
     KERNELS,
@@ -48,11 +48,17 @@ def curved(t, x):
 def textbook(kernel, places, values, noise, mean=lambda t, x: 0 * t + 0 * x):
     """Mean, variance and log evidence by tinygp, from all pairs of points."""
     at = jnp.stack([jnp.asarray(c) for c in places.values()], axis=-1)
-    wanted = jnp.stack([c.ravel() for c in np.meshgrid(GRID["t"], GRID["x"], indexing="ij")], axis=-1)
+    wanted = jnp.stack(
+        [c.ravel() for c in np.meshgrid(GRID["t"], GRID["x"], indexing="ij")], axis=-1
+    )
     process = tinygp.GaussianProcess(kernel, at, diag=noise**2)
     log_evidence, posterior = process.condition(values - mean(**places), wanted, diag=0.0)
     level = mean(**GRID.mesh()) + np.zeros(GRID.shape)
-    return level + posterior.loc.reshape(GRID.shape), posterior.variance.reshape(GRID.shape), log_evidence
+    return (
+        level + posterior.loc.reshape(GRID.shape),
+        posterior.variance.reshape(GRID.shape),
+        log_evidence,
+    )
 
 
 def product_kernel(name, amplitude=AMPLITUDE):
@@ -63,21 +69,31 @@ def product_kernel(name, amplitude=AMPLITUDE):
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_posterior_equals_tinygps(name):
     places, values = readings()
-    belief = gaussian_process(GRID, places, values, kernels=name, mean=curved, hyperparameters=KNOWN)
+    belief = gaussian_process(
+        GRID, places, values, kernels=name, mean=curved, hyperparameters=KNOWN
+    )
     mean, variance, log_evidence = textbook(product_kernel(name), places, values, NOISE, curved)
     # The jitter perturbs S by 2e-10 A² against at least NOISE²; a relative change d of S moves the posterior by d times its gain.
     bound = 2 * JITTER * (AMPLITUDE / NOISE) ** 2 * COUNT
-    np.testing.assert_allclose(belief.mean, mean, atol=bound * float(np.abs(values).max()) * AMPLITUDE / NOISE)
+    np.testing.assert_allclose(
+        belief.mean, mean, atol=bound * float(np.abs(values).max()) * AMPLITUDE / NOISE
+    )
     np.testing.assert_allclose(belief.variance, variance, atol=bound * AMPLITUDE**2)
     given = log_evidence_of_readings(places, values, KNOWN, kernels=name, mean=curved)
-    np.testing.assert_allclose(given, log_evidence, atol=bound * float(np.sum((values - curved(**places)) ** 2)) / NOISE**2)
+    np.testing.assert_allclose(
+        given, log_evidence, atol=bound * float(np.sum((values - curved(**places)) ** 2)) / NOISE**2
+    )
 
 
 def test_the_log_evidence_is_that_of_a_multivariate_normal():
     places, values = readings()
     one = KERNELS["matern52"]
-    blocks = [np.asarray(one(LENGTHS[n])(jnp.asarray(c), jnp.asarray(c))) for n, c in places.items()]
-    matrix = AMPLITUDE**2 * (blocks[0] * blocks[1]) + (NOISE**2 + JITTER * AMPLITUDE**2) * np.eye(COUNT)
+    blocks = [
+        np.asarray(one(LENGTHS[n])(jnp.asarray(c), jnp.asarray(c))) for n, c in places.items()
+    ]
+    matrix = AMPLITUDE**2 * (blocks[0] * blocks[1]) + (NOISE**2 + JITTER * AMPLITUDE**2) * np.eye(
+        COUNT
+    )
     expected = jax.scipy.stats.multivariate_normal.logpdf(values, jnp.full(COUNT, 0.3), matrix)
     given = log_evidence_of_readings(places, values, KNOWN, kernels="matern52", mean=0.3)
     np.testing.assert_allclose(given, expected, rtol=COUNT * np.linalg.cond(matrix) * EPS)
@@ -86,20 +102,30 @@ def test_the_log_evidence_is_that_of_a_multivariate_normal():
 def test_the_posterior_is_structured_and_shares_coordinates_with_the_grid():
     places, values = readings()
     covariance = gaussian_process(GRID, places, values, hyperparameters=KNOWN).covariance
-    assert isinstance(covariance, Restricted)
-    assert isinstance(covariance.whole, Downdate)
+    assert isinstance(covariance, Marginal)
+    assert isinstance(covariance.whole, Conditioned)
     assert isinstance(covariance.whole.prior, Kronecker)
-    assert covariance.whole.shape == (6 + COUNT - 2, 9 + COUNT - 2)  # two coordinates of readings along each axis are the grid's
+    assert covariance.whole.shape == (
+        6 + COUNT - 2,
+        9 + COUNT - 2,
+    )  # two coordinates of readings along each axis are the grid's
 
 
 @pytest.mark.parametrize("name", ["matern32", "matern52"])
 def test_exact_readings_on_the_grid_hold_in_the_mean_and_in_every_draw_and_have_no_variance(name):
     rows, columns = np.array([0, 3, 5, 5]), np.array([8, 2, 2, 7])
-    places, values = {"t": GRID["t"][rows], "x": GRID["x"][columns]}, np.array([1.0, -2.0, 0.5, 3.0])
-    belief = gaussian_process(GRID, places, values, kernels=name, hyperparameters=KNOWN._replace(noise=0.0))
+    places, values = (
+        {"t": GRID["t"][rows], "x": GRID["x"][columns]},
+        np.array([1.0, -2.0, 0.5, 3.0]),
+    )
+    belief = gaussian_process(
+        GRID, places, values, kernels=name, hyperparameters=KNOWN._replace(noise=0.0)
+    )
     draws = belief.sample(jax.random.key(0), (20,))
     np.testing.assert_allclose(belief.mean[rows, columns], values, rtol=1e-12)
-    np.testing.assert_allclose(draws[:, rows, columns], np.tile(values, (20, 1)), rtol=0, atol=1e-12 * 3 * AMPLITUDE)
+    np.testing.assert_allclose(
+        draws[:, rows, columns], np.tile(values, (20, 1)), rtol=0, atol=1e-12 * 3 * AMPLITUDE
+    )
     assert (belief.variance[rows, columns] <= 1e-12 * AMPLITUDE**2).all()
 
 
@@ -109,11 +135,15 @@ def test_readings_without_noise_between_grid_points_are_reproduced():
     fine = Grid(t=np.unique(places["t"]), x=np.unique(places["x"]))
     belief = gaussian_process(fine, places, values, hyperparameters=KNOWN._replace(noise=0.0))
     at = tuple(np.searchsorted(fine[n], places[n]) for n in ("t", "x"))
-    np.testing.assert_allclose(belief.mean[at], values, rtol=0, atol=1e-12 * COUNT * float(np.abs(values).max()))
+    np.testing.assert_allclose(
+        belief.mean[at], values, rtol=0, atol=1e-12 * COUNT * float(np.abs(values).max())
+    )
 
 
 def test_far_from_all_readings_the_belief_is_the_prior():
-    grid = Grid(t=np.linspace(50.0, 51.0, 6), x=np.linspace(0, 2, 9))  # 98 lengths away: k = 170 exp(-170)
+    grid = Grid(
+        t=np.linspace(50.0, 51.0, 6), x=np.linspace(0, 2, 9)
+    )  # 98 lengths away: k = 170 exp(-170)
     places, values = readings()
     belief = gaussian_process(grid, places, values, mean=curved, hyperparameters=KNOWN)
     prior = separable(grid, LENGTHS, amplitude=AMPLITUDE, mean=curved)
@@ -137,7 +167,9 @@ def test_a_further_constraint_holds_on_the_belief():
     belief = gaussian_process(GRID, places, values, hyperparameters=KNOWN)
     mass, wall = integral(GRID, over="x"), dirichlet(GRID, "x", "lower")
     total, one = jnp.linspace(1, 2, 6), jnp.asarray(1.0)
-    posterior = condition(belief, Constraint(mass, total, None, "mass") & Constraint(wall, one, None, "wall"))
+    posterior = condition(
+        belief, Constraint(mass, total, None, "mass") & Constraint(wall, one, None, "wall")
+    )
     np.testing.assert_allclose(mass(posterior.mean), total, rtol=1e-12)
     np.testing.assert_allclose(wall(posterior.mean), 1.0, rtol=1e-12)
     assert (posterior.variance <= belief.variance + 100 * EPS * AMPLITUDE**2).all()
@@ -163,7 +195,9 @@ def test_sampled_hyperparameters_may_be_traced_through_the_posterior():
 
     @jax.jit
     def mean(amplitude, values):
-        return gaussian_process(GRID, places, values, hyperparameters=Hyperparameters(amplitude, LENGTHS, NOISE)).mean
+        return gaussian_process(
+            GRID, places, values, hyperparameters=Hyperparameters(amplitude, LENGTHS, NOISE)
+        ).mean
 
     expected = gaussian_process(GRID, places, values, hyperparameters=KNOWN).mean
     np.testing.assert_allclose(mean(AMPLITUDE, values), expected, rtol=1e-9)
@@ -176,8 +210,13 @@ def simulated(noise):
     rng = np.random.default_rng(5)
     places = {"t": rng.uniform(0, 4, 60), "x": rng.uniform(0, 3, 60)}
     one = KERNELS["matern32"]
-    factors = [np.asarray(one(length)(*(jnp.asarray(places[n]),) * 2)) for n, length in (("t", 0.8), ("x", 0.4))]
-    draw = np.linalg.cholesky(4 * factors[0] * factors[1] + 1e-12 * np.eye(60)) @ rng.normal(size=60)
+    factors = [
+        np.asarray(one(length)(*(jnp.asarray(places[n]),) * 2))
+        for n, length in (("t", 0.8), ("x", 0.4))
+    ]
+    draw = np.linalg.cholesky(4 * factors[0] * factors[1] + 1e-12 * np.eye(60)) @ rng.normal(
+        size=60
+    )
     return places, draw + noise * rng.normal(size=60)
 
 
@@ -187,11 +226,15 @@ def test_the_fit_recovers_the_lengths_that_made_the_readings():
 
     def cost(logs):
         amplitude, t, x, noise = jnp.exp(logs)
-        return -log_evidence_of_readings(places, values, Hyperparameters(amplitude, {"t": t, "x": x}, noise))
+        return -log_evidence_of_readings(
+            places, values, Hyperparameters(amplitude, {"t": t, "x": x}, noise)
+        )
 
     truth = jnp.log(jnp.array([2.0, 0.8, 0.4, 0.1]))
     found = fit(places, values)
-    logs = jnp.log(jnp.array([found.amplitude, found.lengths["t"], found.lengths["x"], found.noise]))
+    logs = jnp.log(
+        jnp.array([found.amplitude, found.lengths["t"], found.lengths["x"], found.noise])
+    )
     errors = np.sqrt(np.diag(np.linalg.inv(jax.jit(jax.hessian(cost))(logs))))
     assert (np.abs(logs - truth) < 3 * errors)[:3].all()
     assert errors[1] < 0.5
@@ -209,7 +252,9 @@ def test_the_fit_repeats_itself_and_scales_with_the_readings():
     stretched = fit({"t": 10 * places["t"], "x": places["x"]}, 3 * values)
     expected = [3 * first.amplitude, 10 * first.lengths["t"], first.lengths["x"], 3 * first.noise]
     given = [stretched.amplitude, stretched.lengths["t"], stretched.lengths["x"], stretched.noise]
-    np.testing.assert_allclose(given, expected, rtol=1e-2)  # the optimizer stops at 1e-5 in the slope; curvature is of order 10
+    np.testing.assert_allclose(
+        given, expected, rtol=1e-2
+    )  # the optimizer stops at 1e-5 in the slope; curvature is of order 10
 
 
 def test_a_known_noise_is_kept():
@@ -229,17 +274,23 @@ def test_the_mean_between_two_walls_takes_their_values():
 
 def test_points_gather_and_their_adjoint_scatters():
     rng = np.random.default_rng(0)
-    points = Points((np.array([0, 2, 2]), np.array([1, 3, 3])), shape=(3, 4))
+    points = PointEvaluation((np.array([0, 2, 2]), np.array([1, 3, 3])), shape=(3, 4))
     field, value = rng.normal(size=(3, 4)), rng.normal(size=3)
     np.testing.assert_array_equal(points(field), field[[0, 2, 2], [1, 3, 3]])
-    np.testing.assert_allclose(jnp.sum(points.adjoint(jnp.asarray(value)) * field), np.sum(points(field) * value), rtol=16 * EPS)
+    np.testing.assert_allclose(
+        jnp.sum(points.adjoint(jnp.asarray(value)) * field),
+        np.sum(points(field) * value),
+        rtol=16 * EPS,
+    )
     assert points.labels() == ["[0]", "[1]", "[2]"]
 
 
 @pytest.mark.float32
 def test_a_belief_exists_in_single_precision():
     places, _ = readings()
-    belief = gaussian_process(GRID, places, np.sin(places["t"] + places["x"]), hyperparameters=KNOWN)
+    belief = gaussian_process(
+        GRID, places, np.sin(places["t"] + places["x"]), hyperparameters=KNOWN
+    )
     assert bool(jnp.isfinite(belief.mean).all())
     assert (belief.variance >= 0).all()
     found = fit(places, np.sin(places["t"] + places["x"]))
@@ -256,7 +307,10 @@ def test_bad_readings_are_errors_that_say_what_to_write():
         gaussian_process(GRID, places, values[1:])
     with pytest.raises(ValueError, match=r"values \(12, 1\)"):
         fit(places, values[:, None])
-    with pytest.raises(ValueError, match=r"coordinates must name the axes 't', 'x'; got 't', 'y'. Write coordinates="):
+    with pytest.raises(
+        ValueError,
+        match=r"coordinates must name the axes 't', 'x'; got 't', 'y'. Write coordinates=",
+    ):
         gaussian_process(GRID, {"t": places["t"], "y": places["x"]}, values)
     with pytest.raises(TypeError, match="cannot be traced"):
         jax.jit(lambda c: gaussian_process(GRID, c, values).mean)(places)
@@ -293,7 +347,9 @@ def test_readings_from_which_nothing_can_be_learnt_are_errors():
 def test_exact_readings_that_contradict_each_other_are_an_error_that_names_them():
     places = {"t": GRID["t"][[0, 0, 5, 5]], "x": GRID["x"][[8, 8, 2, 7]]}
     with pytest.raises(InconsistentConstraintsError, match=r"readings\[t=0, x=2\]"):
-        gaussian_process(GRID, places, np.array([0.0, 1.0, 0.5, 3.0]), hyperparameters=KNOWN._replace(noise=0.0))
+        gaussian_process(
+            GRID, places, np.array([0.0, 1.0, 0.5, 3.0]), hyperparameters=KNOWN._replace(noise=0.0)
+        )
 
 
 def test_an_axis_may_be_independent():

@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 import bayescons as bc
+from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.networks import AttentiveNeuralProcess, Normal
 from bayescons.problems import Stefan, contexts
-from bayescons.quadrature import quadrature_weights
 from bayescons.surrogates import Members, latent_draws, latent_moments, matched, moments
 from bayescons.surrogates import neural_process as beliefs
 
@@ -25,8 +25,15 @@ network = AttentiveNeuralProcess(width=8, heads=2, box=((0.0, 0.0), (0.1, 1.0)),
 def members(request):
     """Twelve beliefs about one field that differ a good deal."""
     keys = jax.random.split(jax.random.key(1), 3)
-    mean, scale = jax.random.normal(keys[0], (12, *grid.shape)), jnp.exp(jax.random.normal(keys[1], (12, *grid.shape)) - 1)
-    return Members(mean, scale, 2 * jax.random.normal(keys[2], (12,)).at[0].set(-jnp.inf) if request.param else None)
+    mean, scale = (
+        jax.random.normal(keys[0], (12, *grid.shape)),
+        jnp.exp(jax.random.normal(keys[1], (12, *grid.shape)) - 1),
+    )
+    return Members(
+        mean,
+        scale,
+        2 * jax.random.normal(keys[2], (12,)).at[0].set(-jnp.inf) if request.param else None,
+    )
 
 
 def test_moments_are_those_of_the_one_gaussian_that_matches_the_mixture(members):
@@ -36,24 +43,36 @@ def test_moments_are_those_of_the_one_gaussian_that_matches_the_mixture(members)
 
 
 def test_imposed_a_constraint_is_imposed_on_each_member_and_leaves_the_weights(members):
-    given = [bc.condition(bc.diagonal(mean, scale), mass) for mean, scale in zip(*members[:2], strict=True)]
+    given = [
+        bc.condition(bc.diagonal(mean, scale), mass)
+        for mean, scale in zip(*members[:2], strict=True)
+    ]
     logs = np.zeros(12) if members.log_weight is None else np.asarray(members.log_weight)
     weights = np.exp(logs) / np.exp(logs).sum()
-    means, variances = (np.stack([getattr(belief, part) for belief in given]) for part in ("mean", "variance"))
+    means, variances = (
+        np.stack([getattr(belief, part) for belief in given]) for part in ("mean", "variance")
+    )
     mean = np.tensordot(weights, means, 1)
     between = np.tensordot(weights, (means - mean) ** 2, 1) / (1 - np.sum(weights**2))
     found = moments(members, mass)
     np.testing.assert_allclose(found.mean, mean, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(found.variance, np.tensordot(weights, variances, 1) + between, rtol=1e-11, atol=1e-15)
+    np.testing.assert_allclose(
+        found.variance, np.tensordot(weights, variances, 1) + between, rtol=1e-11, atol=1e-15
+    )
 
 
 def test_the_mean_has_the_total_and_the_variance_of_a_small_spread_is_not_a_difference_of_large_numbers():
-    close = Members(1e6 + 1e-3 * jax.random.normal(jax.random.key(2), (12, *grid.shape)), jnp.full((12, *grid.shape), 1e-6))
+    close = Members(
+        1e6 + 1e-3 * jax.random.normal(jax.random.key(2), (12, *grid.shape)),
+        jnp.full((12, *grid.shape), 1e-6),
+    )
     np.testing.assert_allclose(
         moments(close).variance, np.var(close.mean, axis=0, ddof=1) + 1e-12, rtol=1e-3
     )  # eps·1e6/1e-3 is 2e-7
     mean = latent_moments(network, readings, grid, jax.random.key(3), mass, draws=7).mean
-    np.testing.assert_allclose(np.asarray(mean) @ quadrature_weights(grid["x"]), mass.value, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(
+        np.asarray(mean) @ quadrature_weights(grid["x"]), mass.value, rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("constraint", [None, mass], ids=["nothing known", "mass known"])
@@ -64,7 +83,9 @@ def test_moments_of_a_latent_are_those_of_its_draws(draws, constraint):
     found = latent_moments(network, readings, grid, key, constraint, draws=draws)
     # the same float32 arithmetic, perhaps in another order: a few layers of a few dozen terms each
     np.testing.assert_allclose(found.mean, expected.mean, atol=100 * EPS32)
-    np.testing.assert_allclose(jnp.sqrt(found.variance), jnp.sqrt(expected.variance), atol=100 * EPS32)
+    np.testing.assert_allclose(
+        jnp.sqrt(found.variance), jnp.sqrt(expected.variance), atol=100 * EPS32
+    )
 
 
 def test_points_are_decoded_the_same_in_tiles_as_all_at_once(monkeypatch):
@@ -80,7 +101,9 @@ class Line:
     """A network whose field is linear in its latent: u = 3 z₁ x - z₂ t."""
 
     def latent(self, *_):
-        return network.latent(readings.inputs, readings.u)._replace(mean=jnp.arange(2.0), scale=jnp.array([0.5, 2.0]))
+        return network.latent(readings.inputs, readings.u)._replace(
+            mean=jnp.arange(2.0), scale=jnp.array([0.5, 2.0])
+        )
 
     def represent(self, _inputs, _values, points):
         return points
@@ -96,7 +119,9 @@ def test_in_pairs_a_field_that_is_linear_in_the_latent_has_its_exact_mean():
     np.testing.assert_allclose(found.mean, -t, atol=1e-14)
     many = latent_moments(Line(), readings, grid, jax.random.key(5), draws=20_000, pairs=True)
     # the variance of 10,000 independent squares of normal numbers: five standard errors of √(2/10,000)
-    np.testing.assert_allclose(many.variance, 0.01 + (1.5 * x) ** 2 + (2 * t) ** 2, rtol=5 * np.sqrt(2e-4))
+    np.testing.assert_allclose(
+        many.variance, 0.01 + (1.5 * x) ** 2 + (2 * t) ** 2, rtol=5 * np.sqrt(2e-4)
+    )
 
 
 @pytest.mark.parametrize(("draws", "pairs"), [(1, False), (3, True), (0, True)])

@@ -73,27 +73,50 @@ def named(paths) -> list[str]:
 
 def test_imports_go_downwards_only():
     status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True)
-    assert status == 0, "an import goes upwards or sideways, or a module has no floor; the captured output names it"
+    assert status == 0, (
+        "an import goes upwards or sideways, or a module has no floor; the captured output names it"
+    )
 
 
 def test_a_floor_imports_from_the_floor_that_defines_a_name_and_not_from_the_roof():
-    files = [path for path in python_files("bayescons") if part(path) not in ("__init__", "__main__", "cli")]
-    assert {str(path.relative_to(ROOT)): names for path in files if (names := imports_of_the_package_itself(path))} == {}
+    files = [
+        path
+        for path in python_files("bayescons")
+        if part(path) not in ("__init__", "__main__", "cli")
+    ]
+    assert {
+        str(path.relative_to(ROOT)): names
+        for path in files
+        if (names := imports_of_the_package_itself(path))
+    } == {}
 
 
 def test_nothing_in_bayescons_imports_models_or_experiments():
     files = python_files("bayescons")
-    assert named(path for path in files if imported_libraries(path) & {"models", "experiments"}) == []
+    assert (
+        named(path for path in files if imported_libraries(path) & {"models", "experiments"}) == []
+    )
 
 
 def test_models_do_not_import_experiments():
-    assert named(path for path in python_files("models") if "experiments" in imported_libraries(path)) == []
+    assert (
+        named(path for path in python_files("models") if "experiments" in imported_libraries(path))
+        == []
+    )
 
 
-@pytest.mark.parametrize(("floors", "allowed"), [(GROUND, ARRAYS), (GAUSSIAN, ARRAYS | {"numpyro"})], ids=["ground", "gaussian"])
+@pytest.mark.parametrize(
+    ("floors", "allowed"),
+    [(GROUND, ARRAYS), (GAUSSIAN, ARRAYS | {"numpyro"})],
+    ids=["ground", "gaussian"],
+)
 def test_the_lower_floors_need_jax_alone_and_numpyro_from_the_gaussian_on(floors, allowed):
     files = [path for path in python_files("bayescons") if part(path) in floors]
-    assert {str(path.relative_to(ROOT)): more for path in files if (more := imported_libraries(path) - allowed)} == {}
+    assert {
+        str(path.relative_to(ROOT)): more
+        for path in files
+        if (more := imported_libraries(path) - allowed)
+    } == {}
 
 
 @pytest.mark.parametrize("library", HOMES)
@@ -109,19 +132,48 @@ def test_nothing_is_ever_pickled():
 
 def test_numpy_is_never_allowed_to_unpickle():
     def unpickles(path):
-        keywords = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.keyword)]
-        return any(k.arg == "allow_pickle" and not (isinstance(k.value, ast.Constant) and k.value.value is False) for k in keywords)
+        keywords = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.keyword)
+        ]
+        return any(
+            k.arg == "allow_pickle"
+            and not (isinstance(k.value, ast.Constant) and k.value.value is False)
+            for k in keywords
+        )
 
-    assert named(path for path in python_files("bayescons", "models", "experiments") if unpickles(path)) == []
+    assert (
+        named(
+            path for path in python_files("bayescons", "models", "experiments") if unpickles(path)
+        )
+        == []
+    )
 
 
 def test_every_module_says_what_it_is_for():
     files = python_files("bayescons", "models", "experiments")
-    assert named(path for path in files if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))) == []
+    assert (
+        named(
+            path
+            for path in files
+            if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        )
+        == []
+    )
 
 
 def test_every_file_is_named_after_what_it_holds():
     def vague(path):
-        return any(name in VAGUE or name.startswith("base_") for name in (path.stem, path.parent.name))
+        return any(
+            name in VAGUE or name.startswith("base_") for name in (path.stem, path.parent.name)
+        )
 
-    assert named(path for path in python_files("bayescons", "models", "experiments", "tests") if vague(path)) == []
+    assert (
+        named(
+            path
+            for path in python_files("bayescons", "models", "experiments", "tests")
+            if vague(path)
+        )
+        == []
+    )

@@ -11,7 +11,7 @@ import pytest
 
 import bayescons as bc
 from bayescons.cli import main
-from bayescons.programs import Finding
+from bayescons.linting import Finding
 from models import one_total, rod_unknown_amplitude
 from tests.readings import GRID, KERNEL, MASS, MEAN, WALL, N, row
 
@@ -29,7 +29,11 @@ def point(i):
 
 def found(report, where: str, about: str = "") -> Finding:
     """The one finding about a statement that says so."""
-    (one,) = [f for f in report.findings if f.where.split("[")[0].split(" (")[0] == where and about in f.finding]
+    (one,) = [
+        f
+        for f in report.findings
+        if f.where.split("[")[0].split(" (")[0] == where and about in f.finding
+    ]
     return one
 
 
@@ -64,7 +68,12 @@ def report():
 @pytest.mark.parametrize(
     ("where", "severity", "finding", "remedy"),
     [
-        ("square", "error", "is not affine in the field", "Observe it below the field as a likelihood"),
+        (
+            "square",
+            "error",
+            "is not affine in the field",
+            "Observe it below the field as a likelihood",
+        ),
         ("shape", "error", "must have a number", ""),
         ("circular", "error", "depends on 'u', which lies below", "only sites above the field"),
         ("no rule", "error", "this functional is none", "Give its scale as a number"),
@@ -97,7 +106,9 @@ def test_a_total_known_better_than_its_rule_is_warned_of(report):
     assert "more than its scale 1.0e-03" in one.finding
     assert "scale='quadrature'" in one.remedy
     told = float(one.finding.split("about ")[1].split()[0])
-    assert told == pytest.approx(np.sqrt(2 * np.sum(np.diff(GRID["x"]) ** 2) / 12), rel=0.4)  # from 16 draws
+    assert told == pytest.approx(
+        np.sqrt(2 * np.sum(np.diff(GRID["x"]) ** 2) / 12), rel=0.4
+    )  # from 16 draws
 
 
 def test_what_is_well_stated_is_not_spoken_of(report):
@@ -112,9 +123,17 @@ def test_the_report_reads_as_a_table_with_the_worst_first(report):
     heading, *lines, summary = str(report).splitlines()
     assert heading.split() == ["severity", "statement", "finding", "remedy"]
     assert len(lines) == len(report.findings)
-    assert all(f.where in line and f.remedy in line for f, line in zip(report.findings, lines, strict=True))
+    assert all(
+        f.where in line and f.remedy in line for f, line in zip(report.findings, lines, strict=True)
+    )
     assert summary.startswith("13 statements, 9 rows, 8 of them independent, 9 unknowns: 5 errors")
-    assert (report.statements, report.rows, report.rank, report.unknowns, report.draws) == (13, 9, 8, N, 1)
+    assert (report.statements, report.rows, report.rank, report.unknowns, report.draws) == (
+        13,
+        9,
+        8,
+        N,
+        1,
+    )
 
 
 # --- Rows that contradict each other --------------------------------------------------------------------------------------------------
@@ -145,7 +164,10 @@ def test_a_contradiction_that_no_rule_explains_says_so_and_an_agreement_is_none(
     one = found(bc.check(program, 1.5), "second")
     sum_of_two = row(lambda u: u[2] + u[3])[0]
     assert one.severity == "error"
-    assert f"by 5.0e-01, {0.5 / np.sqrt(sum_of_two @ KERNEL @ sum_of_two):.2g} prior standard deviations" in one.finding
+    assert (
+        f"by 5.0e-01, {0.5 / np.sqrt(sum_of_two @ KERNEL @ sum_of_two):.2g} prior standard deviations"
+        in one.finding
+    )
     assert "correct one of them" in one.remedy
     agreeing = bc.check(program, 1.0)
     assert agreeing.ok
@@ -184,7 +206,9 @@ def test_more_facts_than_points_and_as_many_as_points_are_errors():
 
 def test_rows_without_prior_variance_are_told_apart():
     def program():
-        u = numpyro.sample("u", bc.Gaussian(jnp.zeros(N), bc.Diagonal(jnp.where(jnp.arange(N) < 3, 0.0, 1.0), 1)))
+        u = numpyro.sample(
+            "u", bc.Gaussian(jnp.zeros(N), bc.Diagonal(jnp.where(jnp.arange(N) < 3, 0.0, 1.0), 1))
+        )
         bc.observe("true", point(0), u, 0.0)
         bc.observe("false", point(1), u, 0.1)
         bc.observe("read", point(2), u, 0.1, 0.1)
@@ -241,7 +265,10 @@ def test_what_holds_for_some_draws_only_says_for_how_many(hierarchical):
 
 
 def test_priors_that_cannot_be_drawn_or_moved_are_named(hierarchical):
-    assert (found(hierarchical, "level").severity, found(hierarchical, "kind").severity) == ("warning", "note")
+    assert (found(hierarchical, "level").severity, found(hierarchical, "kind").severity) == (
+        "warning",
+        "note",
+    )
     assert "improper" in found(hierarchical, "level").finding
     assert not [f for f in hierarchical.findings if f.where == "size"]
 
@@ -257,7 +284,10 @@ def test_given_values_are_not_drawn():
     assert "NaN" in found(report, "root").finding
     assert "28.7 standard deviations" in found(report, "content").finding
     assert {f.where for f in report.findings} == {"of heavy", "root", "content", "again"}
-    with pytest.raises(ValueError, match=r"given names no random site of the program: sise; it has kind, level, size"):
+    with pytest.raises(
+        ValueError,
+        match=r"given names no random site of the program: sise; it has kind, level, size",
+    ):
         bc.check(above, given={"sise": 0.5})
 
 
@@ -284,7 +314,9 @@ def test_a_clean_program_is_reported_clean():
 
 def test_a_rule_that_is_good_enough_for_a_smooth_belief_is_not_spoken_of():
     grid = bc.Grid(x=np.linspace(0, 1, 41))
-    smooth = bc.dense(np.zeros(41), np.exp(-(np.subtract.outer(grid["x"], grid["x"]) ** 2) / 2), jitter=1e-8)
+    smooth = bc.dense(
+        np.zeros(41), np.exp(-(np.subtract.outer(grid["x"], grid["x"]) ** 2) / 2), jitter=1e-8
+    )
 
     def program():
         bc.observe("mass", bc.integral(grid), numpyro.sample("u", smooth), 0.4)

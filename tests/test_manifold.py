@@ -14,10 +14,10 @@ from scipy.optimize import minimize
 from scipy.stats import beta, chisquare, kstest
 
 import bayescons as bc
-from bayescons.manifolds import constrained, constrained_hmc, gauss_newton, laplace, law, rattle
-from bayescons.manifolds.projection import along, tangent
-from bayescons.manifolds.rattle import RattleState, build_kernel, init
-from bayescons.programs.chains import Chains
+from bayescons.restrictions import constrained, constrained_hmc, gauss_newton, laplace, law, rattle
+from bayescons.restrictions.projection import along, tangent
+from bayescons.restrictions.rattle import RattleState, build_kernel, init
+from bayescons.results.draws import Chains
 from experiments.right_measure import density_given_energy
 from models import known_energy
 
@@ -61,10 +61,14 @@ class Curve:
         slope = 2 * self.points @ form + linear
         off = self.points - mean
         exponent = -np.einsum("ni,ni->n", off @ np.linalg.inv(covariance), off) / 2
-        density = np.exp(exponent) * np.linalg.norm(along_it, axis=1) / np.linalg.norm(slope, axis=1)
+        density = (
+            np.exp(exponent) * np.linalg.norm(along_it, axis=1) / np.linalg.norm(slope, axis=1)
+        )
         total = density.sum() * 2 * np.pi / cells
         self.shares = density / density.sum()
-        self.log_evidence = math.log(total) - math.log(2 * np.pi) - np.linalg.slogdet(covariance)[1] / 2
+        self.log_evidence = (
+            math.log(total) - math.log(2 * np.pi) - np.linalg.slogdet(covariance)[1] / 2
+        )
 
     def angle(self, y):
         circle = np.linalg.solve(self.root, (np.asarray(y) - self.centre).T)
@@ -101,7 +105,9 @@ def rounds() -> Chains:
 def rod() -> bc.Gaussian:
     """Three correlated points with an exact total: a plane in which a known energy is an ellipse."""
     x = THREE["x"]
-    prior = bc.dense(np.array([0.3, 0.2, -0.1]), 1.5 * np.exp(-np.abs(x[:, None] - x[None])), jitter=0.0)
+    prior = bc.dense(
+        np.array([0.3, 0.2, -0.1]), 1.5 * np.exp(-np.abs(x[:, None] - x[None])), jitter=0.0
+    )
     return prior | bc.Constraint(bc.integral(THREE), TOTAL, name="total")
 
 
@@ -157,7 +163,9 @@ def test_projecting_draws_of_the_belief_is_another_law():
             foot = along(found, z - tangent(normal, z - at), normal)
             return at + 0.5 * (foot.position - at), None
 
-        return along(found, jax.lax.scan(closer, z, None, length=60)[0], found.linear(z)[1]).position
+        return along(
+            found, jax.lax.scan(closer, z, None, length=60)[0], found.linear(z)[1]
+        ).position
 
     noise = jax.random.normal(key(2), (20_000, 2))
     projected = jax.jit(jax.vmap(lambda z: found.field(nearest(z))))(noise)
@@ -177,10 +185,16 @@ def test_beside_an_exact_total_the_law_of_a_known_energy_is_that_of_quadrature()
 
 
 POWER = (lambda u: jnp.sum(u**4), 0.6, 0.0)
-ENTROPY = (lambda u: jnp.sum(u * jnp.exp(u)), -0.65, -1.0)  # ∫ v log v of a positive field v = exp(u)
+ENTROPY = (
+    lambda u: jnp.sum(u * jnp.exp(u)),
+    -0.65,
+    -1.0,
+)  # ∫ v log v of a positive field v = exp(u)
 
 
-@pytest.mark.parametrize(("function", "value", "centre"), [POWER, ENTROPY], ids=["fourth power", "entropy"])
+@pytest.mark.parametrize(
+    ("function", "value", "centre"), [POWER, ENTROPY], ids=["fourth power", "entropy"]
+)
 def test_powers_and_entropies_leave_the_law_of_quadrature(function, value, centre):
     """Polar coordinates (r, θ) about a point from which h grows outwards: given h = b, θ has the density N(u; m, K) r / |∂h/∂r|."""
     cells, mean = 4000, centre + np.array([0.4, 0.2])
@@ -195,14 +209,21 @@ def test_powers_and_entropies_leave_the_law_of_quadrature(function, value, centr
     points = centre + radius[:, None] * rays
     slope = np.einsum("ni,ni->n", levels(points)[1], rays)
     off = points - mean
-    density = np.exp(-np.einsum("ni,ij,nj->n", off, np.linalg.inv(COVARIANCE), off) / 2) * radius / slope
+    density = (
+        np.exp(-np.einsum("ni,ij,nj->n", off, np.linalg.inv(COVARIANCE), off) / 2) * radius / slope
+    )
     shares = density / density.sum()
 
-    drawn = constrained(bc.dense(mean, COVARIANCE, jitter=0.0), function, value).sample(key(12), 1000, chains=64)
+    drawn = constrained(bc.dense(mean, COVARIANCE, jitter=0.0), function, value).sample(
+        key(12), 1000, chains=64
+    )
     draws = np.asarray(drawn.pooled)
     counted = np.histogram(np.arctan2(draws[:, 1] - centre, draws[:, 0] - centre), EDGES)[0]
     assert drawn.r_hat < 1.01
-    assert np.abs(counted / counted.sum() - np.histogram(angles, EDGES, weights=shares)[0]).sum() / 2 <= 0.02
+    assert (
+        np.abs(counted / counted.sum() - np.histogram(angles, EDGES, weights=shares)[0]).sum() / 2
+        <= 0.02
+    )
     assert_means_agree(draws, drawn.ess, shares @ points)
     assert_means_agree(draws**2, drawn.ess / 2, shares @ points**2)
 
@@ -218,7 +239,9 @@ def test_a_round_belief_on_a_sphere_is_uniform_there():
     """Twelve independent points with a total and an energy: u_1 has the law of a coordinate on a sphere of eleven dimensions."""
     size, total, square = 12, 3.0, 9.0
     grid = bc.Grid(x=(np.arange(size) + 0.5) / size)
-    belief = bc.diagonal(jnp.zeros(size), 1.3) | bc.Constraint(bc.functional(jnp.sum, grid), total, name="total")
+    belief = bc.diagonal(jnp.zeros(size), 1.3) | bc.Constraint(
+        bc.functional(jnp.sum, grid), total, name="total"
+    )
     drawn = constrained(belief, lambda u: jnp.sum(u**2), square).sample(key(3), 500, chains=8)
     assert drawn.r_hat < 1.02
     radius = math.sqrt((square - total**2 / size) * (1 - 1 / size))
@@ -242,18 +265,30 @@ def test_mici_draws_from_the_same_law():
         dens_wrt_hausdorff=False,
     )
     integrator = mici.integrators.ConstrainedLeapfrogIntegrator(system, step_size=0.15)
-    sampler = mici.samplers.StaticMetropolisHMC(system, integrator, np.random.default_rng(0), n_step=6)
+    sampler = mici.samplers.StaticMetropolisHMC(
+        system, integrator, np.random.default_rng(0), n_step=6
+    )
     starts = [np.array([math.cos(a), math.sin(a) / 2]) for a in (0.3, -0.7)]
     traced = sampler.sample_chains(
-        50, 500, starts, adapters=[], display_progress=False, trace_funcs=[lambda state: {"u": state.pos}]
+        50,
+        500,
+        starts,
+        adapters=[],
+        display_progress=False,
+        trace_funcs=[lambda state: {"u": state.pos}],
     )
     theirs = np.stack(traced.traces["u"])
-    from bayescons.programs.results import worst_mixing
+    from bayescons.results.trees import worst_mixing
 
     ess, r_hat = worst_mixing(theirs)
     assert r_hat < 1.05
-    for ours, other in ((rounds().pooled, theirs.reshape(-1, 2)), (rounds().pooled ** 2, theirs.reshape(-1, 2) ** 2)):
-        assert_means_agree(ours, rounds().ess / 2, other.mean(axis=0), other.std(axis=0) / math.sqrt(ess / 2))
+    for ours, other in (
+        (rounds().pooled, theirs.reshape(-1, 2)),
+        (rounds().pooled ** 2, theirs.reshape(-1, 2) ** 2),
+    ):
+        assert_means_agree(
+            ours, rounds().ess / 2, other.mean(axis=0), other.std(axis=0) / math.sqrt(ess / 2)
+        )
 
 
 # Linear laws
@@ -276,10 +311,14 @@ def test_a_linear_law_is_conditioning():
 
 def test_on_a_linear_law_nothing_is_rejected():
     expected = rod() | bc.Constraint(bc.functional(difference(), THREE), 0.4, name="difference")
-    drawn = constrained(rod(), bc.functional(lambda u: difference()(u) + 1, THREE), 1.4).sample(key(4), 1000)
+    drawn = constrained(rod(), bc.functional(lambda u: difference()(u) + 1, THREE), 1.4).sample(
+        key(4), 1000
+    )
     np.testing.assert_allclose(drawn.statistics["acceptance_rate"], 1.0, atol=1e-9)
     assert_means_agree(drawn.pooled, drawn.ess, np.asarray(expected.mean))
-    assert_means_agree((drawn.pooled - expected.mean[None]) ** 2, drawn.ess / 2, np.asarray(expected.variance))
+    assert_means_agree(
+        (drawn.pooled - expected.mean[None]) ** 2, drawn.ess / 2, np.asarray(expected.variance)
+    )
 
 
 # The integrator
@@ -297,7 +336,9 @@ def white(u):
 def test_exact_draws_stay_exact():
     """Chi-square of the angle in 20 bins after four transitions; a false alarm in ten thousand."""
     curve = on_ellipse()
-    moved, info, _ = rattle.run(ellipse_law(), white(curve.draws(4000, 5)), key(5), n=4, warmup=0, target=0.9)
+    moved, info, _ = rattle.run(
+        ellipse_law(), white(curve.draws(4000, 5)), key(5), n=4, warmup=0, target=0.9
+    )
     after = np.asarray(jax.vmap(ellipse_law().field)(moved[:, -1]))
     counted = np.histogram(curve.angle(after), EDGES)[0]
     assert chisquare(counted, 4000 * curve.binned()).pvalue > 1e-4
@@ -306,7 +347,9 @@ def test_exact_draws_stay_exact():
 
 @jax.jit
 def travelled(position, momentum, angle, steps):
-    flight = rattle._Flight(init(position, ellipse_law()), momentum, jnp.asarray(0), jnp.asarray(True))
+    flight = rattle._Flight(
+        init(position, ellipse_law()), momentum, jnp.asarray(0), jnp.asarray(True)
+    )
     return jax.lax.fori_loop(0, steps, lambda _, f: rattle._step(ellipse_law(), f, angle), flight)
 
 
@@ -325,13 +368,18 @@ def test_energy_is_kept_to_second_order():
     p = tangent(ellipse_law().linear(z)[1], jnp.array([0.5, 0.2]))
     steps = np.array([8, 16, 32])
     ends = [travelled(z, p, 0.4 / n, n) for n in steps]
-    errors = [abs(float(rattle._energy(e.state, e.momentum) - rattle._energy(init(z, ellipse_law()), p))) for e in ends]
+    errors = [
+        abs(float(rattle._energy(e.state, e.momentum) - rattle._energy(init(z, ellipse_law()), p)))
+        for e in ends
+    ]
     assert np.polyfit(np.log(steps), np.log(errors), 1)[0] == pytest.approx(-2, abs=0.2)
 
 
 def test_steps_too_long_are_given_up_and_never_leave_the_manifold():
     starts = white(on_ellipse().draws(300, 8))
-    move = jax.jit(jax.vmap(lambda k, z: build_kernel()(k, init(z, ellipse_law()), ellipse_law(), 1.4, 3)))
+    move = jax.jit(
+        jax.vmap(lambda k, z: build_kernel()(k, init(z, ellipse_law()), ellipse_law(), 1.4, 3))
+    )
     states, info = move(jax.random.split(key(8), 300), starts)
     assert 0 < int(info.is_reversible.sum()) < 300
     assert not bool((info.is_accepted & ~info.is_reversible).any())
@@ -420,7 +468,10 @@ def test_stating_again_what_the_belief_knows_changes_nothing():
 
 def test_the_model_of_a_known_energy_keeps_mass_and_energy():
     drawn = known_energy.restricted(key(11), 200)
-    assert float(jnp.max(jnp.abs(jax.vmap(known_energy.energy)(drawn.pooled) - 16 / 3))) <= 1e-12 * 16 / 3
+    assert (
+        float(jnp.max(jnp.abs(jax.vmap(known_energy.energy)(drawn.pooled) - 16 / 3)))
+        <= 1e-12 * 16 / 3
+    )
     assert float(jnp.max(jnp.abs(jax.vmap(known_energy.total)(drawn.pooled) - 4))) <= 4e-12
     assert drawn.r_hat < 1.05
 
@@ -441,7 +492,9 @@ def test_results_are_a_tree_with_the_law_among_its_constraints():
     tree = rods().datatree(THREE)
     assert tree["posterior"]["u"].dims == ("chain", "draw", "x")
     assert set(tree["constraints"].data_vars) == {"energy_value", "energy_residual"}
-    assert {"acceptance_rate", "n_steps", "reversible", "energy"} == set(tree["sample_stats"].data_vars)
+    assert {"acceptance_rate", "n_steps", "reversible", "energy"} == set(
+        tree["sample_stats"].data_vars
+    )
 
 
 @pytest.mark.parametrize(
@@ -463,12 +516,18 @@ def test_results_are_a_tree_with_the_law_among_its_constraints():
             "exact facts that the belief was conditioned on imply 'again' already",
         ),
         (
-            lambda: constrained(rod(), lambda u: jnp.stack([energy(u), bc.integral(THREE)(u)]), jnp.array([ENERGY, TOTAL + 0.1])),
+            lambda: constrained(
+                rod(),
+                lambda u: jnp.stack([energy(u), bc.integral(THREE)(u)]),
+                jnp.array([ENERGY, TOTAL + 0.1]),
+            ),
             bc.InconsistentConstraintsError,
             r"row 1 of 'law' contradicts what the belief already holds for certain, by 1\.0e-01",
         ),
         (
-            lambda: constrained(rod(), lambda u: jnp.stack([energy(u), u.sum() * 0]), jnp.array([0.5, 0.0])),
+            lambda: constrained(
+                rod(), lambda u: jnp.stack([energy(u), u.sum() * 0]), jnp.array([0.5, 0.0])
+            ),
             ValueError,
             "row 1 of 'law' does not change with the field",
         ),
@@ -483,10 +542,26 @@ def test_results_are_a_tree_with_the_law_among_its_constraints():
             r"NaN or infinite for some fields.*an entropy",
         ),
         (lambda: constrained(rod(), energy, jnp.nan), ValueError, "the value of 'law' holds 1 NaN"),
-        (lambda: constrained(rod(), energy, jnp.zeros(2)), ValueError, r"must have the shape \(\) of h\(u\); got \(2,\)"),
-        (lambda: constrained(rod(), lambda u: u**2, 1.0), ValueError, "has 3 rows on a field with 3 unknowns"),
-        (lambda: constrained(rod(), lambda u: (u[0], u[1]), 1.0), TypeError, "must return one array of real numbers"),
-        (lambda: constrained(rod(), lambda u: u.size, 1.0), TypeError, "must return one array of real numbers"),
+        (
+            lambda: constrained(rod(), energy, jnp.zeros(2)),
+            ValueError,
+            r"must have the shape \(\) of h\(u\); got \(2,\)",
+        ),
+        (
+            lambda: constrained(rod(), lambda u: u**2, 1.0),
+            ValueError,
+            "has 3 rows on a field with 3 unknowns",
+        ),
+        (
+            lambda: constrained(rod(), lambda u: (u[0], u[1]), 1.0),
+            TypeError,
+            "must return one array of real numbers",
+        ),
+        (
+            lambda: constrained(rod(), lambda u: u.size, 1.0),
+            TypeError,
+            "must return one array of real numbers",
+        ),
         (
             lambda: constrained(bc.diagonal(jnp.zeros((2, 3)), 1.0, batch_dims=1), energy, 1.0),
             ValueError,
@@ -497,7 +572,11 @@ def test_results_are_a_tree_with_the_law_among_its_constraints():
             FloatingPointError,
             "it is flat along some",
         ),
-        (lambda: constrained(rod(), energy, ENERGY).sample(key(0), 0), ValueError, "n must be a whole number, 1 or more; got 0"),
+        (
+            lambda: constrained(rod(), energy, ENERGY).sample(key(0), 0),
+            ValueError,
+            "n must be a whole number, 1 or more; got 0",
+        ),
         (
             lambda: constrained(rod(), energy, ENERGY).sample(key(0), chains=0),
             ValueError,

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from bayescons.diagnostics import metrics
+from bayescons.diagnostics import scores as metrics
 
 EPS = np.finfo(np.float64).eps
 NX = 201
-WEIGHTS = np.full(NX, 1 / (NX - 1)) * np.where(np.isin(np.arange(NX), [0, NX - 1]), 0.5, 1.0)  # trapezoid rule on [0, 1]
+WEIGHTS = np.full(NX, 1 / (NX - 1)) * np.where(
+    np.isin(np.arange(NX), [0, NX - 1]), 0.5, 1.0
+)  # trapezoid rule on [0, 1]
 
 
 def prediction(*shape, seed=0):
@@ -30,7 +32,9 @@ def with_known_point(mean, variance, truth):
 
 def test_conservation_error_is_the_signed_excess_of_the_total():
     x = np.linspace(0, 1, NX)
-    field = np.stack([1 + x, 2 + x])  # integrals 1.5 and 2.5: the trapezoid rule is exact for linear profiles
+    field = np.stack(
+        [1 + x, 2 + x]
+    )  # integrals 1.5 and 2.5: the trapezoid rule is exact for linear profiles
     error = metrics.conservation_error(field, np.array([1.0, 3.0]), WEIGHTS)
     np.testing.assert_allclose(error, [0.5, -0.5], atol=NX * EPS)
 
@@ -39,11 +43,19 @@ def test_conservation_error_is_the_signed_excess_of_the_total():
 def test_conservation_error_is_one_number_for_each_profile(leading):
     field = np.ones((*leading, NX))
     assert metrics.conservation_error(field, 1.0, WEIGHTS).shape == leading
-    np.testing.assert_allclose(metrics.conservation_error(field, np.ones(leading), WEIGHTS), 0, atol=NX * EPS)
+    np.testing.assert_allclose(
+        metrics.conservation_error(field, np.ones(leading), WEIGHTS), 0, atol=NX * EPS
+    )
 
 
 @pytest.mark.parametrize(
-    ("total", "weights"), [(np.ones(5), WEIGHTS), (1.0, WEIGHTS[:, None]), (1.0, WEIGHTS[1:]), (np.ones((2, 4)), WEIGHTS)]
+    ("total", "weights"),
+    [
+        (np.ones(5), WEIGHTS),
+        (1.0, WEIGHTS[:, None]),
+        (1.0, WEIGHTS[1:]),
+        (np.ones((2, 4)), WEIGHTS),
+    ],
 )
 def test_conservation_error_refuses_shapes_that_do_not_fit(total, weights):
     with pytest.raises(ValueError, match=r"(weights|total) must"):
@@ -59,21 +71,34 @@ def test_a_perfect_prediction_has_no_error():
 def test_log_likelihood_is_the_average_normal_log_density():
     mean, variance, truth = prediction(3, 7)
     expected = stats.norm.logpdf(truth, mean, np.sqrt(variance)).mean(-1)
-    np.testing.assert_allclose(metrics.log_likelihood(mean, variance, truth), expected, rtol=64 * EPS)
+    np.testing.assert_allclose(
+        metrics.log_likelihood(mean, variance, truth), expected, rtol=64 * EPS
+    )
 
 
 def test_log_likelihood_rises_by_the_logarithm_of_the_unit():
     mean, variance, truth = prediction(50)
-    rise = metrics.log_likelihood(mean / 1e3, variance / 1e6, truth / 1e3) - metrics.log_likelihood(mean, variance, truth)
+    rise = metrics.log_likelihood(mean / 1e3, variance / 1e6, truth / 1e3) - metrics.log_likelihood(
+        mean, variance, truth
+    )
     np.testing.assert_allclose(rise, np.log(1e3), rtol=64 * EPS)
 
 
 @given(mean=st.floats(-2, 2), sd=st.floats(0.05, 3), residual=st.floats(-6, 6))
 def test_crps_is_the_integral_of_its_definition(mean, sd, residual):
-    truth, far = mean + residual * sd, 12 * sd  # beyond twelve standard deviations F is 0 or 1 to within rounding
-    below = integrate.quad(lambda z: stats.norm.cdf(z, mean, sd) ** 2, mean - far, truth, epsabs=1e-10, limit=200)[0]
-    above = integrate.quad(lambda z: stats.norm.sf(z, mean, sd) ** 2, truth, mean + far, epsabs=1e-10, limit=200)[0]
-    np.testing.assert_allclose(metrics.crps(mean, sd**2, truth, axis=()), below + above, atol=4e-10)  # quad: 1e-10 a side
+    truth, far = (
+        mean + residual * sd,
+        12 * sd,
+    )  # beyond twelve standard deviations F is 0 or 1 to within rounding
+    below = integrate.quad(
+        lambda z: stats.norm.cdf(z, mean, sd) ** 2, mean - far, truth, epsabs=1e-10, limit=200
+    )[0]
+    above = integrate.quad(
+        lambda z: stats.norm.sf(z, mean, sd) ** 2, truth, mean + far, epsabs=1e-10, limit=200
+    )[0]
+    np.testing.assert_allclose(
+        metrics.crps(mean, sd**2, truth, axis=()), below + above, atol=4e-10
+    )  # quad: 1e-10 a side
 
 
 @given(error=st.floats(-1, 1), sd=st.sampled_from([1e-3, 1e-6, 1e-12, 1e-150, 0.0]))
@@ -93,7 +118,10 @@ def test_crps_and_its_gradient_are_finite_at_exactly_known_points():
 def test_crps_is_proper():
     mean, variance, truth = prediction(40_000, seed=4)
     honest = metrics.crps(mean, variance, truth, axis=())
-    for distorted in (metrics.crps(mean + 0.3, variance, truth, axis=()), metrics.crps(mean, 2 * variance, truth, axis=())):
+    for distorted in (
+        metrics.crps(mean + 0.3, variance, truth, axis=()),
+        metrics.crps(mean, 2 * variance, truth, axis=()),
+    ):
         gain = distorted - honest
         assert gain.mean() > 5 * gain.std() / np.sqrt(gain.size)  # by five standard errors
 
@@ -110,7 +138,9 @@ def test_an_exactly_known_point_is_covered_when_it_is_right_to_within_the_tolera
     mean, zero = np.ones(3), np.zeros(3)
     truth = np.array([1 + 4 * EPS, 1 + 1e-6, 1.0])
     np.testing.assert_array_equal(metrics.coverage(mean, zero, truth, axis=()), [1, 0, 1])
-    np.testing.assert_array_equal(metrics.coverage(mean, zero, truth, axis=(), tolerance=1e-5), [1, 1, 1])
+    np.testing.assert_array_equal(
+        metrics.coverage(mean, zero, truth, axis=(), tolerance=1e-5), [1, 1, 1]
+    )
 
 
 def test_log_likelihood_refuses_an_exactly_known_point_and_says_what_to_write():
@@ -126,23 +156,31 @@ def test_log_likelihood_of_an_exactly_known_point_is_minus_infinity_under_jit():
 def test_log_likelihood_floor_replaces_smaller_variances():
     mean, variance, truth = with_known_point(*prediction(5))
     floored = metrics.log_likelihood(mean, variance, truth, floor=1e-8)
-    np.testing.assert_allclose(floored, metrics.log_likelihood(mean, np.maximum(variance, 1e-8), truth), rtol=4 * EPS)
+    np.testing.assert_allclose(
+        floored, metrics.log_likelihood(mean, np.maximum(variance, 1e-8), truth), rtol=4 * EPS
+    )
 
 
 def squared_error(mean, _, truth, **options):
     return metrics.mean_squared_error(mean, truth, **options)
 
 
-@pytest.mark.parametrize("metric", [metrics.log_likelihood, metrics.crps, metrics.coverage, squared_error])
+@pytest.mark.parametrize(
+    "metric", [metrics.log_likelihood, metrics.crps, metrics.coverage, squared_error]
+)
 def test_excluded_points_leave_no_trace_in_any_metric(metric):
     mean, variance, truth = with_known_point(*prediction(3, 6))
     excluded = metric(mean, variance, truth, where=variance > 0)
-    np.testing.assert_allclose(excluded, metric(mean[:, 1:], variance[:, 1:], truth[:, 1:]), rtol=16 * EPS)
+    np.testing.assert_allclose(
+        excluded, metric(mean[:, 1:], variance[:, 1:], truth[:, 1:]), rtol=16 * EPS
+    )
 
 
 def test_excluded_points_leave_no_trace_in_the_gradient():
     mean, variance, truth = with_known_point(*prediction(6))
-    gradient = jax.grad(metrics.log_likelihood, argnums=1)(mean, jnp.asarray(variance), truth, where=variance > 0)
+    gradient = jax.grad(metrics.log_likelihood, argnums=1)(
+        mean, jnp.asarray(variance), truth, where=variance > 0
+    )
     assert gradient[0] == 0
     assert np.isfinite(gradient).all()
 
@@ -157,9 +195,10 @@ def test_metrics_refuse_to_broadcast_a_column_against_a_row(metric):
 @pytest.mark.float32
 def test_metrics_keep_single_precision():
     mean, variance, truth = (a.astype(np.float32) for a in prediction(5))
-    assert {metric(mean, variance, truth).dtype for metric in (metrics.log_likelihood, metrics.crps, metrics.coverage)} == {
-        jnp.dtype("float32")
-    }
+    assert {
+        metric(mean, variance, truth).dtype
+        for metric in (metrics.log_likelihood, metrics.crps, metrics.coverage)
+    } == {jnp.dtype("float32")}
 
 
 def test_a_mask_that_is_not_boolean_is_refused():
@@ -178,13 +217,21 @@ def test_scores_at_one_time_are_the_metrics_of_that_slice():
     total = np.arange(4.0)
     row = metrics.scores(mean, variance, truth, total, WEIGHTS, time=2)
     mean, variance, truth = mean[:, 2], variance[:, 2], truth[:, 2]
-    np.testing.assert_allclose(row["conservation_error"], mean @ WEIGHTS - 2.0, rtol=64 * EPS, atol=64 * EPS)
-    np.testing.assert_allclose(row["mean_squared_error"], metrics.mean_squared_error(mean, truth), rtol=64 * EPS)
     np.testing.assert_allclose(
-        row["log_likelihood"], metrics.log_likelihood(mean, variance, truth, where=variance > 0), rtol=64 * EPS
+        row["conservation_error"], mean @ WEIGHTS - 2.0, rtol=64 * EPS, atol=64 * EPS
+    )
+    np.testing.assert_allclose(
+        row["mean_squared_error"], metrics.mean_squared_error(mean, truth), rtol=64 * EPS
+    )
+    np.testing.assert_allclose(
+        row["log_likelihood"],
+        metrics.log_likelihood(mean, variance, truth, where=variance > 0),
+        rtol=64 * EPS,
     )
     np.testing.assert_allclose(row["crps"], metrics.crps(mean, variance, truth), rtol=64 * EPS)
-    np.testing.assert_allclose(row["coverage"], metrics.coverage(mean, variance, truth), rtol=64 * EPS)
+    np.testing.assert_allclose(
+        row["coverage"], metrics.coverage(mean, variance, truth), rtol=64 * EPS
+    )
     np.testing.assert_allclose(row["known"], 1 / NX, rtol=4 * EPS)
 
 
@@ -192,8 +239,17 @@ def test_scores_over_all_times_average_those_of_the_slices():
     arrays = prediction(2, 3, NX)
     whole = metrics.scores(*arrays, np.zeros(3), WEIGHTS)
     slices = [metrics.scores(*arrays, np.zeros(3), WEIGHTS, time=t) for t in (0, 1, -1)]
-    for name in ("conservation_error", "mean_squared_error", "log_likelihood", "crps", "coverage", "known"):
-        np.testing.assert_allclose(whole[name], np.mean([s[name] for s in slices], axis=0), rtol=256 * EPS, atol=64 * EPS)
+    for name in (
+        "conservation_error",
+        "mean_squared_error",
+        "log_likelihood",
+        "crps",
+        "coverage",
+        "known",
+    ):
+        np.testing.assert_allclose(
+            whole[name], np.mean([s[name] for s in slices], axis=0), rtol=256 * EPS, atol=64 * EPS
+        )
     worst = np.max([np.abs(s["conservation_error"]) for s in slices], axis=0)
     np.testing.assert_allclose(whole["largest_conservation_error"], worst, rtol=64 * EPS)
 

@@ -11,22 +11,29 @@ from bayescons.diagnostics import (
     coverage,
     crps,
     log_likelihood,
-    metrics,
     mixture_coverage,
     mixture_crps,
     mixture_log_likelihood,
     mixtures,
 )
+from bayescons.diagnostics import scores as metrics
 
 EPS = np.finfo(np.float64).eps
-PAIRS = ((mixture_log_likelihood, log_likelihood), (mixture_crps, crps), (mixture_coverage, coverage))
+PAIRS = (
+    (mixture_log_likelihood, log_likelihood),
+    (mixture_crps, crps),
+    (mixture_coverage, coverage),
+)
 every_metric = pytest.mark.parametrize("metric", [mixture for mixture, _ in PAIRS])
 
 
 def prediction(components, *shape, seed=0):
     """Means, variances and weights of a mixture, and a truth drawn from it."""
     rng = np.random.default_rng(seed)
-    means, variances = rng.normal(size=(components, *shape)), rng.uniform(0.05, 0.5, size=(components, *shape))
+    means, variances = (
+        rng.normal(size=(components, *shape)),
+        rng.uniform(0.05, 0.5, size=(components, *shape)),
+    )
     weights = rng.dirichlet(np.ones(components))
     chosen = rng.choice(components, size=shape, p=weights)[None]
     drawn = means + np.sqrt(variances) * rng.normal(size=means.shape)
@@ -53,8 +60,12 @@ def test_log_likelihood_is_the_average_log_of_the_mixtures_density():
 
 
 def test_log_likelihood_far_from_every_component_does_not_underflow():
-    ours = mixture_log_likelihood(np.array([[0.0], [1.0]]), np.full((2, 1), 1e-4), np.array([0.5, 0.5]), np.array([10.0]))
-    np.testing.assert_allclose(ours, np.log(0.5) + stats.norm.logpdf(10.0, 1.0, 1e-2), rtol=64 * EPS)
+    ours = mixture_log_likelihood(
+        np.array([[0.0], [1.0]]), np.full((2, 1), 1e-4), np.array([0.5, 0.5]), np.array([10.0])
+    )
+    np.testing.assert_allclose(
+        ours, np.log(0.5) + stats.norm.logpdf(10.0, 1.0, 1e-2), rtol=64 * EPS
+    )
 
 
 def test_log_likelihood_is_at_least_the_average_of_the_components_own():
@@ -81,14 +92,20 @@ def test_crps_is_the_integral_of_its_definition():
 def test_crps_of_known_values_is_that_of_an_ensemble():
     means, variances, _, truth = prediction(6, 5)
     ours = mixture_crps(means, 0 * variances, None, truth, axis=())
-    np.testing.assert_allclose(ours, scoringrules.crps_ensemble(truth, means.T, estimator="nrg", backend="numpy"), rtol=64 * EPS)
+    np.testing.assert_allclose(
+        ours,
+        scoringrules.crps_ensemble(truth, means.T, estimator="nrg", backend="numpy"),
+        rtol=64 * EPS,
+    )
 
 
 def test_crps_and_its_gradient_are_finite_where_components_know_the_point():
     means, variances, weights, truth = prediction(3, 4)
     variances[0] = 0.0
     means[1], truth[0], variances[:, 1] = means[0], means[0, 0], 0.0
-    score, gradients = jax.value_and_grad(mixture_crps, argnums=(0, 1))(means, variances, weights, truth)
+    score, gradients = jax.value_and_grad(mixture_crps, argnums=(0, 1))(
+        means, variances, weights, truth
+    )
     assert np.isfinite(score)
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
@@ -99,11 +116,15 @@ def test_crps_and_log_likelihood_prefer_the_mixture_to_one_normal_of_its_moments
     rng = np.random.default_rng(2)
     means = np.stack([np.full(count, -1.0), np.full(count, 1.0)])
     variances, weights = np.full((2, count), 0.05), np.array([0.3, 0.7])
-    truth = np.where(rng.uniform(size=count) < 0.3, -1.0, 1.0) + np.sqrt(0.05) * rng.normal(size=count)
+    truth = np.where(rng.uniform(size=count) < 0.3, -1.0, 1.0) + np.sqrt(0.05) * rng.normal(
+        size=count
+    )
     mean, variance = np.full(count, 0.4), np.full(count, 0.05 + 1 - 0.4**2)
     for gain in (
-        crps(mean, variance, truth, axis=()) - mixture_crps(means, variances, weights, truth, axis=()),
-        mixture_log_likelihood(means, variances, weights, truth, axis=()) - log_likelihood(mean, variance, truth, axis=()),
+        crps(mean, variance, truth, axis=())
+        - mixture_crps(means, variances, weights, truth, axis=()),
+        mixture_log_likelihood(means, variances, weights, truth, axis=())
+        - log_likelihood(mean, variance, truth, axis=()),
     ):
         assert gain.mean() > 5 * gain.std() / np.sqrt(count)
 
@@ -120,7 +141,10 @@ def test_the_interval_ends_at_the_mixtures_quantiles():
     """A half, known: values 0 and 1 with weights 0.04 and 0.96. 5 % lie below 1, so the central 90 % hold 1 alone; the 95 % both."""
     means, variances, weights = np.array([[0.0], [1.0]]), np.zeros((2, 1)), np.array([0.04, 0.96])
     for level, inside in ((0.9, [0, 1, 0]), (0.95, [1, 1, 0])):
-        ours = [mixture_coverage(means, variances, weights, np.array([y]), level=level) for y in (0.0, 1.0, 1.0 + 1e-6)]
+        ours = [
+            mixture_coverage(means, variances, weights, np.array([y]), level=level)
+            for y in (0.0, 1.0, 1.0 + 1e-6)
+        ]
         np.testing.assert_array_equal(ours, inside)
 
 
@@ -129,7 +153,9 @@ def test_splitting_a_component_changes_nothing(metric):
     means, variances, weights, truth = prediction(3, 4, 6)
     split = [np.concatenate([a, a[:1]]) for a in (means, variances)]
     halves = np.append(weights, weights[0] / 2) - np.array([weights[0] / 2, 0, 0, 0])
-    np.testing.assert_allclose(metric(*split, halves, truth), metric(means, variances, weights, truth), rtol=64 * EPS)
+    np.testing.assert_allclose(
+        metric(*split, halves, truth), metric(means, variances, weights, truth), rtol=64 * EPS
+    )
 
 
 @every_metric
@@ -147,7 +173,9 @@ def test_a_component_without_weight_leaves_no_trace(metric):
     means, variances, weights, truth = prediction(3, 6)
     more = np.concatenate([means, means[:1] + 3]), np.concatenate([variances, 0 * variances[:1]])
     np.testing.assert_allclose(
-        metric(*more, np.append(weights, 0.0), truth), metric(means, variances, weights, truth), rtol=64 * EPS
+        metric(*more, np.append(weights, 0.0), truth),
+        metric(means, variances, weights, truth),
+        rtol=64 * EPS,
     )
 
 
@@ -156,7 +184,9 @@ def test_excluded_points_leave_no_trace(metric):
     means, variances, weights, truth = prediction(3, 4, 6)
     variances[:, :, 0] = 0.0
     excluded = metric(means, variances, weights, truth, where=(variances > 0).all(0))
-    np.testing.assert_allclose(excluded, metric(means[..., 1:], variances[..., 1:], weights, truth[:, 1:]), rtol=64 * EPS)
+    np.testing.assert_allclose(
+        excluded, metric(means[..., 1:], variances[..., 1:], weights, truth[:, 1:]), rtol=64 * EPS
+    )
 
 
 def test_log_likelihood_refuses_a_known_point_and_is_minus_infinity_under_jit():
@@ -174,7 +204,9 @@ def test_log_likelihood_refuses_a_known_point_and_is_minus_infinity_under_jit():
 def test_it_runs_under_jit(metric):
     means, variances, weights, truth = prediction(3, 2, 6)
     expected = metric(means, variances, weights, truth)
-    np.testing.assert_allclose(jax.jit(metric)(means, variances, weights, truth), expected, rtol=64 * EPS)
+    np.testing.assert_allclose(
+        jax.jit(metric)(means, variances, weights, truth), expected, rtol=64 * EPS
+    )
 
 
 def test_all_pairs_of_a_hundred_components_are_not_stored():
@@ -186,16 +218,24 @@ def test_all_pairs_of_a_hundred_components_are_not_stored():
 @pytest.mark.float32
 def test_single_precision_stays_single():
     means, variances, weights, truth = (np.asarray(a, np.float32) for a in prediction(3, 5))
-    assert {metric(means, variances, weights, truth).dtype for metric, _ in PAIRS} == {jnp.dtype("float32")}
+    assert {metric(means, variances, weights, truth).dtype for metric, _ in PAIRS} == {
+        jnp.dtype("float32")
+    }
 
 
 @every_metric
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda m, v, w, y: (m[0], v[0], w, y), r"means must have shape \(components, 4\).*means\[None\]"),
+        (
+            lambda m, v, w, y: (m[0], v[0], w, y),
+            r"means must have shape \(components, 4\).*means\[None\]",
+        ),
         (lambda m, v, w, y: (m, v[:, :1], w, y), "must have one shape"),
-        (lambda m, v, w, y: (m, v, w[1:], y), r"weights must have shape \(3,\) or broadcast to \(3, 4\)"),
+        (
+            lambda m, v, w, y: (m, v, w[1:], y),
+            r"weights must have shape \(3,\) or broadcast to \(3, 4\)",
+        ),
         (lambda m, v, w, y: (m, v, w - 1, y), r"weights must not be negative.*log weights"),
         (lambda m, v, w, y: (m, v, 0 * w, y), "not all be zero"),
         (lambda m, v, w, y: (m[:, :1], v[:, :1], w, y), r"means must have shape \(components, 4\)"),

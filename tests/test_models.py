@@ -14,7 +14,9 @@ import bayescons as bc
 from bayescons.programs.statements import statement
 
 FILES = sorted((Path(__file__).resolve().parent.parent / "models").glob("*.py"))
-NO_CLOSED_FORM: dict[str, str] = {"outliers": "StudentT likelihood"}  # file -> what the TypeError of bc.conjugate says
+NO_CLOSED_FORM: dict[str, str] = {
+    "outliers": "StudentT likelihood"
+}  # file -> what the TypeError of bc.conjugate says
 DRAWS = 2
 
 
@@ -30,15 +32,28 @@ def model(request):
 def assert_facts_hold(program, inputs, sites: dict) -> None:
     """Every exact statement holds at these values of the sites: |G u - b| <= 1e-12 |G| |u|, the rounding of a sum of that size."""
     settled = handlers.seed(handlers.substitute(program, data=sites), rng_seed=0)
-    facts = [s for s in handlers.trace(settled).get_trace(**inputs).values() if s["infer"].get("kind") == "constraint"]
+    facts = [
+        s
+        for s in handlers.trace(settled).get_trace(**inputs).values()
+        if s["infer"].get("kind") == "constraint"
+    ]
     assert facts
     for site in facts:
         known = statement(site["fn"])
         if known.scale is None:
-            slopes = jax.jacobian(known.functional, argnums=tuple(range(len(known.fields))))(*known.fields)
+            slopes = jax.jacobian(known.functional, argnums=tuple(range(len(known.fields))))(
+                *known.fields
+            )
             parts = zip(slopes, known.fields, strict=True)
-            size = sum(jnp.abs(slope.reshape(-1, field.size)) @ jnp.abs(field).ravel() for slope, field in parts)
-            error = jnp.abs(jnp.ravel(known.computed() - jnp.broadcast_to(site["value"], known.computed().shape)))
+            size = sum(
+                jnp.abs(slope.reshape(-1, field.size)) @ jnp.abs(field).ravel()
+                for slope, field in parts
+            )
+            error = jnp.abs(
+                jnp.ravel(
+                    known.computed() - jnp.broadcast_to(site["value"], known.computed().shape)
+                )
+            )
             assert float(jnp.max(error - 1e-12 * jnp.maximum(size, 1.0))) <= 0, site["name"]
 
 
@@ -57,7 +72,9 @@ def test_the_closed_form_holds_every_fact_in_every_draw(model):
     posterior = solve(**inputs)
     assert np.isfinite(posterior.log_evidence)
     assert all(np.isfinite(mean).all() for mean in jax.tree.leaves(posterior.mean))
-    assert all((np.asarray(variance) >= 0).all() for variance in jax.tree.leaves(posterior.variance))
+    assert all(
+        (np.asarray(variance) >= 0).all() for variance in jax.tree.leaves(posterior.variance)
+    )
     draws = posterior.joint_draws(jax.random.key(2), DRAWS)
     for i in range(DRAWS):
         assert_facts_hold(program, inputs, {name: value[i] for name, value in draws.items()})

@@ -8,10 +8,18 @@ import pytest
 from flax import nnx
 
 import bayescons as bc
+from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.networks import AttentiveNeuralProcess, Ensemble
 from bayescons.problems import Stefan, contexts
-from bayescons.quadrature import quadrature_weights
-from bayescons.surrogates import Members, ensemble_members, field, latent, latent_draws, matched, stretched_draws
+from bayescons.surrogates import (
+    Members,
+    ensemble_members,
+    field,
+    latent,
+    latent_draws,
+    matched,
+    stretched_draws,
+)
 
 EPS32 = float(np.finfo(np.float32).eps)
 problem = Stefan(threshold=0.6)
@@ -24,7 +32,10 @@ network = AttentiveNeuralProcess(width=8, heads=2, box=((0.0, 0.0), (0.1, 1.0)),
 def members():
     """Twelve beliefs about one field that differ a good deal."""
     key_mean, key_scale = jax.random.split(jax.random.key(1))
-    return Members(jax.random.normal(key_mean, (12, *grid.shape)), jnp.exp(jax.random.normal(key_scale, (12, *grid.shape)) - 1))
+    return Members(
+        jax.random.normal(key_mean, (12, *grid.shape)),
+        jnp.exp(jax.random.normal(key_scale, (12, *grid.shape)) - 1),
+    )
 
 
 @pytest.mark.parametrize("factor", [True, False], ids=["with its factor", "on the diagonal"])
@@ -32,7 +43,9 @@ def test_one_gaussian_has_the_mean_and_the_variances_of_the_mixture(members, fac
     mean, scale = np.asarray(members.mean), np.asarray(members.scale)
     belief = matched(members, factor=factor)
     np.testing.assert_allclose(belief.mean, mean.mean(axis=0), rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(belief.variance, (scale**2).mean(axis=0) + mean.var(axis=0, ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        belief.variance, (scale**2).mean(axis=0) + mean.var(axis=0, ddof=1), rtol=1e-12
+    )
 
 
 def test_weights_of_members_are_those_of_copies(members):
@@ -41,16 +54,26 @@ def test_weights_of_members_are_those_of_copies(members):
     one, other = matched(weighted), matched(copied)
     np.testing.assert_allclose(one.mean, other.mean, rtol=1e-12, atol=1e-14)
     # the unbiased share differs, 1 - Σ w² = 11/18 for the weights and 1 - 1/6 for six equals
-    own = (np.asarray(members.scale[:3]) ** 2 * np.array([3, 2, 1]).reshape(3, 1, 1) / 6).sum(axis=0)
-    np.testing.assert_allclose((one.variance - own) * (11 / 18), (other.variance - own) * (5 / 6), rtol=1e-10, atol=1e-14)
+    own = (np.asarray(members.scale[:3]) ** 2 * np.array([3, 2, 1]).reshape(3, 1, 1) / 6).sum(
+        axis=0
+    )
+    np.testing.assert_allclose(
+        (one.variance - own) * (11 / 18), (other.variance - own) * (5 / 6), rtol=1e-10, atol=1e-14
+    )
 
 
 def test_a_stretch_moves_the_prediction_and_one_leaves_it_alone():
     z = jnp.zeros(8)
     fine = bc.Grid(t=[0.05], x=np.linspace(0, 1, 21))
     wide = field(network, readings, fine, z, stretch=2.0).mean
-    np.testing.assert_allclose(field(network, readings, fine, z, stretch=1.0).mean, field(network, readings, fine, z).mean, rtol=0)
-    halves = bc.Grid(t=[0.05], x=np.linspace(0, 0.5, 21))  # the stretched network is asked at half of each position
+    np.testing.assert_allclose(
+        field(network, readings, fine, z, stretch=1.0).mean,
+        field(network, readings, fine, z).mean,
+        rtol=0,
+    )
+    halves = bc.Grid(
+        t=[0.05], x=np.linspace(0, 0.5, 21)
+    )  # the stretched network is asked at half of each position
     np.testing.assert_allclose(wide, field(network, readings, halves, z).mean, atol=100 * EPS32)
 
 
@@ -95,7 +118,9 @@ def test_the_latent_is_a_numpyro_distribution_over_vectors():
 
 
 def test_an_ensemble_gives_a_belief_a_member():
-    found = ensemble_members(Ensemble(members=3, width=8, heads=2, rngs=nnx.Rngs(0)), readings, grid)
+    found = ensemble_members(
+        Ensemble(members=3, width=8, heads=2, rngs=nnx.Rngs(0)), readings, grid
+    )
     assert found.mean.shape == found.scale.shape == (3, *grid.shape)
     assert float(found.scale.min()) >= 1e-3
 
@@ -111,7 +136,10 @@ def by_hand(latents, total):
     """The published update of each draw, m + v g (b - g m)/g'v g, its variance, and the log evidence over all times."""
     g, b = quadrature_weights(grid["x"]), np.asarray(total)
     beliefs = [field(network, readings, grid, z) for z in latents]
-    mean, variance = (np.stack([np.asarray(getattr(one, what), float) for one in beliefs]) for what in ("mean", "variance"))
+    mean, variance = (
+        np.stack([np.asarray(getattr(one, what), float) for one in beliefs])
+        for what in ("mean", "variance")
+    )
     spread, gap = variance @ g**2, b - mean @ g
     moved = mean + variance * g * (gap / spread)[..., None]
     evidence = -0.5 * np.sum(gap**2 / spread + np.log(2 * np.pi * spread), axis=-1)
@@ -128,16 +156,27 @@ def test_the_program_in_closed_form_is_the_published_update_of_each_draw(state):
         np.testing.assert_allclose(weights, 1 / 40, rtol=1e-12)
     else:
         plain = np.exp(evidence - evidence.max())
-        np.testing.assert_array_equal(np.argsort(weights), np.argsort(plain))  # smoothing keeps their order
+        np.testing.assert_array_equal(
+            np.argsort(weights), np.argsort(plain)
+        )  # smoothing keeps their order
         level = float(posterior.log_evidence)
         np.testing.assert_allclose(level, evidence.max() + np.log(plain.mean()), atol=1e-3)
     mean = np.tensordot(weights, moved, 1)
-    np.testing.assert_allclose(posterior.mean, mean, atol=1e-5)  # float32 predictions, computed twice
-    np.testing.assert_allclose(posterior.variance, np.tensordot(weights, variance + (moved - mean) ** 2, 1), rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(
+        posterior.mean, mean, atol=1e-5
+    )  # float32 predictions, computed twice
+    np.testing.assert_allclose(
+        posterior.variance,
+        np.tensordot(weights, variance + (moved - mean) ** 2, 1),
+        rtol=1e-3,
+        atol=1e-9,
+    )
 
 
 def test_every_draw_of_the_mixture_conserves_the_total():
     total = problem.total(grid["t"])
     posterior = bc.conjugate(program, draws=10, key=jax.random.key(6))(total)
     draws = posterior.sample(jax.random.key(7), 30)
-    assert float(jnp.max(jnp.abs(draws @ quadrature_weights(grid["x"]) - total[None]))) <= 1e-12 * float(total.max())
+    assert float(
+        jnp.max(jnp.abs(draws @ quadrature_weights(grid["x"]) - total[None]))
+    ) <= 1e-12 * float(total.max())

@@ -50,7 +50,9 @@ def readings(seed=1, *batch):
 
 
 def points(seed=2, *batch):
-    return jnp.asarray(np.random.default_rng(seed).uniform(LOWER, UPPER, (*batch, POINTS, 2)).astype(np.float32))
+    return jnp.asarray(
+        np.random.default_rng(seed).uniform(LOWER, UPPER, (*batch, POINTS, 2)).astype(np.float32)
+    )
 
 
 def predicted(inputs, values, where, key=None):
@@ -65,9 +67,14 @@ def of_members(inputs, values, where):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _predicted(definition, weights, inputs, values, where, key):
-    network, keys = nnx.merge(definition, weights), (None, None) if key is None else jax.random.split(key)
+    network, keys = (
+        nnx.merge(definition, weights),
+        (None, None) if key is None else jax.random.split(key),
+    )
     latent = network.latent(inputs, values, keys[0])
-    return latent, network.decode(network.represent(inputs, values, where, keys[1]), latent.mean, where)
+    return latent, network.decode(
+        network.represent(inputs, values, where, keys[1]), latent.mean, where
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -95,7 +102,9 @@ def test_a_prediction_is_deterministic_and_drops_out_with_a_key_only():
     same(predicted(*given), predicted(*given))
     once, again, other = (predicted(*given, jax.random.key(seed)) for seed in (0, 0, 1))
     same(once, again)
-    for a, b, c in zip(*(jax.tree.leaves(p) for p in (predicted(*given), once, other)), strict=True):
+    for a, b, c in zip(
+        *(jax.tree.leaves(p) for p in (predicted(*given), once, other)), strict=True
+    ):
         assert not np.allclose(a, b, atol=1e-3)
         assert not np.allclose(b, c, atol=1e-3)
 
@@ -104,8 +113,13 @@ def test_a_prediction_is_deterministic_and_drops_out_with_a_key_only():
 def test_dropping_out_leaves_zeros_and_scales_the_rest_up():
     values = jnp.arange(1.0, 10_001.0)
     kept = dropout(values, 0.25, jax.random.key(0)) / values
-    assert set(np.unique(np.asarray(kept, np.float32))) <= {np.float32(0), *np.float32([4 / 3 - EPS, 4 / 3, 4 / 3 + EPS])}
-    assert abs(np.mean(np.asarray(kept) == 0) - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 10_000)  # five standard deviations
+    assert set(np.unique(np.asarray(kept, np.float32))) <= {
+        np.float32(0),
+        *np.float32([4 / 3 - EPS, 4 / 3, 4 / 3 + EPS]),
+    }
+    assert abs(np.mean(np.asarray(kept) == 0) - 0.25) < 5 * math.sqrt(
+        0.25 * 0.75 / 10_000
+    )  # five standard deviations
     assert dropout(values, 0.25, None) is values
     assert dropout(values, 0.0, jax.random.key(0)) is values
 
@@ -127,7 +141,10 @@ def test_a_point_is_predicted_the_same_whichever_others_are_asked_for():
 def test_the_decoder_acts_on_representation_latent_and_point_laid_side_by_side():
     network = neural_process()
     rng = np.random.default_rng(4)
-    r, z = (jnp.asarray(rng.normal(size=shape).astype(np.float32)) for shape in ((POINTS, WIDTH), (WIDTH,)))
+    r, z = (
+        jnp.asarray(rng.normal(size=shape).astype(np.float32))
+        for shape in ((POINTS, WIDTH), (WIDTH,))
+    )
     decoder, x = network.decoder, scaled(points(), BOX)
     hidden = jnp.concatenate([r, jnp.tile(z, (POINTS, 1)), decoder.embed(x)], axis=-1)
     for layer in decoder.hidden:
@@ -139,17 +156,28 @@ def test_the_decoder_acts_on_representation_latent_and_point_laid_side_by_side()
 def test_attention_is_a_softmax_average_of_the_values_in_each_head():
     attention = Attention(WIDTH, 2, rate=0.5, rngs=nnx.Rngs(5))
     rng = np.random.default_rng(5)
-    queries, keys, values = (rng.normal(size=(n, WIDTH)).astype(np.float32) for n in (POINTS, READINGS, READINGS))
-    weight = {name: np.asarray(getattr(attention, name).kernel[...], np.float64) for name in ("query", "key", "value", "merge")}
+    queries, keys, values = (
+        rng.normal(size=(n, WIDTH)).astype(np.float32) for n in (POINTS, READINGS, READINGS)
+    )
+    weight = {
+        name: np.asarray(getattr(attention, name).kernel[...], np.float64)
+        for name in ("query", "key", "value", "merge")
+    }
     q, k, v = queries @ weight["query"], keys @ weight["key"], values @ weight["value"]
     heads = []
     for channels in (slice(0, 4), slice(4, 8)):
         scores = np.exp(q[:, channels] @ k[:, channels].T / 2)  # √4 channels
         heads.append(scores / scores.sum(axis=1, keepdims=True) @ v[:, channels])
-    y = queries + np.concatenate([queries, *heads], axis=1) @ weight["merge"] + np.asarray(attention.merge.bias[...])
+    y = (
+        queries
+        + np.concatenate([queries, *heads], axis=1) @ weight["merge"]
+        + np.asarray(attention.merge.bias[...])
+    )
     centred = y - y.mean(axis=1, keepdims=True)
     attended = attention(*map(jnp.asarray, (queries, keys, values)))
-    np.testing.assert_allclose(attended, centred / np.sqrt(centred.var(axis=1, keepdims=True) + 1e-5), **ROUNDING)
+    np.testing.assert_allclose(
+        attended, centred / np.sqrt(centred.var(axis=1, keepdims=True) + 1e-5), **ROUNDING
+    )
 
 
 def test_the_corners_of_the_box_become_plus_and_minus_one():
@@ -161,7 +189,10 @@ def test_the_corners_of_the_box_become_plus_and_minus_one():
 def test_scales_are_never_below_a_thousandth():
     for seed in range(5):
         inputs, values = readings(seed)
-        scales = predicted(inputs, 1e3 * values, points())[1].scale, of_members(inputs, values, points()).scale
+        scales = (
+            predicted(inputs, 1e3 * values, points())[1].scale,
+            of_members(inputs, values, points()).scale,
+        )
         assert all(np.all(s >= LEAST_SCALE) for s in scales)
     decoder = neural_process().decoder
     sure = decoder.output(jnp.zeros((1, 3 * WIDTH))) - jnp.array([[0.0, 1e4]])
@@ -186,7 +217,9 @@ def test_members_differ_and_in_one_call_are_as_one_by_one():
     given = scaled(readings()[0], BOX), readings()[1], scaled(points(), BOX)
     together = of_members(*readings(), points())
     definition, weights = nnx.split(ensemble().members)
-    alone = [nnx.merge(definition, jax.tree.map(lambda a, m=m: a[m], weights))(*given) for m in range(3)]
+    alone = [
+        nnx.merge(definition, jax.tree.map(lambda a, m=m: a[m], weights))(*given) for m in range(3)
+    ]
     close(together, jax.tree.map(lambda *parts: jnp.stack(parts), *alone))
     assert np.abs(np.diff(together.mean, axis=0)).min() > 1e-3
 
@@ -219,12 +252,16 @@ def test_a_weight_file_can_be_read_by_others_and_holds_nothing_else(tmp_path):
     (tmp_path / "plain").touch()
     save_weights(tmp_path / "w.safetensors", neural_process(), {})
     assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
-    assert (tmp_path / "w.safetensors").stat().st_size < 4 * parameter_count(neural_process()) + 20_000
+    assert (tmp_path / "w.safetensors").stat().st_size < 4 * parameter_count(
+        neural_process()
+    ) + 20_000
 
 
 def test_files_that_hold_no_network_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
-    with pytest.raises(FileNotFoundError, match=r"no weight file .*; make one with `bayescons train`"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no weight file .*; make one with `bayescons train`"
+    ):
         load_weights(path)
     path.write_bytes(b"not a weight file")
     with pytest.raises(ValueError, match="is not a safetensors file"):
@@ -234,9 +271,15 @@ def test_files_that_hold_no_network_are_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a safetensors file"):
         load_weights(path)
     path.write_bytes(save({"a": np.zeros(2)}))
-    with pytest.raises(ValueError, match="holds a network called None; known are AttentiveNeuralProcess, Ensemble"):
+    with pytest.raises(
+        ValueError, match="holds a network called None; known are AttentiveNeuralProcess, Ensemble"
+    ):
         load_weights(path)
-    told = {"network": "AttentiveNeuralProcess", "settings": '{"width": 8, "heads": 2}', "card": "{}"}
+    told = {
+        "network": "AttentiveNeuralProcess",
+        "settings": '{"width": 8, "heads": 2}',
+        "card": "{}",
+    }
     path.write_bytes(save({"a": np.zeros(2)}, metadata=told))
     with pytest.raises(ValueError, match="do not fit its network: a, decoder"):
         load_weights(path)
@@ -246,14 +289,20 @@ def test_weights_of_another_problem_are_refused_where_it_matters(tmp_path):
     path = tmp_path / "weights.safetensors"
     save_weights(path, neural_process(), {"problem": {"name": "Stefan"}})
     assert load_weights(path, problem=Stefan).card == load_weights(path).card
-    with pytest.raises(ValueError, match="was trained on Stefan; expected weights trained on Diffusion"):
+    with pytest.raises(
+        ValueError, match="was trained on Stefan; expected weights trained on Diffusion"
+    ):
         load_weights(path, problem=Diffusion)
     save_weights(path, neural_process(), {})
-    with pytest.raises(ValueError, match="does not say what it was trained on; expected weights trained on Stefan"):
+    with pytest.raises(
+        ValueError, match="does not say what it was trained on; expected weights trained on Stefan"
+    ):
         load_weights(path, problem=Stefan)
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are():
-    with pytest.raises(ValueError, match="no weights called 'melting' come with bayescons; there are "):
+    with pytest.raises(
+        ValueError, match="no weights called 'melting' come with bayescons; there are "
+    ):
         pretrained("melting")
     assert "melting" not in pretrained_names()

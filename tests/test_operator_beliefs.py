@@ -8,14 +8,22 @@ from flax import nnx
 from scipy import stats
 
 import bayescons as bc
-from bayescons.constraints.sides import Boundary
 from bayescons.diagnostics import coverage
+from bayescons.functionals.boundary_conditions import BoundaryConditions
 from bayescons.networks import BoundaryCorrected, FourierOperator
 from bayescons.problems import BurgersWave, ForcedHeat
-from bayescons.surrogates import RandomEffects, operator_belief, operator_effects, random_effects, readout
+from bayescons.surrogates import (
+    RandomEffects,
+    operator_belief,
+    operator_effects,
+    random_effects,
+    readout,
+)
 
 POINTS, CHANNELS = 21, 3
-ROUNDING = 100 * float(np.finfo(np.float64).eps)  # of a variance that is a difference, as a share of what it was
+ROUNDING = 100 * float(
+    np.finfo(np.float64).eps
+)  # of a variance that is a difference, as a share of what it was
 SIGMA = np.array([[1.0, 0.6, 0.0], [0.6, 2.0, -0.3], [0.0, -0.3, 0.5]])
 STRUCTURES = ("full", "diagonal", "one")
 wave, heat = BurgersWave(), ForcedHeat()
@@ -28,15 +36,24 @@ def simulated(key, functions, variance):
     of_features, of_weights, of_noise = jax.random.split(key, 3)
     features = jax.random.normal(of_features, (functions, POINTS, CHANNELS))
     weights = jax.random.normal(of_weights, (functions, CHANNELS)) @ np.linalg.cholesky(SIGMA).T
-    noise = jnp.sqrt(jnp.broadcast_to(variance, (1, POINTS))) * jax.random.normal(of_noise, (functions, POINTS))
+    noise = jnp.sqrt(jnp.broadcast_to(variance, (1, POINTS))) * jax.random.normal(
+        of_noise, (functions, POINTS)
+    )
     return features, jnp.einsum("fpc,fc->fp", features, weights) + noise
 
 
 def dense_likelihood(features, errors, effects):
     """Log p(errors), nats a function, from the covariance of each function in full."""
     own = np.broadcast_to(np.asarray(effects.variance), (errors.shape[1],))
-    covariances = features @ np.asarray(effects.covariance) @ np.swapaxes(features, 1, 2) + np.diag(own)
-    return np.mean([stats.multivariate_normal(cov=k).logpdf(e) for k, e in zip(covariances, np.asarray(errors), strict=True)])
+    covariances = features @ np.asarray(effects.covariance) @ np.swapaxes(features, 1, 2) + np.diag(
+        own
+    )
+    return np.mean(
+        [
+            stats.multivariate_normal(cov=k).logpdf(e)
+            for k, e in zip(covariances, np.asarray(errors), strict=True)
+        ]
+    )
 
 
 @pytest.mark.parametrize("pointwise", [False, True], ids=["one variance", "one for each point"])
@@ -47,13 +64,18 @@ def test_every_step_raises_the_likelihood_which_is_that_of_the_mixed_model(struc
     steps = np.diff(found.log_likelihood)
     assert len(steps) > 3
     assert (steps >= -1e-10 * np.abs(found.log_likelihood[1:])).all()
-    np.testing.assert_allclose(found.log_likelihood[-1], dense_likelihood(np.asarray(features), errors, found), rtol=1e-9)
+    np.testing.assert_allclose(
+        found.log_likelihood[-1], dense_likelihood(np.asarray(features), errors, found), rtol=1e-9
+    )
 
 
 def test_a_step_is_that_of_the_textbook():
     """One step from a known start, by the dense formulas of Laird and Ware: E[w w' | errors] and E[e² | errors]."""
     features, errors = (np.asarray(a) for a in simulated(jax.random.key(1), 8, 0.1))
-    start, after = (random_effects(features, errors, steps=s, structure="diagonal", tolerance=-np.inf) for s in (0, 1))
+    start, after = (
+        random_effects(features, errors, steps=s, structure="diagonal", tolerance=-np.inf)
+        for s in (0, 1)
+    )
     sigma, own = np.asarray(start.covariance), np.asarray(start.variance)
     second, left = [], []
     for phi, error in zip(features, errors, strict=True):
@@ -95,18 +117,22 @@ def test_channels_that_repeat_others_change_nothing():
     one, other = random_effects(features, errors), random_effects(doubled, errors)
     assert other.root.shape == (CHANNELS + 2, CHANNELS)
     first, second = (e.belief(errors[0], f[0]) for e, f in ((one, features), (other, doubled)))
-    np.testing.assert_allclose(first.variance, second.variance, rtol=0.02)  # both fits stop 1e-4 nats a function short
+    np.testing.assert_allclose(
+        first.variance, second.variance, rtol=0.02
+    )  # both fits stop 1e-4 nats a function short
 
 
 @pytest.mark.parametrize("family", [wave, heat], ids=["values", "slopes"])
 def test_the_mean_given_the_boundary_is_that_of_the_corrected_network(family):
-    boundary = Boundary(family.grid(POINTS), family.sides())
+    boundary = BoundaryConditions(family.grid(POINTS), family.sides())
     corrected = BoundaryCorrected(network, boundary, mode="features")
     key = jax.random.key(6)
     corrected.last.weights[...] = 0.1 * jax.random.normal(key, (1, 6), jnp.float32)
     corrected.last.share[...] = jnp.full(1, -10.0)  # nothing smooth beside the features: e^-100
     effects = RandomEffects(
-        jnp.diag(jnp.sqrt(corrected.last.variances()[0])), corrected.last.rests(corrected.boundary)[0], np.zeros(1)
+        jnp.diag(jnp.sqrt(corrected.last.variances()[0])),
+        corrected.last.rests(corrected.boundary)[0],
+        np.zeros(1),
     )
     samples = family.sample(key, 1, boundary.grid)
     values = tuple(v[0] for v in samples.boundary)
@@ -121,11 +147,15 @@ def test_the_mean_given_the_boundary_is_that_of_the_corrected_network(family):
 @pytest.mark.parametrize("family", [wave, heat], ids=["values", "slopes"])
 def test_the_boundary_holds_in_the_mean_and_in_every_draw_and_has_no_variance(family, kind):
     line, sides = family.grid(POINTS), family.sides()
-    networks = network if kind == "last layer" else [network, FourierOperator((4,), 8, depth=2, projection=6, rngs=nnx.Rngs(1))]
+    networks = (
+        network
+        if kind == "last layer"
+        else [network, FourierOperator((4,), 8, depth=2, projection=6, rngs=nnx.Rngs(1))]
+    )
     effects = operator_effects(networks, family.sample(jax.random.key(7), 20, line), line, rank=4)
     assert effects.root.shape == ((6, 4) if kind == "last layer" else (2, 2))
     new = family.sample(jax.random.key(8), 1, line)
-    boundary, names = Boundary(line, sides), tuple(map(str, sides))
+    boundary, names = BoundaryConditions(line, sides), tuple(map(str, sides))
     values = tuple(v[0] for v in new.boundary)
     prior = operator_belief(networks, effects, new.inputs[0], line)
     belief = prior | bc.Constraint(boundary.functional, values, (None,) * len(names), names)
@@ -133,21 +163,32 @@ def test_the_boundary_holds_in_the_mean_and_in_every_draw_and_has_no_variance(fa
     for side, value in zip(sides, values, strict=True):
         row = side.functional(line)
         size = float(np.abs(row.weights[0]).sum())  # 1 for a value, 1/spacing for a slope
-        assert float(jnp.abs(row(belief.mean) - value)) <= 1e-12 * size * float(jnp.max(jnp.abs(belief.mean)))
-        assert float(jnp.max(jnp.abs(jax.vmap(row)(draws) - value))) <= 1e-12 * size * float(jnp.max(jnp.abs(draws)))
-        assert float(bc.functional_scale(belief, row)) ** 2 <= ROUNDING * float(bc.functional_scale(prior, row)) ** 2
+        assert float(jnp.abs(row(belief.mean) - value)) <= 1e-12 * size * float(
+            jnp.max(jnp.abs(belief.mean))
+        )
+        assert float(jnp.max(jnp.abs(jax.vmap(row)(draws) - value))) <= 1e-12 * size * float(
+            jnp.max(jnp.abs(draws))
+        )
+        assert (
+            float(bc.functional_scale(belief, row)) ** 2
+            <= ROUNDING * float(bc.functional_scale(prior, row)) ** 2
+        )
     if family is wave:
         assert float(jnp.max((belief.variance / prior.variance)[jnp.array([0, -1])])) <= ROUNDING
     assert float(jnp.max(belief.variance)) > 0
 
 
 def test_one_member_is_a_network_and_several_are_their_mean_and_spread():
-    others = [FourierOperator((4,), 8, depth=2, projection=6, rngs=nnx.Rngs(seed)) for seed in range(3)]
+    others = [
+        FourierOperator((4,), 8, depth=2, projection=6, rngs=nnx.Rngs(seed)) for seed in range(3)
+    ]
     state = wave.sample(jax.random.key(10), 1, grid).inputs[0]
     fields = np.stack([member(state, grid) for member in others])
     found = readout(others, state, grid)
     np.testing.assert_allclose(found.mean, fields.mean(axis=0), rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(jnp.sum(found.features**2, axis=-1), fields.var(axis=0, ddof=1), rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(
+        jnp.sum(found.features**2, axis=-1), fields.var(axis=0, ddof=1), rtol=1e-9, atol=1e-14
+    )
     np.testing.assert_array_equal(readout([network], state, grid).mean, network(state, grid))
 
 
@@ -167,10 +208,16 @@ def test_a_network_that_reads_boundary_values_asks_for_them():
     with pytest.raises(ValueError, match="reads 2 boundary values"):
         operator_effects(reads, samples, grid)
     plain = operator_effects(reads, samples, grid, sides=wave.sides())
-    wrapped = operator_effects(BoundaryCorrected(reads, Boundary(grid, wave.sides()), mode="none"), samples, grid)
+    wrapped = operator_effects(
+        BoundaryCorrected(reads, BoundaryConditions(grid, wave.sides()), mode="none"), samples, grid
+    )
     np.testing.assert_array_equal(plain.variance, wrapped.variance)
     with pytest.raises(ValueError, match="corrects the layers"):
-        readout(BoundaryCorrected(network, Boundary(grid, wave.sides()), mode="layers"), samples.inputs[0], grid)
+        readout(
+            BoundaryCorrected(network, BoundaryConditions(grid, wave.sides()), mode="layers"),
+            samples.inputs[0],
+            grid,
+        )
 
 
 def test_errors_say_what_was_expected():

@@ -29,7 +29,11 @@ TINY = {
     "round_steps": 3,
     "rate": 3e-3,
 }
-PRESETS = [(name, problem.name) for name in operators.PRESETS for problem in OperatorProblem.__subclasses__()]
+PRESETS = [
+    (name, problem.name)
+    for name in operators.PRESETS
+    for problem in OperatorProblem.__subclasses__()
+]
 
 
 def tiny(problem="stokes", **changes):
@@ -46,10 +50,17 @@ def test_every_function_is_in_one_batch_an_epoch_and_a_batch_is_a_function_of_it
     batch, again = (jax.jit(minibatches(samples, jax.random.key(1), size=4)) for _ in range(2))
     found = [batch(step) for step in range(6)]
     for epoch in found[:3], found[3:]:
-        np.testing.assert_array_equal(np.sort(np.concatenate([b.parameter for b in epoch])), np.sort(samples.parameter))
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([b.parameter for b in epoch])), np.sort(samples.parameter)
+        )
     assert (found[0].parameter != found[3].parameter).any()
-    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(found[4]), jax.tree.leaves(again(4)), strict=True))
-    one = int(np.flatnonzero(samples.parameter == found[0].parameter[2])[0])  # arrays of one function stay together
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(found[4]), jax.tree.leaves(again(4)), strict=True)
+    )
+    one = int(
+        np.flatnonzero(samples.parameter == found[0].parameter[2])[0]
+    )  # arrays of one function stay together
     for whole, part in zip(jax.tree.leaves(samples), jax.tree.leaves(found[0]), strict=True):
         np.testing.assert_array_equal(whole[one], part[2])
 
@@ -62,7 +73,10 @@ def test_the_loss_is_the_mean_of_relative_errors():
         return 2 * jnp.broadcast_to(inputs, (3, 9)) + values[0][:, None]
 
     predicted = 2 * np.asarray(samples.inputs)[:, None] + np.asarray(samples.boundary[0])[..., None]
-    ratios = [np.linalg.norm(p - u) / np.linalg.norm(u) for p, u in zip(predicted, np.asarray(samples.outputs), strict=True)]
+    ratios = [
+        np.linalg.norm(p - u) / np.linalg.norm(u)
+        for p, u in zip(predicted, np.asarray(samples.outputs), strict=True)
+    ]
     np.testing.assert_allclose(relative_error(network, samples, KEY), np.mean(ratios), rtol=1e-12)
 
 
@@ -78,17 +92,28 @@ def test_every_preset_can_be_carried_out(name, problem):
     assert json.loads(json.dumps(dataclasses.asdict(recipe))) == dataclasses.asdict(recipe)
 
 
-def test_recipes_that_differ_in_mode_alone_see_the_same_functions_and_begin_with_the_same_network(tmp_path):
+def test_recipes_that_differ_in_mode_alone_see_the_same_functions_and_begin_with_the_same_network(
+    tmp_path,
+):
     with jax.enable_x64(False):
-        first, other = (operators.materials(tiny("heat", mode=mode), data=tmp_path) for mode in ("none", "features"))
+        first, other = (
+            operators.materials(tiny("heat", mode=mode), data=tmp_path)
+            for mode in ("none", "features")
+        )
         batches = [jax.tree.leaves(parts.batches(jnp.asarray(7))) for parts in (first, other)]
     assert all(np.array_equal(a, b) for a, b in zip(*batches, strict=True))
-    weights = [jax.tree.leaves(nnx.state(parts.network.network, nnx.Param)) for parts in (first, other)]
+    weights = [
+        jax.tree.leaves(nnx.state(parts.network.network, nnx.Param)) for parts in (first, other)
+    ]
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
 def test_functions_held_out_are_not_learned_and_others_come_with_another_seed(tmp_path):
-    sets = [operators.functions(tiny(seed=seed), which, tmp_path).parameter for seed in (0, 1) for which in ("learned", "held out")]
+    sets = [
+        operators.functions(tiny(seed=seed), which, tmp_path).parameter
+        for seed in (0, 1)
+        for which in ("learned", "held out")
+    ]
     assert [len(s) for s in sets] == [8, 6, 8, 6]
     assert len(np.unique(np.concatenate(sets))) == sum(map(len, sets))
 
@@ -104,13 +129,19 @@ def test_the_numbers_of_a_recipe_are_those_of_its_family():
     ("changes", "message"),
     [
         ({"problem": "stoks"}, "did you mean 'stokes_second'"),
-        ({"problem": "burgers"}, "several problems are called 'burgers': burgers_ring, burgers_step, burgers_wave"),
+        (
+            {"problem": "burgers"},
+            "several problems are called 'burgers': burgers_ring, burgers_step, burgers_wave",
+        ),
         ({"mode": "exact"}, "unknown mode 'exact'; there are 'none'"),
         ({"steps": 0}, "steps must be 1 or more; got 0"),
         ({"depth": 0}, "depth must be 1 or more; got 0"),
         ({"rate": 2.0}, "above 0 and below 1; got 2"),
         ({"samples": 10}, "got samples=10 and size=4. Write samples=8"),
-        ({"numbers": {"viscosty": 0.1}}, "stokes_second has no number called viscosty; it has amplitude, viscosity"),
+        (
+            {"numbers": {"viscosty": 0.1}},
+            "stokes_second has no number called viscosty; it has amplitude, viscosity",
+        ),
         ({"numbers": {"viscosity": -1.0}}, "viscosity"),
         ({"numbers": {"viscosity": "much"}}, "stokes_second cannot have these numbers: "),
         (
@@ -155,7 +186,10 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(whole, tmp_path):
     first, second = (load_weights(place / name) for place in (folder, tmp_path))
     leaves = (jax.tree.leaves(nnx.state(known.network, nnx.Param)) for known in (first, second))
     assert all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))
-    losses = [{k: v for k, v in known.card["training"].items() if k != "seconds"} for known in (first, second)]
+    losses = [
+        {k: v for k, v in known.card["training"].items() if k != "seconds"}
+        for known in (first, second)
+    ]
     assert losses[0] == losses[1]
 
 
@@ -166,7 +200,9 @@ def test_the_weights_kept_are_those_of_the_lowest_error_on_functions_held_out(wh
         held_out = operators.functions(recipe, "held out", folder / "data")
         error = float(relative_error(network, held_out))
     assert error == pytest.approx(card["training"]["lowest_validation"], rel=1e3 * EPS)
-    lines = [json.loads(line)["validation"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)["validation"] for line in (folder / "log.jsonl").read_text().splitlines()
+    ]
     assert card["training"]["lowest_validation"] == min(lines)
     assert len(lines) == 4
     assert lines[-1] < lines[0]
@@ -180,7 +216,9 @@ def test_what_is_left_holds_the_boundary_and_tells_of_the_family(whole):
         fields = np.asarray(jax.vmap(network)(samples.inputs, samples.boundary), np.float64)
     for side, values in zip(recipe.boundary.sides, samples.boundary, strict=True):
         row = side.functional(grid).weights[0]
-        np.testing.assert_allclose(fields @ row, values, rtol=0, atol=10 * EPS * np.abs(row).sum() * np.abs(fields).max())
+        np.testing.assert_allclose(
+            fields @ row, values, rtol=0, atol=10 * EPS * np.abs(row).sum() * np.abs(fields).max()
+        )
     card = load_weights(folder / f"{recipe.name}.safetensors").card
     written = (folder / f"{recipe.name}.md").read_text()
     assert written == page(card)
@@ -190,12 +228,27 @@ def test_what_is_left_holds_the_boundary_and_tells_of_the_family(whole):
         "neumann at the lower end",
     ):
         assert said in written
-    assert "8 to learn from, 6 held out; 16 points along each axis of space, at the last time" in written
+    assert (
+        "8 to learn from, 6 held out; 16 points along each axis of space, at the last time"
+        in written
+    )
 
 
 def test_the_command_trains_an_operator_and_does_not_train_it_twice(tmp_path, capsys):
-    sizes = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    command = ["train", "operator", "--problem", "stokes", "--mode", "overwrite", "--values", "withheld", *sizes]
+    sizes = [
+        word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    command = [
+        "train",
+        "operator",
+        "--problem",
+        "stokes",
+        "--mode",
+        "overwrite",
+        "--values",
+        "withheld",
+        *sizes,
+    ]
     command += ["--numbers", "viscosity=0.02", "--out", str(tmp_path)]
     assert main(command) == 0
     said = capsys.readouterr().out
@@ -211,9 +264,18 @@ def test_the_command_trains_an_operator_and_does_not_train_it_twice(tmp_path, ca
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["operator", "--problem", "stokes", "--heads", "2"], "--heads means nothing for operator; leave it out"),
-        (["anp", "--problem", "stefan", "--mode", "none"], "--mode means nothing for anp; leave it out"),
-        (["operator", "--problem", "stokes", "--numbers", "viscosity"], "--numbers takes NAME=VALUE, as viscosity=0.02; got"),
+        (
+            ["operator", "--problem", "stokes", "--heads", "2"],
+            "--heads means nothing for operator; leave it out",
+        ),
+        (
+            ["anp", "--problem", "stefan", "--mode", "none"],
+            "--mode means nothing for anp; leave it out",
+        ),
+        (
+            ["operator", "--problem", "stokes", "--numbers", "viscosity"],
+            "--numbers takes NAME=VALUE, as viscosity=0.02; got",
+        ),
         (
             ["operator", "--problem", "stokes", "--preset", "published"],
             "no preset 'published' for 'operator'; there are quick, paper",
@@ -221,7 +283,9 @@ def test_the_command_trains_an_operator_and_does_not_train_it_twice(tmp_path, ca
         (["operator", "--problem", "stokes", "--numbers", "U=1"], "has no number called U"),
     ],
 )
-def test_a_command_that_cannot_be_carried_out_is_refused_and_leaves_nothing(tmp_path, capsys, arguments, message):
+def test_a_command_that_cannot_be_carried_out_is_refused_and_leaves_nothing(
+    tmp_path, capsys, arguments, message
+):
     assert main(["train", *arguments, "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr()
     assert said.err.startswith("error: ")

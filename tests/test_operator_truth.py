@@ -25,7 +25,9 @@ ROUNDING = 1e4 * EPS
 
 
 def relative(one, other):
-    return float(np.linalg.norm(np.asarray(one) - np.asarray(other)) / np.linalg.norm(np.asarray(other)))
+    return float(
+        np.linalg.norm(np.asarray(one) - np.asarray(other)) / np.linalg.norm(np.asarray(other))
+    )
 
 
 def crank_nicolson(initial, *, conductivity, steps, last, held=None, slopes=None, source=None):
@@ -64,7 +66,9 @@ def crank_nicolson(initial, *, conductivity, steps, last, held=None, slopes=None
         return solve_banded((1, 1), bands, right)
 
     dt = last / steps
-    for _ in range(4):  # two steps, as four implicit halves: rough initial data would ring otherwise
+    for _ in range(
+        4
+    ):  # two steps, as four implicit halves: rough initial data would ring otherwise
         u = implicit(dt / 2, u + dt / 2 * brought(t + dt / 2), t + dt / 2)
         t += dt / 2
     for _ in range(steps - 2):
@@ -74,7 +78,8 @@ def crank_nicolson(initial, *, conductivity, steps, last, held=None, slopes=None
 
 
 @pytest.mark.parametrize(
-    ("viscosity", "tolerance"), [(0.1, 3.01e-7), (0.02, 1.21e-6), (0.005, 4.7e-6), (0.002, 1.2e-5), (0.001, 2.3e-5)]
+    ("viscosity", "tolerance"),
+    [(0.1, 3.01e-7), (0.02, 1.21e-6), (0.005, 4.7e-6), (0.002, 1.2e-5), (0.001, 2.3e-5)],
 )
 def test_the_oscillating_wall_agrees_with_crank_nicolson(viscosity, tolerance):
     """The tolerances are the errors of 2001 points and 4000 steps."""
@@ -82,7 +87,9 @@ def test_the_oscillating_wall_agrees_with_crank_nicolson(viscosity, tolerance):
     k = np.sqrt(frequency / (2 * viscosity))
 
     def held(t):
-        return np.array([2 * np.cos(frequency * t)]), np.array([2 * np.exp(-k) * np.cos(k - frequency * t)])
+        return np.array([2 * np.cos(frequency * t)]), np.array(
+            [2 * np.exp(-k) * np.cos(k - frequency * t)]
+        )
 
     start = (2 * np.exp(-k * x) * np.cos(k * x))[:, None]
     numerical = crank_nicolson(start, conductivity=viscosity, steps=4000, last=2.0, held=held)
@@ -102,9 +109,16 @@ def test_the_heated_rod_agrees_with_crank_nicolson(last):
         return np.repeat(5 * np.pi * x[:, None] ** 2 / 2 * np.cos(np.pi * t), 4, axis=1)
 
     numerical = crank_nicolson(
-        np.cos(np.pi * x[:, None] * frequencies), conductivity=0.01, steps=int(1000 * last), last=last, slopes=slopes, source=source
+        np.cos(np.pi * x[:, None] * frequencies),
+        conductivity=0.01,
+        steps=int(1000 * last),
+        last=last,
+        slopes=slopes,
+        source=source,
     )
-    for column, frequency in enumerate(frequencies):  # measured: 1.7e-7 to 8.0e-7 at 0.5, 7e-7 to 1.07e-5 at 2
+    for column, frequency in enumerate(
+        frequencies
+    ):  # measured: 1.7e-7 to 8.0e-7 at 0.5, 7e-7 to 1.07e-5 at 2
         assert relative(problem.solution(frequency, last, x), numerical[:, column]) < 1.1e-5
 
 
@@ -116,10 +130,22 @@ def lines(problem, states, points, last):
     def rate(t, inner):
         low, high = np.asarray(wall(t))
         u = np.concatenate([[low], inner, [high]])
-        return problem.viscosity * (u[2:] - 2 * u[1:-1] + u[:-2]) / h**2 - (u[2:] ** 2 - u[:-2] ** 2) / (4 * h)
+        return problem.viscosity * (u[2:] - 2 * u[1:-1] + u[:-2]) / h**2 - (
+            u[2:] ** 2 - u[:-2] ** 2
+        ) / (4 * h)
 
     start = np.asarray(problem.initial(states, x))[1:-1]
-    run = solve_ivp(rate, (0, last), start, method="LSODA", t_eval=[last], rtol=1e-9, atol=1e-11, lband=1, uband=1)
+    run = solve_ivp(
+        rate,
+        (0, last),
+        start,
+        method="LSODA",
+        t_eval=[last],
+        rtol=1e-9,
+        atol=1e-11,
+        lband=1,
+        uband=1,
+    )
     return run.y[:, -1]
 
 
@@ -131,7 +157,9 @@ def lines(problem, states, points, last):
         (BurgersStep(viscosity=0.1), 4e-7),
         (BurgersStep(viscosity=0.02), 6e-6),
     ],
-    ids=lambda value: f"{value.name}-{value.viscosity}" if isinstance(value, OperatorProblem) else "",
+    ids=lambda value: (
+        f"{value.name}-{value.viscosity}" if isinstance(value, OperatorProblem) else ""
+    ),
 )
 def test_fronts_agree_with_finite_differences(problem, tolerance):
     states, last = {"left": 0.9, "right": 0.2}, 0.32
@@ -144,7 +172,10 @@ def test_fronts_agree_with_finite_differences(problem, tolerance):
 
 def test_the_travelling_front_is_not_the_solution_from_a_step():
     states, x = {"left": 0.9, "right": 0.2}, np.linspace(0, 1, 501)
-    apart = [relative(*(f(viscosity=v).solution(states, 0.32, x) for f in (BurgersWave, BurgersStep))) for v in (0.1, 0.02, 0.005)]
+    apart = [
+        relative(*(f(viscosity=v).solution(states, 0.32, x) for f in (BurgersWave, BurgersStep)))
+        for v in (0.1, 0.02, 0.005)
+    ]
     np.testing.assert_allclose(apart, [0.136, 0.028, 0.0017], rtol=0.02)
 
 
@@ -152,17 +183,25 @@ def test_a_step_becomes_the_travelling_front():
     problem, states = BurgersStep(viscosity=0.001), {"left": 1.0, "right": 0.2}
     x = np.linspace(0, 1, 201)
     # What is left of the step decays with the time that the front takes to cross itself, 4ν/(u_L - u_R)² = 0.006:
-    np.testing.assert_allclose(problem.solution(states, 0.6, x), BurgersWave(viscosity=0.001).solution(states, 0.6, x), atol=1e-9)
+    np.testing.assert_allclose(
+        problem.solution(states, 0.6, x),
+        BurgersWave(viscosity=0.001).solution(states, 0.6, x),
+        atol=1e-9,
+    )
 
 
 def test_the_step_survives_the_smallest_numbers_and_the_start():
     problem, states = BurgersStep(viscosity=1e-4), {"left": 1.0, "right": 0.0}
     x = np.linspace(0, 1, 101)
     t = np.array([0.0, 1e-12, 1e-3, 1.0])[:, None]
-    values, gradients = jax.value_and_grad(lambda t: problem.solution(states, t, x[None]).sum())(jnp.asarray(t))
+    values, gradients = jax.value_and_grad(lambda t: problem.solution(states, t, x[None]).sum())(
+        jnp.asarray(t)
+    )
     assert jnp.isfinite(values)
     assert jnp.isfinite(gradients).all()
-    np.testing.assert_array_equal(problem.solution(states, 0.0, np.array([0.2, 0.5, 0.8])), [1.0, 0.5, 0.0])
+    np.testing.assert_array_equal(
+        problem.solution(states, 0.0, np.array([0.2, 0.5, 0.8])), [1.0, 0.5, 0.0]
+    )
 
 
 def test_the_standing_wave_agrees_with_leapfrog():
@@ -173,7 +212,9 @@ def test_the_standing_wave_agrees_with_leapfrog():
 
     def laplacian(u):
         ghosted = np.pad(u, 1, mode="reflect")
-        return (ghosted[2:, 1:-1] + ghosted[:-2, 1:-1] + ghosted[1:-1, 2:] + ghosted[1:-1, :-2] - 4 * u) / h**2
+        return (
+            ghosted[2:, 1:-1] + ghosted[:-2, 1:-1] + ghosted[1:-1, 2:] + ghosted[1:-1, :-2] - 4 * u
+        ) / h**2
 
     before = 3.5 * np.cos(np.pi * x)[:, None] * np.cos(np.pi * x)[None]
     now = before + dt**2 / 2 * laplacian(before)
@@ -195,7 +236,9 @@ def test_the_mean_of_the_rod_rises_by_the_heat_let_in():
 
     for t in (0.2, 0.45):
         source = 5 * np.pi / 6 * np.cos(np.pi * t)
-        np.testing.assert_allclose(jax.grad(total)(t), 0.01 * 5 * np.sin(np.pi * t) + source, rtol=1e-10)
+        np.testing.assert_allclose(
+            jax.grad(total)(t), 0.01 * 5 * np.sin(np.pi * t) + source, rtol=1e-10
+        )
 
 
 def test_whole_frequencies_need_no_care():

@@ -63,7 +63,9 @@ def test_profiles_have_one_panel_for_each_method(number, shape):
 def test_the_band_is_the_central_interval_of_the_stated_probability():
     figure = plots.plot_profile(X, {"a": (0 * X, 1 + 0 * X)}, level=0.5)
     upper = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1].max()
-    np.testing.assert_allclose(upper, 0.6744897501960817, rtol=1e-12)  # upper quartile of a standard normal
+    np.testing.assert_allclose(
+        upper, 0.6744897501960817, rtol=1e-12
+    )  # upper quartile of a standard normal
     assert "50 % band" in [text.get_text() for text in words(figure)]
 
 
@@ -75,13 +77,17 @@ def test_the_error_panel_holds_the_signed_error_of_the_total():
 
 def test_absent_fronts_are_counted_in_the_legend_and_missing_from_the_histogram():
     figure = front()
-    assert {"before (1 of 4 absent)", "after (0 of 3 absent)"} <= {text.get_text() for text in words(figure)}
+    assert {"before (1 of 4 absent)", "after (0 of 3 absent)"} <= {
+        text.get_text() for text in words(figure)
+    }
     shares = [patch.get_data().values.sum() for patch in figure.axes[0].patches]
     np.testing.assert_allclose(shares[::2], [0.75, 1.0], rtol=1e-15)
 
 
 def test_a_histogram_without_any_front_is_still_a_figure():
-    assert "none (4 of 4 absent)" in {text.get_text() for text in words(plots.plot_front({"none": np.full(4, np.nan)}))}
+    assert "none (4 of 4 absent)" in {
+        text.get_text() for text in words(plots.plot_front({"none": np.full(4, np.nan)}))
+    }
 
 
 def test_methods_keep_their_colours_from_figure_to_figure():
@@ -104,7 +110,12 @@ def test_arrays_of_another_shape_are_refused(draw):
 
 
 @pytest.mark.parametrize(
-    "draw", [lambda: plots.plot_profile(X, {}), lambda: plots.plot_total(T, {}, T), lambda: plots.plot_front({})]
+    "draw",
+    [
+        lambda: plots.plot_profile(X, {}),
+        lambda: plots.plot_total(T, {}, T),
+        lambda: plots.plot_front({}),
+    ],
 )
 def test_a_figure_without_methods_is_refused(draw):
     with pytest.raises(ValueError, match="methods is empty"):

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from bayescons.plots_calibration import plot_coverage, plot_ecdf_difference
+from bayescons.plots.calibration import plot_coverage, plot_ecdf_difference
 
 RNG = np.random.default_rng(0)
-PITS = {"calibrated": RNG.uniform(size=200), "too narrow": RNG.beta(0.4, 0.4, size=200), "few": RNG.uniform(size=40)}
+PITS = {
+    "calibrated": RNG.uniform(size=200),
+    "too narrow": RNG.beta(0.4, 0.4, size=200),
+    "few": RNG.uniform(size=40),
+}
 
 
 def words(figure):
@@ -44,7 +48,9 @@ def test_there_is_a_panel_for_each_method(number, shape):
 def test_the_band_of_coverage_is_that_of_the_fewest_cases():
     upper = plot_coverage(PITS).axes[0].collections[0].get_paths()[0].vertices[:, 1].max()
     levels = np.linspace(0.05, 0.95, 19)
-    np.testing.assert_allclose(upper, max(1.0, (levels + 2 * np.sqrt(levels * (1 - levels) / 40)).max()))
+    np.testing.assert_allclose(
+        upper, max(1.0, (levels + 2 * np.sqrt(levels * (1 - levels) / 40)).max())
+    )
 
 
 @pytest.mark.parametrize("draw", [plot_ecdf_difference, plot_coverage])

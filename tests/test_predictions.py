@@ -86,19 +86,35 @@ def test_netcdf_axes_are_put_in_order_by_their_names(tmp_path, engine):
 
 
 def test_netcdf_times_with_units_stay_numbers(tmp_path):
-    path = netcdf(tmp_path, t=("t", T, {"units": "seconds"}), x=("x", X), mean=(("t", "x"), MEAN), scale=((), 1.0))
+    path = netcdf(
+        tmp_path,
+        t=("t", T, {"units": "seconds"}),
+        x=("x", X),
+        mean=(("t", "x"), MEAN),
+        scale=((), 1.0),
+    )
     np.testing.assert_array_equal(read(path).grid["t"], T)
 
 
 def test_netcdf_values_are_spread_over_the_batch_by_their_names(tmp_path):
     wall = np.array([1.0, 2.0])
     path = netcdf(
-        tmp_path, t=("t", T), x=("x", X), mean=(("case", "t", "x"), np.stack([MEAN] * 2)), scale=((), 1.0), wall=("case", wall)
+        tmp_path,
+        t=("t", T),
+        x=("x", X),
+        mean=(("case", "t", "x"), np.stack([MEAN] * 2)),
+        scale=((), 1.0),
+        wall=("case", wall),
     )
     with open_arrays(path) as arrays:
         predictions = read_belief(arrays)
-        np.testing.assert_array_equal(read_value(arrays, predictions, "wall", ["t"], "value"), np.repeat(wall[:, None], 3, axis=1))
-        with pytest.raises(InputError, match=r"must be over the axes \(case, t\); it is over \(x\)"):
+        np.testing.assert_array_equal(
+            read_value(arrays, predictions, "wall", ["t"], "value"),
+            np.repeat(wall[:, None], 3, axis=1),
+        )
+        with pytest.raises(
+            InputError, match=r"must be over the axes \(case, t\); it is over \(x\)"
+        ):
             read_value(arrays, predictions, "x", ["t"], "value")
 
 
@@ -106,9 +122,15 @@ def test_netcdf_values_are_spread_over_the_batch_by_their_names(tmp_path):
 def test_an_ensemble_has_the_mean_and_covariance_of_its_draws(tmp_path, form):
     draws = RNG.normal(size=(2, 10, 3, 5))
     if form == "npz":
-        path, draws = npz(tmp_path, t=T, x=X, draws=draws.reshape(20, 3, 5)), draws.reshape(20, 3, 5)
+        path, draws = (
+            npz(tmp_path, t=T, x=X, draws=draws.reshape(20, 3, 5)),
+            draws.reshape(20, 3, 5),
+        )
     else:
-        path, draws = netcdf(tmp_path, t=("t", T), x=("x", X), draws=(("chain", "draw", "t", "x"), draws)), draws.reshape(20, 3, 5)
+        path, draws = (
+            netcdf(tmp_path, t=("t", T), x=("x", X), draws=(("chain", "draw", "t", "x"), draws)),
+            draws.reshape(20, 3, 5),
+        )
     belief = read(path, nugget=0.01).belief
     added = 1e-4 * draws.var(axis=0, ddof=1).mean()
     np.testing.assert_allclose(belief.mean, draws.mean(axis=0), rtol=1e-14)
@@ -138,18 +160,39 @@ BAD = {
     "no mean": ({"t": T, "x": X}, "neither 'mean' nor 'draws'; it has 't', 'x'"),
     "no scale": ({"t": T, "x": X, "mean": MEAN}, "no 'scale' .* and no 'variance'"),
     "no coordinates": ({"mean": MEAN, "scale": SCALE}, "no coordinates t, x, y or z.*--axes"),
-    "NaN in the mean": (broken("mean", np.nan), "mean 'mean' .* holds 1 NaN or infinite entries of 15"),
+    "NaN in the mean": (
+        broken("mean", np.nan),
+        "mean 'mean' .* holds 1 NaN or infinite entries of 15",
+    ),
     "infinite scale": (broken("scale", np.inf), "scale 'scale' .* holds 1 NaN or infinite"),
-    "negative scale": (broken("scale", -1), "must be above zero everywhere; its smallest entry is -1"),
-    "zero scale": (broken("scale", 0), "must be above zero everywhere; its smallest entry is 0.*--dirichlet"),
+    "negative scale": (
+        broken("scale", -1),
+        "must be above zero everywhere; its smallest entry is -1",
+    ),
+    "zero scale": (
+        broken("scale", 0),
+        "must be above zero everywhere; its smallest entry is 0.*--dirichlet",
+    ),
     "coordinates that do not increase": (broken("x", 7), "axis 'x' must increase strictly.*Sort"),
     "NaN in a coordinate": (broken("x", np.nan), "coordinates 'x' .* holds 1 NaN"),
-    "two-dimensional coordinates": ({**GOOD, "x": np.ones((5, 1))}, r"must be a one-dimensional array.*\(5, 1\)"),
-    "axes in another order": ({**GOOD, "mean": MEAN.T}, r"shape of the grid \(3, 5\).*got \(5, 3\).*--axes x,t"),
-    "a scale of another shape": ({**GOOD, "scale": SCALE[:1]}, r"mean's shape \(3, 5\), or be one number; got \(1, 5\)"),
+    "two-dimensional coordinates": (
+        {**GOOD, "x": np.ones((5, 1))},
+        r"must be a one-dimensional array.*\(5, 1\)",
+    ),
+    "axes in another order": (
+        {**GOOD, "mean": MEAN.T},
+        r"shape of the grid \(3, 5\).*got \(5, 3\).*--axes x,t",
+    ),
+    "a scale of another shape": (
+        {**GOOD, "scale": SCALE[:1]},
+        r"mean's shape \(3, 5\), or be one number; got \(1, 5\)",
+    ),
     "text": ({**GOOD, "mean": np.full((3, 5), "a")}, "must hold real numbers; it holds <U1"),
     "complex numbers": ({**GOOD, "mean": MEAN + 0j}, "must hold real numbers; it holds complex128"),
-    "pickled arrays": ({**GOOD, "mean": np.array([[None]])}, "cannot read the mean 'mean'.*nothing pickled is ever read"),
+    "pickled arrays": (
+        {**GOOD, "mean": np.array([[None]])},
+        "cannot read the mean 'mean'.*nothing pickled is ever read",
+    ),
     "one draw": ({"t": T, "x": X, "draws": MEAN[None]}, "at least two draws; it has 1"),
     "no axis of draws": ({"t": T, "x": X, "draws": MEAN}, "must have an axis of draws in front"),
     "equal draws": ({"t": T, "x": X, "draws": np.stack([MEAN] * 3)}, "are all equal"),
@@ -181,7 +224,9 @@ def test_names_that_do_not_fit_the_file_are_refused(tmp_path, names, message):
 
 
 def test_a_netcdf_mean_over_other_axes_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"must be over the axes \(t, x\) of the grid; it is over \(t, y\)"):
+    with pytest.raises(
+        InputError, match=r"must be over the axes \(t, x\) of the grid; it is over \(t, y\)"
+    ):
         read(netcdf(tmp_path, t=("t", T), x=("x", X), mean=(("t", "y"), MEAN), scale=((), 1.0)))
 
 

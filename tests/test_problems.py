@@ -13,13 +13,27 @@ from scipy.integrate import quad
 from scipy.special import erf
 
 from bayescons.diagnostics import front_position
-from bayescons.problems import Advection, Burgers, Diffusion, PorousMedium, Problem, Readings, Stefan, contexts, targets
+from bayescons.problems import (
+    Advection,
+    Burgers,
+    Diffusion,
+    PorousMedium,
+    Problem,
+    Readings,
+    Stefan,
+    contexts,
+    targets,
+)
 from bayescons.problems.problem import checked_parameter
 
 EPS = np.finfo(np.float64).eps
 ROUNDING = 1e3 * EPS  # a few hundred operations, none of them badly conditioned
 FAMILIES = [Advection, Burgers, Diffusion, PorousMedium, Stefan]
-OUT_OF_RANGE = [Advection(7.5), Burgers(5.0), PorousMedium(0.7)]  # Stefan's published tests hold one already
+OUT_OF_RANGE = [
+    Advection(7.5),
+    Burgers(5.0),
+    PorousMedium(0.7),
+]  # Stefan's published tests hold one already
 PROBLEMS = [family(value) for family in FAMILIES for value in family.test_values] + OUT_OF_RANGE
 FRONTS = [problem for problem in PROBLEMS if not isinstance(problem, Diffusion)]
 JUMPS = [problem for problem in FRONTS if not isinstance(problem, PorousMedium)]
@@ -93,10 +107,14 @@ def points_away_from_the_front(problem, margin=0.02, count=200):
     """Points of the domain: away from the front, and in time from the moment of breaking, where the slope of a ramp is infinite."""
     random = np.random.default_rng(0)
     t = random.uniform(margin, HORIZON[problem.name], 2 * count)
-    early = max(2 * jump_from(problem), 4 * margin)  # so that there are enough of a ramp that breaks soon
+    early = max(
+        2 * jump_from(problem), 4 * margin
+    )  # so that there are enough of a ramp that breaks soon
     t[: count // 2] = random.uniform(margin, early, count // 2)
     x = random.uniform(*problem.space_range, 2 * count)
-    away = ~(np.abs(np.asarray(problem.front(t)) - x) < margin) & ~(np.abs(t - jump_from(problem)) < 0.2 * jump_from(problem))
+    away = ~(np.abs(np.asarray(problem.front(t)) - x) < margin) & ~(
+        np.abs(t - jump_from(problem)) < 0.2 * jump_from(problem)
+    )
     return jnp.asarray(t[away][:count]), jnp.asarray(x[away][:count])
 
 
@@ -105,7 +123,10 @@ def integrate(function, low, high, breaks=()):
     edges = [low, *sorted(b for b in breaks if low < b < high), high]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "roundoff error detected": the bound then says so too
-        pieces = [quad(function, a, b, epsabs=1e-12, epsrel=1e-12, limit=200) for a, b in itertools.pairwise(edges)]
+        pieces = [
+            quad(function, a, b, epsabs=1e-12, epsrel=1e-12, limit=200)
+            for a, b in itertools.pairwise(edges)
+        ]
     return sum(p[0] for p in pieces), sum(p[1] for p in pieces)
 
 
@@ -123,7 +144,9 @@ def test_solution_satisfies_its_equation(problem):
         return jax.grad(problem.solution, 0)(t, x), jax.grad(flux, 2)(problem, t, x)
 
     rate, divergence = jax.jit(jax.vmap(terms))(*points_away_from_the_front(problem))
-    assert isinstance(problem, Advection) or jnp.abs(rate).max() > 0.1  # a step is constant wherever it is smooth
+    assert (
+        isinstance(problem, Advection) or jnp.abs(rate).max() > 0.1
+    )  # a step is constant wherever it is smooth
     np.testing.assert_allclose(rate + divergence, 0.0, atol=ROUNDING * float(jnp.abs(rate).max()))
 
 
@@ -134,12 +157,22 @@ def test_what_a_part_of_the_domain_gains_has_come_in_through_its_ends(problem):
     lower, upper = problem.space_range
     ends = [lower + share * (upper - lower) for share in (0.07, 0.33, 0.61, 0.93)]
     times = [share * HORIZON[problem.name] for share in (0.04, 0.11, 0.43)]
-    for (start, stop), (left, right) in itertools.product(itertools.pairwise(times), itertools.pairwise(ends)):
-        amounts = [integrate(lambda x, t=t: float(solution(t, x)), left, right, kinks(problem, t)) for t in (start, stop)]
-        through = [integrate(lambda t, x=x: float(current(t, x)), start, stop, passages(problem, x)) for x in (left, right)]
+    for (start, stop), (left, right) in itertools.product(
+        itertools.pairwise(times), itertools.pairwise(ends)
+    ):
+        amounts = [
+            integrate(lambda x, t=t: float(solution(t, x)), left, right, kinks(problem, t))
+            for t in (start, stop)
+        ]
+        through = [
+            integrate(lambda t, x=x: float(current(t, x)), start, stop, passages(problem, x))
+            for x in (left, right)
+        ]
         bound = sum(b for _, b in amounts + through)
         assert bound < 1e-8
-        assert abs(amounts[1][0] - amounts[0][0] - (through[0][0] - through[1][0])) <= bound + ROUNDING
+        assert (
+            abs(amounts[1][0] - amounts[0][0] - (through[0][0] - through[1][0])) <= bound + ROUNDING
+        )
 
 
 @pytest.mark.float32
@@ -147,7 +180,9 @@ def test_what_a_part_of_the_domain_gains_has_come_in_through_its_ends(problem):
 def test_solution_is_finite_with_finite_gradients_on_the_whole_domain(problem):
     t, x = (jnp.asarray(c) for c in np.meshgrid(*problem.grid(41, 41).values(), indexing="ij"))
     gradients = jax.jit(jax.value_and_grad(lambda *p: problem.solution(*p).sum(), (0, 1)))(t, x)
-    slope = jax.jacfwd(jax.jit(lambda p: type(problem)(p).solution(t, x)))(getattr(problem, problem.parameter_name))
+    slope = jax.jacfwd(jax.jit(lambda p: type(problem)(p).solution(t, x)))(
+        getattr(problem, problem.parameter_name)
+    )
     for array in jax.tree.leaves((problem.solution(t, x), gradients, slope)):
         assert jnp.isfinite(array).all()
 
@@ -183,7 +218,9 @@ def test_boundary_and_initial_values_are_those_of_the_literature():
     np.testing.assert_array_equal(Advection(2.0).lower(t), 1.0)
     np.testing.assert_array_equal(Advection(2.0).upper(t), 0.0)
     x = np.linspace(-1.5, 1, 11)
-    np.testing.assert_allclose(Burgers(2.0).initial(x), np.where(x <= -1, 2.0, np.where(x <= 0, -2 * x, 0.0)), rtol=8 * EPS)
+    np.testing.assert_allclose(
+        Burgers(2.0).initial(x), np.where(x <= -1, 2.0, np.where(x <= 0, -2 * x, 0.0)), rtol=8 * EPS
+    )
     np.testing.assert_array_equal(Burgers(2.0).lower(t), 2.0)
     np.testing.assert_array_equal(Burgers(2.0).upper(t), 0.0)
 
@@ -195,7 +232,9 @@ def test_boundary_and_initial_values_are_those_of_the_literature():
 def test_total_equals_the_integral_of_the_solution(problem):
     solution = compiled(problem, "solution")
     for t in [0.0, *some_times(problem)]:
-        integral, bound = integrate(lambda x, t=t: float(solution(t, x)), *problem.space_range, kinks(problem, t))
+        integral, bound = integrate(
+            lambda x, t=t: float(solution(t, x)), *problem.space_range, kinks(problem, t)
+        )
         assert bound < 1e-8
         assert abs(float(problem.total(t)) - integral) <= bound + ROUNDING, f"t = {t}"
 
@@ -205,7 +244,9 @@ def test_total_changes_at_the_rate_of_the_boundary_fluxes(problem):
     t = jnp.asarray(some_times(problem, 30))
     rate = jax.jit(jax.vmap(jax.grad(problem.total)))(t)
     np.testing.assert_allclose(
-        rate, problem.flux_lower(t) - problem.flux_upper(t), atol=ROUNDING * problem.flux_upper(t).max() + ROUNDING
+        rate,
+        problem.flux_lower(t) - problem.flux_upper(t),
+        atol=ROUNDING * problem.flux_upper(t).max() + ROUNDING,
     )
 
 
@@ -227,7 +268,9 @@ def test_total_changes_by_the_boundary_fluxes_integrated_over_time(problem):
 def test_boundary_fluxes_are_the_flux_of_the_equation_at_the_walls(problem):
     t = jnp.asarray(some_times(problem))
     current = jax.jit(jax.vmap(functools.partial(flux, problem), (0, None)))
-    for wall, stated in zip(problem.space_range, (problem.flux_lower, problem.flux_upper), strict=True):
+    for wall, stated in zip(
+        problem.space_range, (problem.flux_lower, problem.flux_upper), strict=True
+    ):
         np.testing.assert_allclose(stated(t), current(t, wall), rtol=ROUNDING, atol=ROUNDING)
 
 
@@ -236,16 +279,23 @@ def test_total_is_continuous_when_the_front_leaves_and_grows_more_slowly_afterwa
     passage = arrival(problem)
     before, after = problem.total(passage * (1 - 8 * EPS)), problem.total(passage * (1 + 8 * EPS))
     np.testing.assert_allclose(before, after, rtol=100 * EPS)
-    without_a_wall = problem.total(passage) + quad(lambda t: float(problem.flux_lower(t)), passage, 1.2 * passage)[0]
+    without_a_wall = (
+        problem.total(passage)
+        + quad(lambda t: float(problem.flux_lower(t)), passage, 1.2 * passage)[0]
+    )
     assert problem.total(1.2 * passage) < without_a_wall - 1e-3
 
 
 def test_totals_are_the_published_formulas_while_the_front_is_inside():
     t = np.linspace(0, 0.1, 11)
     z = Stefan(0.6).root
-    np.testing.assert_allclose(Stefan(0.6).total(t), 2 * 0.4 / erf(z) * np.sqrt(t / np.pi), rtol=ROUNDING)
+    np.testing.assert_allclose(
+        Stefan(0.6).total(t), 2 * 0.4 / erf(z) * np.sqrt(t / np.pi), rtol=ROUNDING
+    )
     m = 3.0
-    np.testing.assert_allclose(PorousMedium(m).total(t), m ** (1 + 1 / m) / (m + 1) * t ** (1 + 1 / m), rtol=ROUNDING)
+    np.testing.assert_allclose(
+        PorousMedium(m).total(t), m ** (1 + 1 / m) / (m + 1) * t ** (1 + 1 / m), rtol=ROUNDING
+    )
     np.testing.assert_array_equal(Diffusion().total(t), 0.0)
     np.testing.assert_allclose(Advection(3.0).total(t), 0.5 + 3 * t, rtol=ROUNDING)
     np.testing.assert_allclose(Burgers(3.0).total(t), 1.5 * (1 + 3 * t), rtol=ROUNDING)
@@ -267,7 +317,10 @@ def test_a_domain_that_a_hyperbolic_front_has_left_is_full():
 def test_field_is_zero_ahead_of_the_front_and_positive_behind_it(problem):
     times = np.linspace(jump_from(problem), HORIZON[problem.name], 201)[1:]
     front = np.asarray(problem.front(times))
-    ahead, behind = problem.solution(times, front * (1 + 8 * EPS)), problem.solution(times, front * (1 - 8 * EPS))
+    ahead, behind = (
+        problem.solution(times, front * (1 + 8 * EPS)),
+        problem.solution(times, front * (1 - 8 * EPS)),
+    )
     np.testing.assert_array_equal(ahead, 0.0)
     assert (np.asarray(behind) > 0).all()
 
@@ -288,7 +341,9 @@ def test_porous_medium_front_moves_with_the_limit_of_flux_over_field():
     t, behind = 0.5, 0.5 - 1e-9
     u = problem.solution(t, behind)
     velocity = -(u ** (3.0 - 1)) * jax.grad(problem.solution, 1)(t, behind)
-    np.testing.assert_allclose(velocity, jax.grad(problem.front)(t), rtol=1e-6)  # t - x = 1e-9 is known to 1e-7
+    np.testing.assert_allclose(
+        velocity, jax.grad(problem.front)(t), rtol=1e-6
+    )  # t - x = 1e-9 is known to 1e-7
 
 
 @every_jump
@@ -298,7 +353,9 @@ def test_a_jump_moves_at_the_jump_of_the_flux_over_the_jump_of_the_field(problem
     behind = problem.front(t) - 8 * EPS  # ahead, field and flux are zero
     speed = jax.jit(jax.vmap(jax.grad(problem.front)))(t)
     current = jax.jit(jax.vmap(functools.partial(flux, problem)))
-    np.testing.assert_allclose(speed * problem.solution(t, behind), current(t, behind), rtol=ROUNDING)
+    np.testing.assert_allclose(
+        speed * problem.solution(t, behind), current(t, behind), rtol=ROUNDING
+    )
 
 
 @pytest.mark.parametrize("amplitude", [1.0, 2.0, 3.0, 4.0, 5.0])
@@ -312,19 +369,27 @@ def test_a_ramp_breaks_when_and_where_its_characteristics_meet(amplitude):
     foot = x[x < 0] * 0.99
     before = t * 0.6
     np.testing.assert_allclose(
-        problem.solution(before, foot + before * problem.initial(foot)), problem.initial(foot), rtol=ROUNDING
+        problem.solution(before, foot + before * problem.initial(foot)),
+        problem.initial(foot),
+        rtol=ROUNDING,
     )
-    slopes = jax.jit(jax.value_and_grad(lambda a, t, x: Burgers(a).solution(t, x).sum(), (0, 1, 2)))(amplitude, t, jnp.asarray(x))
+    slopes = jax.jit(
+        jax.value_and_grad(lambda a, t, x: Burgers(a).solution(t, x).sum(), (0, 1, 2))
+    )(amplitude, t, jnp.asarray(x))
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
 
 
-@pytest.mark.parametrize("problem", [Advection(3.0), Burgers(1.0), Burgers(3.0), Burgers(5.0)], ids=str)
+@pytest.mark.parametrize(
+    "problem", [Advection(3.0), Burgers(1.0), Burgers(3.0), Burgers(5.0)], ids=str
+)
 def test_the_front_is_where_a_profile_falls_through_half_its_height(problem):
     """So the diagnostic of draws and the truth they are compared with mean the same; a ramp is found exactly, a jump to half a cell."""
     x = problem.grid(2, 401)["x"]
     times = np.linspace(0.0, 0.95 * arrival(problem), 20)
     fields = problem.solution(times[:, None], x)
-    error = np.asarray(front_position(fields, x, threshold=float(problem.lower(0.0)) / 2) - problem.front(times))
+    error = np.asarray(
+        front_position(fields, x, threshold=float(problem.lower(0.0)) / 2) - problem.front(times)
+    )
     smooth = times < 0.9 * jump_from(problem)
     assert smooth.any() == (problem.name == "burgers")
     np.testing.assert_allclose(error[smooth], 0.0, atol=ROUNDING)
@@ -344,7 +409,10 @@ def test_stefan_front_agrees_with_the_published_numbers():
 @pytest.mark.parametrize("threshold", [1e-300, 1e-12, 0.01, 0.55, 0.7, 0.99, 1 - 1e-12])
 def test_stefan_root_satisfies_its_equation_for_every_threshold(threshold):
     z = Stefan(threshold).root
-    left, right = math.log(threshold * math.sqrt(math.pi) * z * math.erf(z)) + z * z, math.log1p(-threshold)
+    left, right = (
+        math.log(threshold * math.sqrt(math.pi) * z * math.erf(z)) + z * z,
+        math.log1p(-threshold),
+    )
     assert abs(left - right) <= 8 * EPS * (abs(math.log(threshold)) + z * z + abs(right) + 1)
     assert isinstance(z, float)
 
@@ -355,7 +423,9 @@ def test_stefan_root_of_a_traced_threshold_is_the_same_and_carries_its_derivativ
     np.testing.assert_allclose(traced, [Stefan(u).root for u in thresholds], rtol=100 * EPS)
     h = 1e-5  # central difference: h² |z'''| / 6 < 1e-5 relative at the ends, eps / h elsewhere
     slopes = [(Stefan(u + h).root - Stefan(u - h).root) / (2 * h) for u in thresholds]
-    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(lambda u: Stefan(u).root)))(thresholds), slopes, rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(jax.vmap(jax.grad(lambda u: Stefan(u).root)))(thresholds), slopes, rtol=1e-5
+    )
     assert jnp.isnan(jax.jit(lambda u: Stefan(u).root)(1.5))
 
 
@@ -431,7 +501,9 @@ def test_a_traced_parameter_gives_the_same_field_and_its_derivative(problem):
     np.testing.assert_allclose(field, problem.solution(t, x), atol=ROUNDING)
     h = 1e-5
     difference = (family(value + h).solution(t, x) - family(value - h).solution(t, x)) / (2 * h)
-    np.testing.assert_allclose(slope, difference, rtol=1e-7, atol=1e-7)  # h² |u'''| / 6 with third derivatives below a few hundred
+    np.testing.assert_allclose(
+        slope, difference, rtol=1e-7, atol=1e-7
+    )  # h² |u'''| / 6 with third derivatives below a few hundred
 
 
 @every_family
@@ -441,16 +513,23 @@ def test_parameters_are_drawn_uniformly_from_the_training_range(family):
     draws = draw(jax.random.split(jax.random.key(0), 4000))
     assert ((draws >= low) & (draws <= high)).all()
     levels = (np.sort(draws) - low) / (high - low)
-    assert np.abs(levels - (np.arange(4000) + 0.5) / 4000).max() < 1.95 / math.sqrt(4000)  # Kolmogorov-Smirnov, level 1e-3
+    assert np.abs(levels - (np.arange(4000) + 0.5) / 4000).max() < 1.95 / math.sqrt(
+        4000
+    )  # Kolmogorov-Smirnov, level 1e-3
     assert family.sample(jax.random.key(3)) == family.sample(jax.random.key(3))
-    assert 0.1 <= getattr(family.sample(jax.random.key(3), between=(0.1, 0.2)), family.parameter_name) <= 0.2
+    assert (
+        0.1
+        <= getattr(family.sample(jax.random.key(3), between=(0.1, 0.2)), family.parameter_name)
+        <= 0.2
+    )
 
 
 @every_family
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.inf, math.nan])
 def test_a_parameter_out_of_range_is_an_error_that_says_what_to_write(family, bad):
     with pytest.raises(
-        ValueError, match=rf"{family.parameter_name} must be .*; got .*Write {family.__name__}\({family.parameter_name}="
+        ValueError,
+        match=rf"{family.parameter_name} must be .*; got .*Write {family.__name__}\({family.parameter_name}=",
     ):
         family(bad)
 
@@ -458,7 +537,10 @@ def test_a_parameter_out_of_range_is_an_error_that_says_what_to_write(family, ba
 @every_family
 @pytest.mark.parametrize("bad", [True, jnp.zeros(3)])
 def test_a_parameter_that_is_not_a_number_is_an_error_that_says_what_to_write(family, bad):
-    with pytest.raises(TypeError, match=rf"{family.parameter_name} must be one real number; got .*Write {family.__name__}\("):
+    with pytest.raises(
+        TypeError,
+        match=rf"{family.parameter_name} must be one real number; got .*Write {family.__name__}\(",
+    ):
         family(bad)
 
 
@@ -497,7 +579,9 @@ def test_contexts_are_stratified_in_time_and_share_their_positions(problem):
     start, stop = problem.time_range
     readings = contexts(problem, jax.random.key(1))
     t, x, _ = (np.asarray(a).reshape(10, 10) for a in readings)
-    np.testing.assert_array_equal(np.floor((t - start) / (stop - start) * 10), np.arange(10)[:, None].repeat(10, 1))
+    np.testing.assert_array_equal(
+        np.floor((t - start) / (stop - start) * 10), np.arange(10)[:, None].repeat(10, 1)
+    )
     np.testing.assert_array_equal(t, t[:, :1].repeat(10, 1))
     np.testing.assert_array_equal(x, x[:1].repeat(10, 0))
     assert (np.diff(x[0]) > 0).all()
@@ -529,20 +613,28 @@ def test_readings_are_the_exact_solution(problem, draw):
 def test_readings_at_uneven_times_belong_to_those_times():
     """The published heat data are interpolated by row index: values of another time, rms error 0.024 to 0.056."""
     readings = contexts(Diffusion(3.0), jax.random.key(5))
-    np.testing.assert_allclose(readings.u, np.exp(-3.0 * readings.t) * np.sin(readings.x), rtol=8 * EPS, atol=EPS)
+    np.testing.assert_allclose(
+        readings.u, np.exp(-3.0 * readings.t) * np.sin(readings.x), rtol=8 * EPS, atol=EPS
+    )
 
 
 def test_target_times_are_uniform_and_not_stratified():
     t = np.array([targets(Diffusion(), jax.random.key(seed)).t[::10] for seed in range(100)])
-    assert np.abs(np.sort(t.ravel()) - (np.arange(1000) + 0.5) / 1000).max() < 1.95 / math.sqrt(1000)  # Kolmogorov-Smirnov, 1e-3
+    assert np.abs(np.sort(t.ravel()) - (np.arange(1000) + 0.5) / 1000).max() < 1.95 / math.sqrt(
+        1000
+    )  # Kolmogorov-Smirnov, 1e-3
     first_stratum_is_hit = np.mean(t[:, 0] < 0.1)
-    assert abs(first_stratum_is_hit - (1 - 0.9**10)) < 0.19  # four standard errors; stratified, it would be hit always: off by 0.35
+    assert (
+        abs(first_stratum_is_hit - (1 - 0.9**10)) < 0.19
+    )  # four standard errors; stratified, it would be hit always: off by 0.35
 
 
 def test_noise_has_the_stated_standard_deviation():
     errors = []
     for seed in range(40):
-        clean, noisy = (contexts(Stefan(), jax.random.key(seed), noise=scale) for scale in (0.0, 0.1))
+        clean, noisy = (
+            contexts(Stefan(), jax.random.key(seed), noise=scale) for scale in (0.0, 0.1)
+        )
         np.testing.assert_array_equal(clean.inputs, noisy.inputs)
         errors.append(noisy.u - clean.u)
     assert abs(np.std(errors) / 0.1 - 1) < 4 / math.sqrt(2 * 4000)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayescons.quadrature import RULES, bridge_widths, quadrature_weights
+from bayescons.functionals.quadrature import RULES, bridge_widths, quadrature_weights
 
 EPS = float(np.finfo(float).eps)
 EQUAL = np.linspace(-1.0, 2.0, 11)
@@ -24,7 +24,9 @@ def test_a_rule_is_exact_on_polynomials_of_its_degree(points, rule, degree):
 
 
 def test_simpsons_rule_is_exact_on_cubics_where_spacings_are_equal():
-    assert quadrature_weights(EQUAL, "simpson") @ EQUAL**3 == pytest.approx(integral(3), rel=32 * EPS)
+    assert quadrature_weights(EQUAL, "simpson") @ EQUAL**3 == pytest.approx(
+        integral(3), rel=32 * EPS
+    )
 
 
 def test_the_midpoint_rule_is_exact_for_cell_averages():
@@ -36,7 +38,9 @@ def test_the_midpoint_rule_is_exact_for_cell_averages():
 def test_the_midpoint_rule_is_spectral_for_a_periodic_field_without_its_last_point():
     points = np.arange(16) / 16
     exact = 1.2660658777520084  # the mean of exp(cos): modified Bessel function I_0(1)
-    assert quadrature_weights(points, "midpoint") @ np.exp(np.cos(2 * np.pi * points)) == pytest.approx(exact, rel=32 * EPS)
+    assert quadrature_weights(points, "midpoint") @ np.exp(
+        np.cos(2 * np.pi * points)
+    ) == pytest.approx(exact, rel=32 * EPS)
 
 
 @pytest.mark.parametrize(("rule", "order"), [("trapezoid", 2), ("simpson", 4)])
@@ -70,7 +74,9 @@ def test_the_widths_of_the_intervals_add_up_to_the_domain(points):
 
 
 def test_an_unknown_rule_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=f"unknown quadrature rule 'gauss'; choose one of {', '.join(RULES)}"):
+    with pytest.raises(
+        ValueError, match=f"unknown quadrature rule 'gauss'; choose one of {', '.join(RULES)}"
+    ):
         quadrature_weights(EQUAL, "gauss")
 
 
@@ -80,5 +86,8 @@ def test_one_point_is_refused():
 
 
 def test_simpsons_rule_on_an_even_number_of_points_is_refused():
-    with pytest.raises(ValueError, match=r"odd number of points; got 10\. Add or drop a point, or use rule='trapezoid'"):
+    with pytest.raises(
+        ValueError,
+        match=r"odd number of points; got 10\. Add or drop a point, or use rule='trapezoid'",
+    ):
         quadrature_weights(EQUAL[:-1], "simpson")

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 import bayescons as bc
-from bayescons.diagnostics import coverage, crps, log_likelihood, recalibrated, recalibration, scale_factor
+from bayescons.diagnostics import (
+    coverage,
+    crps,
+    log_likelihood,
+    recalibrated,
+    recalibration,
+    scale_factor,
+)
 from tests.structures import FACTS, GRID, belief, conditioned, facts, values_of
 
 EPS = float(np.finfo(float).eps)
@@ -27,14 +34,22 @@ def prediction(*shape, factor=1.0, seed=0):
 
 
 @pytest.mark.parametrize("structure", ["diagonal", "low rank", "kronecker", "restricted"])
-@pytest.mark.parametrize("factor", [0.3, np.array([[0.5], [2.0], [1.0]])], ids=["one factor", "one for each time"])
+@pytest.mark.parametrize(
+    "factor", [0.3, np.array([[0.5], [2.0], [1.0]])], ids=["one factor", "one for each time"]
+)
 def test_totals_hold_in_the_mean_in_every_draw_and_have_no_variance(structure, factor):
-    posterior, totals = conditioned(structure, "mass").posterior, values_of(facts(structure, "mass"))
+    posterior, totals = (
+        conditioned(structure, "mass").posterior,
+        values_of(facts(structure, "mass")),
+    )
     after = recalibrated(posterior, factor)
     draws = after.sample(jax.random.key(0), (5,))
     for field in (after.mean, draws):
         np.testing.assert_allclose(
-            field @ WEIGHTS, np.broadcast_to(totals, field.shape[:-1]), rtol=0, atol=1e-12 * np.abs(totals).max()
+            field @ WEIGHTS,
+            np.broadcast_to(totals, field.shape[:-1]),
+            rtol=0,
+            atol=1e-12 * np.abs(totals).max(),
         )
     spread = bc.functional_scale(after, FACTS["mass"][0][1])
     np.testing.assert_allclose(spread, 0.0, atol=1e-6)  # of a variance at the rounding of ones
@@ -45,7 +60,12 @@ def test_draws_move_away_from_the_mean_by_the_factor(structure):
     before = belief(structure).gaussian
     after = recalibrated(before, 1.7)
     key = jax.random.key(1)
-    np.testing.assert_allclose(after.sample(key), before.mean + 1.7 * (before.sample(key) - before.mean), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(
+        after.sample(key),
+        before.mean + 1.7 * (before.sample(key) - before.mean),
+        rtol=0,
+        atol=1e-13,
+    )
     np.testing.assert_array_equal(after.mean, before.mean)
     np.testing.assert_allclose(after.variance, 1.7**2 * before.variance, rtol=8 * EPS)
 
@@ -55,12 +75,17 @@ def test_a_factor_of_one_changes_nothing():
     after = recalibrated(before, 1)
     np.testing.assert_array_equal(after.variance, before.variance)
     np.testing.assert_array_equal(after.sample(jax.random.key(0)), before.sample(jax.random.key(0)))
-    np.testing.assert_allclose(after.log_prob(before.mean), before.log_prob(before.mean), rtol=8 * EPS)
+    np.testing.assert_allclose(
+        after.log_prob(before.mean), before.log_prob(before.mean), rtol=8 * EPS
+    )
 
 
 def test_one_factor_commutes_with_exact_facts():
     before, constraint = belief("kronecker").gaussian, facts("kronecker", "mass and wall")
-    first, last = bc.condition(recalibrated(before, 0.4), constraint), recalibrated(bc.condition(before, constraint), 0.4)
+    first, last = (
+        bc.condition(recalibrated(before, 0.4), constraint),
+        recalibrated(bc.condition(before, constraint), 0.4),
+    )
     np.testing.assert_allclose(first.mean, last.mean, rtol=0, atol=1e-12)
     np.testing.assert_allclose(first.variance, last.variance, rtol=0, atol=1e-12)
 
@@ -75,12 +100,17 @@ def test_what_is_known_for_certain_stays_known():
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own covariances", "one covariance"])
 def test_each_field_of_a_batch_may_have_its_own_factor(shared):
-    means, factors = np.random.default_rng(0).normal(size=(3, *GRID.shape)), np.array([0.5, 1.0, 2.0])
+    means, factors = (
+        np.random.default_rng(0).normal(size=(3, *GRID.shape)),
+        np.array([0.5, 1.0, 2.0]),
+    )
     single = belief("kronecker").gaussian
     if shared:
         batch = bc.Gaussian(jnp.asarray(means), single.covariance)
     else:
-        batch = jax.vmap(lambda m, s: bc.Gaussian(m, bc.Scaled(single.covariance, s)))(means, jnp.ones((3, 1, 1)))
+        batch = jax.vmap(lambda m, s: bc.Gaussian(m, bc.Scaled(single.covariance, s)))(
+            means, jnp.ones((3, 1, 1))
+        )
     after = recalibrated(batch, factors[:, None, None])
     assert (after.batch_shape, after.event_shape) == ((3,), GRID.shape)
     for i, factor in enumerate(factors):
@@ -126,7 +156,9 @@ def test_a_belief_too_wide_is_narrowed_and_one_too_narrow_widened_by_what_it_is_
     for off in (0.4, 1.0, 2.5):
         mean, variance, truth = prediction(80, 100, factor=off, seed=5)
         assert abs(scale_factor(mean, variance, truth, method=method) / off - 1) <= 5 * 0.03
-    error = math.sqrt(0.95 * 0.05 / 8000) / (2 * math.exp(-(1.96**2) / 2) / math.sqrt(2 * math.pi) * 1.96)
+    error = math.sqrt(0.95 * 0.05 / 8000) / (
+        2 * math.exp(-(1.96**2) / 2) / math.sqrt(2 * math.pi) * 1.96
+    )
     assert error <= 0.03
 
 
@@ -163,7 +195,9 @@ def test_a_factor_for_each_time_fits_a_belief_of_any_batch():
     mean, variance, truth = prediction(40, *GRID.shape, factor=np.array([[0.5], [1.0], [2.0]]))
     factor = scale_factor(mean, variance, truth, axis=(0, 2))
     new = bc.diagonal(mean[:2], np.sqrt(variance[:2]), batch_dims=1)
-    np.testing.assert_allclose(recalibrated(new, factor).variance, factor**2 * variance[:2], rtol=8 * EPS)
+    np.testing.assert_allclose(
+        recalibrated(new, factor).variance, factor**2 * variance[:2], rtol=8 * EPS
+    )
 
 
 # Bad input
@@ -174,17 +208,35 @@ _m, _v, _y = prediction(4, 5)
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: scale_factor(_m, _v, _y, method="best"), "method must be one of 'coverage', 'likelihood', 'crps'"),
+        (
+            lambda: scale_factor(_m, _v, _y, method="best"),
+            "method must be one of 'coverage', 'likelihood', 'crps'",
+        ),
         (lambda: scale_factor(_m, _v, _y, level=95.0), r"level=0\.95"),
         (lambda: scale_factor(_m, _v[:1], _y), r"must have one shape.*\(1, 5\)"),
         (lambda: scale_factor(_m, -_v, _y), "no variance be negative"),
         (lambda: scale_factor(_m, _v, _y * np.nan), "truth holds 20 NaN"),
         (lambda: scale_factor(_m, 0 * _v, _y), "no point that counts.*pool more axes"),
-        (lambda: scale_factor(_m, _v, _m), r"factor would be zero: 20 of 20 points.*\(a\) the truth was taken"),
-        (lambda: scale_factor(_m, _v, np.where(np.arange(5) == 0, _y, _m), method="crps"), "factor would be zero: 16 of 20"),
-        (lambda: recalibrated(bc.diagonal(_m, 1.0), 0.0), "factor must be above zero; its smallest entry is 0"),
-        (lambda: recalibrated(bc.diagonal(_m, 1.0), np.ones(4)), r"have 2 axes.*got \(4,\).*write factor\[:, None\]"),
-        (lambda: recalibrated(bc.diagonal(_m, 1.0), np.ones((5, 1))), "each of length one or as in the mean's shape"),
+        (
+            lambda: scale_factor(_m, _v, _m),
+            r"factor would be zero: 20 of 20 points.*\(a\) the truth was taken",
+        ),
+        (
+            lambda: scale_factor(_m, _v, np.where(np.arange(5) == 0, _y, _m), method="crps"),
+            "factor would be zero: 16 of 20",
+        ),
+        (
+            lambda: recalibrated(bc.diagonal(_m, 1.0), 0.0),
+            "factor must be above zero; its smallest entry is 0",
+        ),
+        (
+            lambda: recalibrated(bc.diagonal(_m, 1.0), np.ones(4)),
+            r"have 2 axes.*got \(4,\).*write factor\[:, None\]",
+        ),
+        (
+            lambda: recalibrated(bc.diagonal(_m, 1.0), np.ones((5, 1))),
+            "each of length one or as in the mean's shape",
+        ),
         (lambda: recalibrated(bc.diagonal(_m, 1.0), np.nan), "factor holds 1 NaN"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bayescons.grids import Grid
-from bayescons.programs import results
+from bayescons.results import trees as results
 
 GRID = Grid(t=np.linspace(0, 0.1, 3), x=np.linspace(0, 1, 5))
 EPS = np.finfo(np.float64).eps
@@ -18,13 +18,24 @@ def example():
     rng = np.random.default_rng(0)
     u = rng.normal(size=(2, 50, 3, 5))
     return results.datatree(
-        {"u": jnp.asarray(u), "amplitude": rng.normal(size=(2, 50)), "mode": rng.normal(size=(2, 50, 4))},
+        {
+            "u": jnp.asarray(u),
+            "amplitude": rng.normal(size=(2, 50)),
+            "mode": rng.normal(size=(2, 50, 4)),
+        },
         GRID,
         sample_stats={"diverging": np.zeros((2, 50), bool)},
         observed={"u": np.array([0.1, 0.2])},
         constraints={"mass": {"value": np.arange(3.0), "residual": np.zeros((2, 50, 3))}},
         truth={"u": u[0, 0]},
-        attributes={"seed": np.int64(3), "reading": "exact", "sampler": "NUTS", "soft": False, "scale": None, "big": 2**70},
+        attributes={
+            "seed": np.int64(3),
+            "reading": "exact",
+            "sampler": "NUTS",
+            "soft": False,
+            "scale": None,
+            "big": 2**70,
+        },
         dims={"mass": ("t",)},
     )
 
@@ -65,10 +76,16 @@ def test_the_versions_and_the_callers_attributes_are_kept():
     attributes = example().attrs
     assert attributes["jax_version"] == metadata.version("jax")
     assert (attributes["seed"], attributes["reading"]) == (3, "exact")
-    assert [json.loads(attributes[name]) for name in ("soft", "scale", "big")] == [False, None, 2**70]
+    assert [json.loads(attributes[name]) for name in ("soft", "scale", "big")] == [
+        False,
+        None,
+        2**70,
+    ]
 
 
-@pytest.mark.parametrize("draws", [{"u": np.zeros(5)}, {"u": np.zeros((1, 5)), "v": np.zeros((2, 5))}, {}])
+@pytest.mark.parametrize(
+    "draws", [{"u": np.zeros(5)}, {"u": np.zeros((1, 5)), "v": np.zeros((2, 5))}, {}]
+)
 def test_draws_without_chain_and_draw_axes_are_refused(draws):
     with pytest.raises(ValueError, match="chain, draw"):
         results.datatree(draws, GRID)
@@ -101,7 +118,9 @@ def test_an_output_that_cannot_be_written_leaves_nothing_behind(tmp_path, place)
     (tmp_path / "file").write_text("not a folder")
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(OSError, match=r"cannot write .*Expected a file name in a folder that exists"):
+    with pytest.raises(
+        OSError, match=r"cannot write .*Expected a file name in a folder that exists"
+    ):
         results.save(example(), tmp_path / place)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -151,14 +170,22 @@ def test_a_file_that_is_missing_or_is_not_netcdf_is_reported_as_such(tmp_path):
 def test_the_summary_of_exact_draws_has_their_moments_and_no_r_hat():
     draws = np.random.default_rng(5).normal(size=(1, 1000))
     row = results.summarise(results.datatree({"a": draws}), level=0.9).loc["a"]
-    np.testing.assert_allclose([row["mean"], row["sd"]], [draws.mean(), draws.std(ddof=1)], rtol=1e-9)
+    np.testing.assert_allclose(
+        [row["mean"], row["sd"]], [draws.mean(), draws.std(ddof=1)], rtol=1e-9
+    )
     assert row["hdi_lower"] < -1.2 < 1.2 < row["hdi_upper"]
     assert np.isnan(row["r_hat"])
-    assert 500 < row["ess_bulk"] < 2000  # independent draws: 1000 to within the noise of its estimate
+    assert (
+        500 < row["ess_bulk"] < 2000
+    )  # independent draws: 1000 to within the noise of its estimate
 
 
 def test_the_summary_holds_for_exactly_known_unknowns_and_for_a_single_draw():
-    table = results.summarise(results.datatree({"wall": np.ones((2, 20)), "free": np.random.default_rng(0).normal(size=(2, 20))}))
+    table = results.summarise(
+        results.datatree(
+            {"wall": np.ones((2, 20)), "free": np.random.default_rng(0).normal(size=(2, 20))}
+        )
+    )
     assert tuple(table.loc["wall", ["mean", "sd", "hdi_lower", "hdi_upper"]]) == (1, 0, 1, 1)
     assert results.summarise(results.datatree({"one": np.ones((1, 1))})).loc["one", "mean"] == 1
 

@@ -25,12 +25,18 @@ def drawn():
 
     def by(sampler):
         if sampler not in made:
-            size = {"chains": 8, "draws": 250} if sampler == "smc" else {"chains": 4, "warmup": 300, "draws": 500}
+            size = (
+                {"chains": 8, "draws": 250}
+                if sampler == "smc"
+                else {"chains": 4, "warmup": 300, "draws": 500}
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore", NotMixedWarning
                 )  # short runs; what they give is judged below by their standard errors
-                made[sampler] = sample(linear, TOTAL, READINGS, key=0, sampler=sampler, grid=GRID, **size)
+                made[sampler] = sample(
+                    linear, TOTAL, READINGS, key=0, sampler=sampler, grid=GRID, **size
+                )
         return made[sampler]
 
     return by
@@ -60,12 +66,19 @@ def test_constraints_hold_in_every_draw_and_are_part_of_the_result(drawn, sample
 def test_a_result_says_how_it_was_made_and_whether_it_mixed(drawn, sampler):
     tree = drawn(sampler)
     told = tree.attrs
-    assert (told["sampler"], told["chosen"], told["reading"], told["seed"]) == (sampler, sampler, "exact", 0)
+    assert (told["sampler"], told["chosen"], told["reading"], told["seed"]) == (
+        sampler,
+        sampler,
+        "exact",
+        0,
+    )
     assert told["why"].startswith("asked for")
     assert told["seconds"] > 0
     assert 1 <= told["r_hat"] < 1.2
     assert told["ess_bulk"] > 50
-    assert (told["gradients"] + told["warmup_gradients"] > 0) == (sampler not in ("conjugate", "elliptical"))
+    assert (told["gradients"] + told["warmup_gradients"] > 0) == (
+        sampler not in ("conjugate", "elliptical")
+    )
     assert set(tree.posterior.data_vars) == {"u", "double"}
     assert tree.posterior["u"].dims == ("chain", "draw", "x")
     assert np.abs(tree.posterior["double"] - 2 * tree.posterior["u"][..., 0]).max() == 0
@@ -93,12 +106,16 @@ def test_particles_tell_the_evidence_within_its_error(drawn):
 
 def test_a_stiff_likelihood_does_not_collapse_the_particles():
     run = jax.jit(
-        lambda key: chains(linear, Method("smc", chains=4, draws=300), reading="soft", scale=1e-4)(key, (TOTAL, READINGS))
+        lambda key: chains(linear, Method("smc", chains=4, draws=300), reading="soft", scale=1e-4)(
+            key, (TOTAL, READINGS)
+        )
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.StiffnessWarning)
         found = run(KEY)
-    soft = answer(KERNEL, (MASS, TOTAL, 1e-4), (WALL, WALL_VALUE, 1e-4), (lambda u: u[PROBES], READINGS, 0.2))
+    soft = answer(
+        KERNEL, (MASS, TOTAL, 1e-4), (WALL, WALL_VALUE, 1e-4), (lambda u: u[PROBES], READINGS, 0.2)
+    )
     for draws in np.asarray(found.draws["u"]):
         assert len(np.unique(draws[:, 4])) > 270
     logs = np.asarray(found.summary["log_evidence"])
@@ -111,7 +128,9 @@ def test_the_same_key_gives_the_same_draws_and_another_key_others(drawn):
     def again(key):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotMixedWarning)
-            return sample(linear, TOTAL, READINGS, key=key, sampler="nuts", chains=4, warmup=300, draws=500).posterior["u"]
+            return sample(
+                linear, TOTAL, READINGS, key=key, sampler="nuts", chains=4, warmup=300, draws=500
+            ).posterior["u"]
 
     first = drawn("nuts").posterior["u"].to_numpy()
     assert (again(0).to_numpy() == first).all()

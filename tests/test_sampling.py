@@ -15,9 +15,18 @@ from scipy import stats
 
 import bayescons as bc
 from bayescons.cli import main
-from bayescons.programs import results
 from bayescons.programs.collapsed import collapsed, fields_given
-from bayescons.sampling import Choice, Method, NotMixedWarning, chains, choose, mixing, progress, sample
+from bayescons.results import trees as results
+from bayescons.sampling import (
+    Choice,
+    Method,
+    NotMixedWarning,
+    chains,
+    choose,
+    mixing,
+    progress,
+    sample,
+)
 from bayescons.sampling.compiled import compiled
 from bayescons.sampling.methods import checked
 from bayescons.sampling.targets import differentiable, hoisted, read, target
@@ -31,7 +40,11 @@ ROOT = Path(__file__).parents[1]
 def amplitude(total) -> tuple[float, float]:
     """Mean and standard deviation of p(τ | total) ∝ LogNormal(τ; 0, .5) N(total; G m, τ² G K G'), by quadrature over log τ."""
     tau = np.exp(np.linspace(-4.0, 4.0, 8001))
-    density = tau * stats.lognorm.pdf(tau, 0.5) * stats.norm.pdf(total, WEIGHTS @ MEAN, tau * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
+    density = (
+        tau
+        * stats.lognorm.pdf(tau, 0.5)
+        * stats.norm.pdf(total, WEIGHTS @ MEAN, tau * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
+    )
     mean, square = (density @ tau**power / density.sum() for power in (1, 2))
     return float(mean), float(np.sqrt(square - mean**2))
 
@@ -43,7 +56,14 @@ def test_the_collapsed_density_is_the_prior_and_the_evidence():
     for tau in (0.4, 1.0, 2.5):
         found = log_joint(collapsed(hierarchical), TOTAL, tau=jnp.asarray(tau))
         spread = tau * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS)
-        assert abs(found - stats.lognorm.logpdf(tau, 0.5) - stats.norm.logpdf(TOTAL, WEIGHTS @ MEAN, spread)) <= ROUNDING
+        assert (
+            abs(
+                found
+                - stats.lognorm.logpdf(tau, 0.5)
+                - stats.norm.logpdf(TOTAL, WEIGHTS @ MEAN, spread)
+            )
+            <= ROUNDING
+        )
 
 
 def test_likelihoods_below_are_integrated_out_with_the_field():
@@ -60,8 +80,13 @@ def test_fields_given_the_latents_have_their_conditional_for_their_law():
     assert (np.asarray(found["tau"]) == tau).all()
     assert np.abs(u @ WEIGHTS - 1.5).max() <= 1e-12
     # Six standard errors of independent draws: a false alarm in 2e-8 of seeds.
-    assert (np.abs(u.mean(0) - given.mean) <= 6 * np.sqrt(np.diag(given.covariance) / size) + 1e-12).all()
-    assert (np.abs(u.var(0) - np.diag(given.covariance)) <= 6 * np.diag(given.covariance) * np.sqrt(2 / size) + 1e-12).all()
+    assert (
+        np.abs(u.mean(0) - given.mean) <= 6 * np.sqrt(np.diag(given.covariance) / size) + 1e-12
+    ).all()
+    assert (
+        np.abs(u.var(0) - np.diag(given.covariance))
+        <= 6 * np.diag(given.covariance) * np.sqrt(2 / size) + 1e-12
+    ).all()
     assert abs((below - u[:, 2]).std() - 0.1) <= 6 * 0.1 / np.sqrt(2 * size)
 
 
@@ -103,8 +128,18 @@ def many(total):
 CHOICES = {
     "Gaussian throughout": (linear, (TOTAL, READINGS), "conjugate", "nothing else is random"),
     "latents above": (hierarchical, (TOTAL,), "collapsed", "NUTS moves tau alone"),
-    "latents above, nothing learnt": (hierarchical, (TOTAL, bc.impose), "conjugate", "tau, which keep their prior"),
-    "a Poisson likelihood": (counts, (TOTAL,), "nuts", "'y' is observed below the field with a Poisson likelihood"),
+    "latents above, nothing learnt": (
+        hierarchical,
+        (TOTAL, bc.impose),
+        "conjugate",
+        "tau, which keep their prior",
+    ),
+    "a Poisson likelihood": (
+        counts,
+        (TOTAL,),
+        "nuts",
+        "'y' is observed below the field with a Poisson likelihood",
+    ),
     "no statement": (plain, (READINGS,), "nuts", "states nothing about a field"),
     "too many readings to collapse": (many, (TOTAL,), "nuts", "a matrix of 900 observed rows"),
 }
@@ -189,7 +224,9 @@ def test_a_constant_that_changes_outside_the_program_is_noticed(monkeypatch):
 @pytest.mark.parametrize("name", ["NOISE", "WEIGHT", "SLOPE"])
 def test_a_kept_run_is_not_used_for_another_program(monkeypatch, name):
     def fresh(total):
-        return compiled(lambda _key, args, _given: args[0], (name,), from_outside, KEY, (total,), {}).fresh
+        return compiled(
+            lambda _key, args, _given: args[0], (name,), from_outside, KEY, (total,), {}
+        ).fresh
 
     assert fresh(0.0)
     assert not fresh(1.0)
@@ -211,7 +248,9 @@ def test_a_program_that_branches_on_a_number_is_sampled_as_well():
 def test_chains_can_be_mapped_over_keys_and_data():
     run = chains(linear, Method("conjugate", chains=1, draws=3))
     keys, totals = jax.random.split(KEY, 4), jnp.linspace(0.0, 0.6, 4)
-    mapped = jax.jit(jax.vmap(lambda key, total: run(key, (total, READINGS)).draws["u"]))(keys, totals)
+    mapped = jax.jit(jax.vmap(lambda key, total: run(key, (total, READINGS)).draws["u"]))(
+        keys, totals
+    )
     one = jax.jit(lambda key, total: run(key, (total, READINGS)).draws["u"])
     alone = jnp.stack([one(key, total) for key, total in zip(keys, totals, strict=True)])
     assert np.abs(mapped - alone).max() <= ROUNDING
@@ -221,11 +260,15 @@ def test_chains_can_be_mapped_over_keys_and_data():
 def test_nuts_can_be_mapped_over_data():
     method = Method("nuts", chains=1, warmup=200, draws=200)
     data = jnp.array([[0.0, 1.0], [3.0, -1.0], [-2.0, -2.0]])
-    found = jax.jit(jax.vmap(lambda key, y: chains(plain, method)(key, (y,))))(jax.random.split(KEY, 3), data)
+    found = jax.jit(jax.vmap(lambda key, y: chains(plain, method)(key, (y,))))(
+        jax.random.split(KEY, 3), data
+    )
     design = np.array([[1.0, 0.0], [1.0, 1.0]])
     covariance = np.linalg.inv(np.eye(2) + design.T @ design / 0.25)
     expected = np.asarray(data) @ design @ covariance.T / 0.25
-    for draws, mean in zip(np.stack([found.draws["level"], found.draws["slope"]], -1), expected, strict=True):
+    for draws, mean in zip(
+        np.stack([found.draws["level"], found.draws["slope"]], -1), expected, strict=True
+    ):
         assert agree(draws, mean)
 
 
@@ -243,9 +286,18 @@ print(jax.device_count(), len(draws.sharding.device_set), agree(draws, LINEAR.me
 
 
 def test_chains_are_spread_over_the_devices_that_divide_them():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    flags = {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+    }
     done = subprocess.run(
-        [sys.executable, "-c", SPREAD], env=os.environ | flags, cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", SPREAD],
+        env=os.environ | flags,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.split() == ["2", "2", "True"], done.stderr
 
@@ -257,7 +309,9 @@ def test_hoisting_changes_no_value_and_no_gradient():
     matrix = jnp.asarray(KERNEL)
 
     def density(z):
-        return -(jnp.sum(jnp.linalg.cholesky(matrix) @ z["a"]) ** 2) + jax.nn.logsumexp(jnp.stack([z["b"], -jnp.inf]))
+        return -(jnp.sum(jnp.linalg.cholesky(matrix) @ z["a"]) ** 2) + jax.nn.logsumexp(
+            jnp.stack([z["b"], -jnp.inf])
+        )
 
     point = {"a": jnp.linspace(-1.0, 1.0, N), "b": jnp.asarray(0.3)}
 
@@ -268,9 +322,13 @@ def test_hoisting_changes_no_value_and_no_gradient():
 
     value, gradient = both(matrix, point)
     assert abs(value - density(point)) <= ROUNDING
-    for ours, theirs in zip(jax.tree.leaves(gradient), jax.tree.leaves(jax.grad(density)(point)), strict=True):
+    for ours, theirs in zip(
+        jax.tree.leaves(gradient), jax.tree.leaves(jax.grad(density)(point)), strict=True
+    ):
         assert np.abs(ours - theirs).max() <= ROUNDING
-    assert gradient["b"] == 1.0  # the derivative that logsumexp gives itself; that of its formula is NaN here
+    assert (
+        gradient["b"] == 1.0
+    )  # the derivative that logsumexp gives itself; that of its formula is NaN here
 
 
 def test_what_does_not_depend_on_the_coordinates_leaves_the_loop():
@@ -326,7 +384,9 @@ def test_what_cannot_be_judged_well_is_not_called_mixed(draws, words):
 
 def test_a_warning_says_that_chains_have_not_mixed():
     with pytest.warns(NotMixedWarning, match="effective draws, fewer than 100"):
-        tree = sample(plain, jnp.array([3.0, -1.0]), key=0, chains=2, warmup=50, draws=20, progress=True)
+        tree = sample(
+            plain, jnp.array([3.0, -1.0]), key=0, chains=2, warmup=50, draws=20, progress=True
+        )
     assert "not mixed" in tree.attrs["mixed"]
 
 
@@ -344,7 +404,9 @@ def test_a_bar_is_told_of_every_step_once_whatever_the_number_of_chains(monkeypa
     monkeypatch.setattr(progress, "_shown", [bar])
 
     def chain(start):
-        return progress.scan(lambda carry, indexed: (carry + indexed[0], carry), start, 130, on=True)[0]
+        return progress.scan(
+            lambda carry, indexed: (carry + indexed[0], carry), start, 130, on=True
+        )[0]
 
     ends = jax.jit(jax.vmap(chain))(jnp.zeros(3, int))
     jax.effects_barrier()
@@ -392,37 +454,134 @@ def contradicting(total):
 
 
 def one_unknown(readings):
-    numpyro.sample("y", dist.Normal(numpyro.sample("level", dist.Normal(0.0, 1.0)), 0.5), obs=readings)
+    numpyro.sample(
+        "y", dist.Normal(numpyro.sample("level", dist.Normal(0.0, 1.0)), 0.5), obs=readings
+    )
 
 
 FEW = {"key": 0, "chains": 1, "warmup": 20, "draws": 10}
 REFUSED = {
-    "a sampler misspelt": (plain, FEW | {"sampler": "nut"}, ValueError, "no sampler 'nut'; did you mean 'nuts'"),
-    "a reading misspelt": (plain, FEW | {"reading": "exactly"}, ValueError, "no reading 'exactly'; did you mean 'exact'"),
-    "a start misspelt": (plain, FEW | {"start": "path"}, ValueError, "no start 'path'; did you mean 'pathfinder'"),
-    "no chains": (plain, FEW | {"chains": 0}, ValueError, "chains must be a whole number, 1 or more; got 0"),
-    "no draws": (plain, FEW | {"draws": 0}, ValueError, "draws must be a whole number, 1 or more; got 0"),
-    "half a draw": (plain, FEW | {"thinning": 0}, ValueError, "thinning must be a whole number, 1 or more"),
-    "nothing to tune with": (plain, FEW | {"sampler": "mclmc", "warmup": 5}, ValueError, "needs warmup=20 or more; got 5"),
-    "no probability": (plain, FEW | {"target_acceptance": 1.5}, ValueError, "between 0 and 1; got 1.5"),
+    "a sampler misspelt": (
+        plain,
+        FEW | {"sampler": "nut"},
+        ValueError,
+        "no sampler 'nut'; did you mean 'nuts'",
+    ),
+    "a reading misspelt": (
+        plain,
+        FEW | {"reading": "exactly"},
+        ValueError,
+        "no reading 'exactly'; did you mean 'exact'",
+    ),
+    "a start misspelt": (
+        plain,
+        FEW | {"start": "path"},
+        ValueError,
+        "no start 'path'; did you mean 'pathfinder'",
+    ),
+    "no chains": (
+        plain,
+        FEW | {"chains": 0},
+        ValueError,
+        "chains must be a whole number, 1 or more; got 0",
+    ),
+    "no draws": (
+        plain,
+        FEW | {"draws": 0},
+        ValueError,
+        "draws must be a whole number, 1 or more; got 0",
+    ),
+    "half a draw": (
+        plain,
+        FEW | {"thinning": 0},
+        ValueError,
+        "thinning must be a whole number, 1 or more",
+    ),
+    "nothing to tune with": (
+        plain,
+        FEW | {"sampler": "mclmc", "warmup": 5},
+        ValueError,
+        "needs warmup=20 or more; got 5",
+    ),
+    "no probability": (
+        plain,
+        FEW | {"target_acceptance": 1.5},
+        ValueError,
+        "between 0 and 1; got 1.5",
+    ),
     "no key": (plain, FEW | {"key": jnp.zeros(2)}, TypeError, r"Write key=jax\.random\.key\(0\)"),
-    "no unknowns": (lambda y: numpyro.sample("y", dist.Normal(0, 1), obs=y), FEW, ValueError, "the program has no unknowns"),
-    "no field to collapse": (plain, FEW | {"sampler": "collapsed"}, TypeError, "none: the program states nothing about a field"),
-    "no closed form": (counts, FEW | {"sampler": "conjugate"}, TypeError, "Poisson likelihood. Use sampler='nuts'"),
-    "latents that are learnt": (hierarchical, FEW | {"sampler": "conjugate"}, TypeError, "Use sampler='collapsed'"),
-    "an exact sampler read softly": (counts, FEW | {"sampler": "conjugate", "reading": "soft"}, ValueError, "use sampler='nuts'"),
-    "a discrete latent": (discrete, FEW | {"sampler": "nuts"}, TypeError, r"'wide' are discrete.*bc\.conjugate\(program"),
-    "a discrete latent to be chosen for": (discrete, FEW, TypeError, r"'wide' are discrete.*bc\.conjugate\(program"),
-    "an improper prior": (improper, FEW | {"sampler": "smc"}, ValueError, "'level' has an improper one"),
+    "no unknowns": (
+        lambda y: numpyro.sample("y", dist.Normal(0, 1), obs=y),
+        FEW,
+        ValueError,
+        "the program has no unknowns",
+    ),
+    "no field to collapse": (
+        plain,
+        FEW | {"sampler": "collapsed"},
+        TypeError,
+        "none: the program states nothing about a field",
+    ),
+    "no closed form": (
+        counts,
+        FEW | {"sampler": "conjugate"},
+        TypeError,
+        "Poisson likelihood. Use sampler='nuts'",
+    ),
+    "latents that are learnt": (
+        hierarchical,
+        FEW | {"sampler": "conjugate"},
+        TypeError,
+        "Use sampler='collapsed'",
+    ),
+    "an exact sampler read softly": (
+        counts,
+        FEW | {"sampler": "conjugate", "reading": "soft"},
+        ValueError,
+        "use sampler='nuts'",
+    ),
+    "a discrete latent": (
+        discrete,
+        FEW | {"sampler": "nuts"},
+        TypeError,
+        r"'wide' are discrete.*bc\.conjugate\(program",
+    ),
+    "a discrete latent to be chosen for": (
+        discrete,
+        FEW,
+        TypeError,
+        r"'wide' are discrete.*bc\.conjugate\(program",
+    ),
+    "an improper prior": (
+        improper,
+        FEW | {"sampler": "smc"},
+        ValueError,
+        "'level' has an improper one",
+    ),
     "an improper prior that nothing bears on": (
         improper_law,
         FEW,
         ValueError,
         "'size' has an improper one.*Give it a proper prior",
     ),
-    "not Gaussian": (hierarchical, FEW | {"sampler": "elliptical"}, TypeError, "'tau' is not.*jnp.exp"),
-    "one unknown": (one_unknown, FEW | {"sampler": "mclmc"}, ValueError, "needs two unknowns or more"),
-    "NaN from a functional": (dividing, FEW, ValueError, "functional of 'ratio' gives NaN or infinity"),
+    "not Gaussian": (
+        hierarchical,
+        FEW | {"sampler": "elliptical"},
+        TypeError,
+        "'tau' is not.*jnp.exp",
+    ),
+    "one unknown": (
+        one_unknown,
+        FEW | {"sampler": "mclmc"},
+        ValueError,
+        "needs two unknowns or more",
+    ),
+    "NaN from a functional": (
+        dividing,
+        FEW,
+        ValueError,
+        "functional of 'ratio' gives NaN or infinity",
+    ),
     "NaN from a functional, sampled": (
         dividing,
         FEW | {"sampler": "nuts"},
@@ -436,7 +595,12 @@ REFUSED = {
         "functional of 'ratio' gives NaN or infinity",
     ),
     "facts that contradict": (contradicting, FEW, bc.InconsistentConstraintsError, "contradicts"),
-    "facts that contradict, sampled": (contradicting, FEW | {"sampler": "nuts"}, bc.InconsistentConstraintsError, "contradicts"),
+    "facts that contradict, sampled": (
+        contradicting,
+        FEW | {"sampler": "nuts"},
+        bc.InconsistentConstraintsError,
+        "contradicts",
+    ),
 }
 
 
@@ -463,7 +627,9 @@ def test_a_plain_numpyro_program_is_sampled_and_an_improper_prior_does_not_matte
 def test_a_random_value_of_a_statement_is_kept_for_every_draw():
     def program():
         total = numpyro.sample("total", dist.Normal(0.4, 0.3))
-        bc.impose("mass", MASS, numpyro.sample("u", bc.kronecker(MEAN, (KERNEL,), jitter=0.0)), total)
+        bc.impose(
+            "mass", MASS, numpyro.sample("u", bc.kronecker(MEAN, (KERNEL,), jitter=0.0)), total
+        )
 
     tree = sample(program, key=0, chains=2, draws=100)
     np.testing.assert_array_equal(tree["constraints"]["mass_value"], tree.posterior["total"])
@@ -506,7 +672,22 @@ def rod(tmp_path):
 
 def command(rod, *options):
     return main(
-        [str(a) for a in ["run", rod, "--samples", 6, "--warmup", 20, "--chains", 2, *options, "--out", rod.with_name("o.nc")]]
+        [
+            str(a)
+            for a in [
+                "run",
+                rod,
+                "--samples",
+                6,
+                "--warmup",
+                20,
+                "--chains",
+                2,
+                *options,
+                "--out",
+                rod.with_name("o.nc"),
+            ]
+        ]
     )
 
 
@@ -531,7 +712,9 @@ def test_an_interrupted_run_leaves_nothing_half_written(rod, monkeypatch, capsys
     from bayescons.cli import run
 
     def interrupted(*_, **__):
-        assert len([path for path in rod.parent.iterdir() if path.is_file()]) == 2  # the place is held while it runs
+        assert (
+            len([path for path in rod.parent.iterdir() if path.is_file()]) == 2
+        )  # the place is held while it runs
         raise interruption
 
     monkeypatch.setattr(run, "sample", interrupted)

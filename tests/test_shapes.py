@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
 import bayescons as bc
-from bayescons.shapes import monotone, nonnegative
+from bayescons.restrictions.shape_constraints import monotone, nonnegative
 
 EPS = float(np.finfo(float).eps)
 FEW, MANY = 5, 201
@@ -32,7 +32,9 @@ KINDS = {
     "falling": Kind(functools.partial(monotone, nonnegative=False), _falls),
     "rising": Kind(functools.partial(monotone, decreasing=False, nonnegative=False), -_falls),
     "falling and non-negative": Kind(functools.partial(monotone), np.vstack([_falls, _ends[-1:]])),
-    "rising and non-negative": Kind(functools.partial(monotone, decreasing=False), np.vstack([-_falls, _ends[:1]])),
+    "rising and non-negative": Kind(
+        functools.partial(monotone, decreasing=False), np.vstack([-_falls, _ends[:1]])
+    ),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -40,7 +42,13 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 def of_the_shape(kind, values):
     """Profiles of the shape, from numbers of any."""
     values = np.abs(values) if "non-negative" in kind else np.array(values)
-    return np.sort(values)[..., ::-1] if "falling" in kind else np.sort(values) if "rising" in kind else values
+    return (
+        np.sort(values)[..., ::-1]
+        if "falling" in kind
+        else np.sort(values)
+        if "rising" in kind
+        else values
+    )
 
 
 def programme(mean, variance, weights, total, rows):
@@ -49,11 +57,18 @@ def programme(mean, variance, weights, total, rows):
     metric = np.diag(1 / np.where(known, 1.0, variance))
     equations, values = [weights, *np.eye(FEW)[known]], [total, *mean[known]]
     for active in itertools.product([False, True], repeat=len(rows)):
-        left, right = np.vstack([*equations, rows[list(active)]]), np.append(values, np.zeros(sum(active)))
+        left, right = (
+            np.vstack([*equations, rows[list(active)]]),
+            np.append(values, np.zeros(sum(active))),
+        )
         system = np.block([[metric, left.T], [left, np.zeros((len(left), len(left)))]])
         u = np.linalg.lstsq(system, np.append(metric @ mean, right))[0][:FEW]
         distance = (u - mean) @ metric @ (u - mean)
-        if np.abs(left @ u - right).max() < 1e-10 and (rows @ u).min() > -1e-10 and distance < best[0]:
+        if (
+            np.abs(left @ u - right).max() < 1e-10
+            and (rows @ u).min() > -1e-10
+            and distance < best[0]
+        ):
             best = distance, u
     return best[1]
 
@@ -77,7 +92,13 @@ def front(*lead, seed=0):
     sd = 0.02 + 0.2 * np.exp(-(((grid["x"] - place) / 0.1) ** 2))
     sd[..., 0] = 0.0
     weights = bc.integral(grid).weights[0]
-    return truth + sd * rng.normal(size=truth.shape), sd**2, np.asarray(weights), truth @ weights, truth
+    return (
+        truth + sd * rng.normal(size=truth.shape),
+        sd**2,
+        np.asarray(weights),
+        truth @ weights,
+        truth,
+    )
 
 
 # It is the solution
@@ -88,9 +109,13 @@ def front(*lead, seed=0):
 def test_it_is_the_quadratic_programme(kind, known):
     own = KINDS[kind]
     mean, variance, weights, total, _ = problems(kind, known)
-    expected = [programme(m, v, weights, b, own.rows) for m, v, b in zip(mean, variance, total, strict=True)]
+    expected = [
+        programme(m, v, weights, b, own.rows) for m, v, b in zip(mean, variance, total, strict=True)
+    ]
     # condition number below 1e3: variances within a factor of ten
-    np.testing.assert_allclose(own.project(mean, variance, weights=weights, total=total), expected, rtol=0, atol=1e4 * EPS)
+    np.testing.assert_allclose(
+        own.project(mean, variance, weights=weights, total=total), expected, rtol=0, atol=1e4 * EPS
+    )
 
 
 @every_kind
@@ -98,7 +123,10 @@ def test_weights_of_either_sign_have_a_total_too(kind):
     own = KINDS[kind]
     mean, variance, _, _, truth = problems(kind)
     moment = np.array([-1.0, -0.5, 0.1, 0.5, 1.0])
-    expected = [programme(m, v, moment, moment @ u, own.rows) for m, v, u in zip(mean, variance, truth, strict=True)]
+    expected = [
+        programme(m, v, moment, moment @ u, own.rows)
+        for m, v, u in zip(mean, variance, truth, strict=True)
+    ]
     ours = own.project(mean, variance, weights=moment, total=truth @ moment)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e4 * EPS)
 
@@ -108,8 +136,18 @@ def test_where_the_total_does_not_bind_it_is_scipys_isotonic_regression(decreasi
     rng = np.random.default_rng(1)
     mean, variance, weights, _, _ = front(3)
     variance = variance + rng.uniform(1e-4, 1e-2, size=variance.shape)
-    expected = [isotonic_regression(m, weights=1 / v, increasing=not decreasing).x for m, v in zip(mean, variance, strict=True)]
-    ours = monotone(mean, variance, weights=weights, total=np.array(expected) @ weights, decreasing=decreasing, nonnegative=False)
+    expected = [
+        isotonic_regression(m, weights=1 / v, increasing=not decreasing).x
+        for m, v in zip(mean, variance, strict=True)
+    ]
+    ours = monotone(
+        mean,
+        variance,
+        weights=weights,
+        total=np.array(expected) @ weights,
+        decreasing=decreasing,
+        nonnegative=False,
+    )
     np.testing.assert_allclose(ours, expected, rtol=0, atol=MANY * EPS * np.abs(mean).max() * 10)
 
 
@@ -117,7 +155,9 @@ def test_where_the_total_does_not_bind_it_is_scipys_isotonic_regression(decreasi
 @every_kind
 def test_it_never_moves_away_from_a_truth_of_the_shape(kind, data):
     """By Pythagoras, |m - c|² >= |m - u|² + |u - c|² for every c of the shape with the total: what makes u the nearest of them."""
-    numbers = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=FEW, max_size=FEW).map(np.array)
+    numbers = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=FEW, max_size=FEW).map(
+        np.array
+    )
     mean, truth = data.draw(numbers), of_the_shape(kind, data.draw(numbers))
     variance = 10.0 ** np.array(data.draw(st.lists(st.floats(-6, 6), min_size=FEW, max_size=FEW)))
     weights = np.array([0.1, 0.3, 0.2, 0.35, 0.05])
@@ -128,7 +168,9 @@ def test_it_never_moves_away_from_a_truth_of_the_shape(kind, data):
 
     # u and the total are rounded to eps of their size, which the metric divides by the smallest deviation
     size = np.abs([mean, truth, u]).max()
-    rounding = 1e3 * EPS * size / np.sqrt(variance.min()) * np.sqrt(square(mean, truth) + square(u, truth))
+    rounding = (
+        1e3 * EPS * size / np.sqrt(variance.min()) * np.sqrt(square(mean, truth) + square(u, truth))
+    )
     assert square(mean, u) + square(u, truth) <= square(mean, truth) + rounding
 
 
@@ -201,7 +243,10 @@ def test_conditioning_on_the_total_first_changes_nothing():
     belief = bc.diagonal(mean, np.sqrt(variance + 1e-3))
     conditioned = bc.condition(belief, bc.Constraint(bc.integral(grid), total))
     for project in (nonnegative, monotone):
-        before, after = (project(b.mean, belief.variance, weights=weights, total=total) for b in (belief, conditioned))
+        before, after = (
+            project(b.mean, belief.variance, weights=weights, total=total)
+            for b in (belief, conditioned)
+        )
         np.testing.assert_allclose(after, before, rtol=0, atol=1e-12)
 
 
@@ -220,7 +265,9 @@ def test_every_draw_gets_the_shape_and_the_total():
 def test_falling_is_rising_seen_in_a_mirror_and_upside_down():
     mean, variance, weights, total, _ = problems("falling")
     falling = KINDS["falling"].project(mean, variance, weights=weights, total=total)
-    mirrored = KINDS["rising"].project(mean[:, ::-1], variance[:, ::-1], weights=weights[::-1], total=total)[:, ::-1]
+    mirrored = KINDS["rising"].project(
+        mean[:, ::-1], variance[:, ::-1], weights=weights[::-1], total=total
+    )[:, ::-1]
     upturned = -KINDS["rising"].project(-mean, variance, weights=weights, total=-total)
     np.testing.assert_allclose(mirrored, falling, rtol=0, atol=64 * EPS)
     np.testing.assert_allclose(upturned, falling, rtol=0, atol=64 * EPS)
@@ -250,7 +297,10 @@ def test_a_batch_by_leading_axes_by_vmap_by_jit_and_by_a_loop_are_the_same(kind)
 def test_the_profile_may_lie_along_any_axis():
     mean, variance, weights, total, _ = problems("falling", count=3)
     along = nonnegative(np.abs(mean), variance, weights=weights, total=np.abs(total))
-    np.testing.assert_array_equal(nonnegative(np.abs(mean.T), variance.T, weights=weights, total=np.abs(total), axis=0), along.T)
+    np.testing.assert_array_equal(
+        nonnegative(np.abs(mean.T), variance.T, weights=weights, total=np.abs(total), axis=0),
+        along.T,
+    )
 
 
 # Gradients
@@ -275,9 +325,13 @@ def test_gradients_are_finite_differences(kind):
 
     jacobian = jax.jit(jax.jacrev(at))(jnp.zeros(4))
     step = 1e-6
-    differences = jnp.stack([(at(step * unit) - at(-step * unit)) / (2 * step) for unit in jnp.eye(4)], axis=-1)
+    differences = jnp.stack(
+        [(at(step * unit) - at(-step * unit)) / (2 * step) for unit in jnp.eye(4)], axis=-1
+    )
     size = float(jnp.abs(jacobian).max() + jnp.abs(at(jnp.zeros(4))).max())
-    np.testing.assert_allclose(jacobian, differences, rtol=0, atol=1e3 * size * (EPS / step + step**2))
+    np.testing.assert_allclose(
+        jacobian, differences, rtol=0, atol=1e3 * size * (EPS / step + step**2)
+    )
     np.testing.assert_allclose(jacobian[:, -1, [0, 1, 3]], [[0.0, 0.0, 1.0]] * 3, atol=1e3 * EPS)
 
 
@@ -327,19 +381,33 @@ _wall = np.where(np.arange(FEW) == 0, 0.0, 1.0)
             "cannot be non-negative and non-increasing and have the total 2",
         ),
         (
-            lambda: monotone(np.ones((2, FEW)), _wall[None], weights=_w, total=np.array([0.5, 1.5])),
+            lambda: monotone(
+                np.ones((2, FEW)), _wall[None], weights=_w, total=np.array([0.5, 1.5])
+            ),
             r"profile \(1,\), one of 1 such, cannot be",
         ),
         (
             lambda: monotone(np.arange(5.0), 0 * _ones, weights=_w, total=2.0),
             r"its points known exactly \(variance zero\) are not\. Correct their values",
         ),
-        (lambda: nonnegative(-_ones, _wall, weights=_w, total=1.0), r"points known exactly \(variance zero\) are not"),
-        (lambda: nonnegative(_ones, -_ones, weights=_w, total=1.0), "variance must not be negative; its smallest entry is -1"),
+        (
+            lambda: nonnegative(-_ones, _wall, weights=_w, total=1.0),
+            r"points known exactly \(variance zero\) are not",
+        ),
+        (
+            lambda: nonnegative(_ones, -_ones, weights=_w, total=1.0),
+            "variance must not be negative; its smallest entry is -1",
+        ),
         (lambda: nonnegative(_ones * np.nan, _ones, weights=_w, total=1.0), "mean holds 5 NaN"),
         (lambda: nonnegative(_ones, _ones, weights=0 * _w, total=1.0), "weights are all zero"),
-        (lambda: nonnegative(_ones, _ones, weights=_w[1:], total=1.0), r"weights must have shape \(n,\).*got \(4,\)"),
-        (lambda: nonnegative(_ones, _ones, weights=_w, total=_ones), r"total must broadcast to \(\); got shape \(5,\)"),
+        (
+            lambda: nonnegative(_ones, _ones, weights=_w[1:], total=1.0),
+            r"weights must have shape \(n,\).*got \(4,\)",
+        ),
+        (
+            lambda: nonnegative(_ones, _ones, weights=_w, total=_ones),
+            r"total must broadcast to \(\); got shape \(5,\)",
+        ),
         (
             lambda: nonnegative(_ones, _ones[:, None], weights=_w, total=1.0),
             r"variance must broadcast to \(5,\); got shape \(5, 1\)",
@@ -353,6 +421,8 @@ def test_what_cannot_be_is_refused(call, says):
 
 
 def test_under_jit_what_cannot_be_is_nan_and_leaves_its_neighbours_alone():
-    u = jax.jit(lambda b: nonnegative(np.ones((2, FEW)), np.ones((2, FEW)), weights=_w, total=b))(jnp.array([-1.0, 0.5]))
+    u = jax.jit(lambda b: nonnegative(np.ones((2, FEW)), np.ones((2, FEW)), weights=_w, total=b))(
+        jnp.array([-1.0, 0.5])
+    )
     assert bool(jnp.isnan(u[0]).all())
     np.testing.assert_allclose(u[1], 0.5 * _ones, rtol=16 * EPS)

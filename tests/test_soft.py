@@ -13,7 +13,21 @@ from numpyro.infer import MCMC, NUTS
 from scipy import linalg, stats
 
 import bayescons as bc
-from tests.readings import EPS, GRID, KERNEL, MASS, MEAN, ROUNDING, WALL, N, answer, log_joint, log_normal, row, sites
+from tests.readings import (
+    EPS,
+    GRID,
+    KERNEL,
+    MASS,
+    MEAN,
+    ROUNDING,
+    WALL,
+    N,
+    answer,
+    log_joint,
+    log_normal,
+    row,
+    sites,
+)
 
 TOTAL, WALL_VALUE = 0.4, 0.3
 WEIGHTS = row(MASS)[0]
@@ -39,7 +53,11 @@ def gaussian(density):
     covariance = np.linalg.inv(precision)
     mean = covariance @ gradient
     top = value + gradient @ mean / 2
-    return mean, covariance, float(top + (N * np.log(2 * np.pi) - np.linalg.slogdet(precision)[1]) / 2)
+    return (
+        mean,
+        covariance,
+        float(top + (N * np.log(2 * np.pi) - np.linalg.slogdet(precision)[1]) / 2),
+    )
 
 
 def test_a_soft_program_is_its_facts_with_noise():
@@ -56,8 +74,14 @@ def test_the_soft_reading_tends_to_the_exact_one_like_the_square_of_the_scale():
     scales = np.array([0.05, 0.025, 0.0125])
     errors = []
     for scale in scales:
-        mean, covariance, evidence = gaussian(lambda u, scale=scale: log_joint(bc.soft(linear, scale), u=u))
-        size = [np.abs(mean - exact.mean).max(), np.abs(covariance - exact.covariance).max(), abs(evidence - exact.log_evidence)]
+        mean, covariance, evidence = gaussian(
+            lambda u, scale=scale: log_joint(bc.soft(linear, scale), u=u)
+        )
+        size = [
+            np.abs(mean - exact.mean).max(),
+            np.abs(covariance - exact.covariance).max(),
+            abs(evidence - exact.log_evidence),
+        ]
         errors.append(size)
     # An error a s² + b s⁴ with b s² below a tenth of a has a slope between 1.9 and 2.
     orders = np.polyfit(np.log(scales), np.log(errors), 1)[0]
@@ -66,7 +90,9 @@ def test_the_soft_reading_tends_to_the_exact_one_like_the_square_of_the_scale():
 
 def test_the_finite_scales_of_a_statement_tend_to_the_exact_one_in_closed_form():
     exact = answer(KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0))
-    solve = jax.jit(lambda scale: (lambda p: (p.mean, p.variance))(bc.conjugate(linear)(scale=scale)))
+    solve = jax.jit(
+        lambda scale: (lambda p: (p.mean, p.variance))(bc.conjugate(linear)(scale=scale))
+    )
     scales = np.array([1e-2, 1e-3, 1e-4])
     errors = [
         [np.abs(mean - exact.mean).max(), np.abs(variance - np.diag(exact.covariance)).max()]
@@ -83,9 +109,13 @@ def test_statements_with_a_scale_of_their_own_keep_it():
 
 
 @pytest.mark.parametrize(("state", "learns"), [(bc.observe, 1.0), (bc.impose, 0.0)])
-def test_the_amplitude_learns_from_what_is_observed_and_keeps_its_prior_under_what_is_imposed(state, learns):
+def test_the_amplitude_learns_from_what_is_observed_and_keeps_its_prior_under_what_is_imposed(
+    state, learns
+):
     for tau in (0.5, 1.5):
-        integral = gaussian(lambda u, tau=tau: log_joint(bc.soft(hierarchical, 0.05), state, tau=tau, u=u))[2]
+        integral = gaussian(
+            lambda u, tau=tau: log_joint(bc.soft(hierarchical, 0.05), state, tau=tau, u=u)
+        )[2]
         evidence = answer(tau**2 * KERNEL, (MASS, TOTAL, 0.05)).log_evidence
         assert abs(integral - stats.lognorm.logpdf(tau, 0.5) - learns * evidence) <= 100 * ROUNDING
 
@@ -98,11 +128,19 @@ def test_several_imposed_facts_take_out_their_joint_evidence():
         bc.observe("probe", lambda u: u[5], u, 0.6)
 
     facts = [(MASS, TOTAL, 0.05), (WALL, WALL_VALUE, 0.05)]
-    evidence = answer(KERNEL, *facts, (lambda u: u[5], 0.6, 0.05)).log_evidence - answer(KERNEL, *facts).log_evidence
-    assert abs(gaussian(lambda u: log_joint(bc.soft(program, 0.05), u=u))[2] - evidence) <= 100 * ROUNDING
+    evidence = (
+        answer(KERNEL, *facts, (lambda u: u[5], 0.6, 0.05)).log_evidence
+        - answer(KERNEL, *facts).log_evidence
+    )
+    assert (
+        abs(gaussian(lambda u: log_joint(bc.soft(program, 0.05), u=u))[2] - evidence)
+        <= 100 * ROUNDING
+    )
 
 
-@pytest.mark.parametrize("functional", [MASS, lambda u: jnp.asarray(WEIGHTS) @ u], ids=["functional", "function"])
+@pytest.mark.parametrize(
+    "functional", [MASS, lambda u: jnp.asarray(WEIGHTS) @ u], ids=["functional", "function"]
+)
 @pytest.mark.parametrize("inside", [True, False])
 def test_every_field_of_a_plate_has_its_own_noisy_fact(functional, inside):
     totals, fields = jnp.array([0.1, 0.2, 0.3]), jnp.linspace(0, 1, 3 * N).reshape(3, N)
@@ -115,7 +153,9 @@ def test_every_field_of_a_plate_has_its_own_noisy_fact(functional, inside):
         if not inside:
             bc.observe("mass", functional, u, totals)
 
-    expected = stats.norm.logpdf(fields).sum() + stats.norm.logpdf(totals, fields @ WEIGHTS, 0.1).sum()
+    expected = (
+        stats.norm.logpdf(fields).sum() + stats.norm.logpdf(totals, fields @ WEIGHTS, 0.1).sum()
+    )
     assert abs(log_joint(bc.soft(program, 0.1), u=fields) - expected) <= ROUNDING * abs(expected)
 
 
@@ -126,8 +166,14 @@ def test_fields_tied_by_a_function_have_a_noisy_balance():
         bc.observe("balance", lambda u, flux: MASS(u) + flux, (u, flux), 0.9)
 
     u = np.linspace(0, 1, N)
-    expected = stats.norm.logpdf(u).sum() + stats.norm.logpdf(0.2) + stats.norm.logpdf(0.9, WEIGHTS @ u + 0.2, 0.1)
-    assert abs(log_joint(bc.soft(program, 0.1), u=u, flux=0.2) - expected) <= ROUNDING * abs(expected)
+    expected = (
+        stats.norm.logpdf(u).sum()
+        + stats.norm.logpdf(0.2)
+        + stats.norm.logpdf(0.9, WEIGHTS @ u + 0.2, 0.1)
+    )
+    assert abs(log_joint(bc.soft(program, 0.1), u=u, flux=0.2) - expected) <= ROUNDING * abs(
+        expected
+    )
 
 
 def shifted():
@@ -160,18 +206,27 @@ def test_soft_exact_and_conjugate_agree_on_a_functional_with_a_constant(program,
     """With a scale of its own a statement is the same fact in every reading: f(u) = c + G u is stated, not G u."""
     names = ["u"] if cut is None else ["u", "v"]
     mean, covariance, evidence = gaussian(
-        lambda both: log_joint(bc.soft(program), **dict(zip(names, jnp.split(both, [cut] if cut else []), strict=True)))
+        lambda both: log_joint(
+            bc.soft(program), **dict(zip(names, jnp.split(both, [cut] if cut else []), strict=True))
+        )
     )
     free = f"{'_'.join(names)}_free"
     origin = jnp.zeros(sites(bc.exact(program))[free].shape)
     exact = sites(bc.exact(program), given={free: origin})
     posterior = bc.conjugate(program)()
     means = [mean, np.concatenate([exact[name] for name in names]), posterior.components[0].mean]
-    evidences = [evidence, log_joint(bc.exact(program), **{free: origin}) - log_normal(origin), posterior.log_evidence]
+    evidences = [
+        evidence,
+        log_joint(bc.exact(program), **{free: origin}) - log_normal(origin),
+        posterior.log_evidence,
+    ]
     assert all(np.abs(found - expected.mean).max() <= 100 * ROUNDING for found in means)
     assert all(abs(found - expected.log_evidence) <= 100 * ROUNDING for found in evidences)
     assert np.abs(covariance - expected.covariance).max() <= 100 * ROUNDING
-    assert np.abs(posterior.components[0].variance - np.diag(expected.covariance)).max() <= 100 * ROUNDING
+    assert (
+        np.abs(posterior.components[0].variance - np.diag(expected.covariance)).max()
+        <= 100 * ROUNDING
+    )
 
 
 def test_a_prior_predictive_draw_of_a_statement_is_the_value_of_its_functional():
@@ -205,19 +260,31 @@ def test_neither_gaussian_nor_affine_is_needed_to_observe_softly():
 
 
 @pytest.mark.parametrize(
-    ("state", "scale", "what"), [(bc.impose, None, "impose"), (bc.observe, "quadrature", "scale='quadrature'")]
+    ("state", "scale", "what"),
+    [(bc.impose, None, "impose"), (bc.observe, "quadrature", "scale='quadrature'")],
 )
 def test_what_needs_the_fields_belief_says_so(state, scale, what):
     def program():
-        state("mass", MASS, numpyro.sample("u", dist.StudentT(3.0, jnp.zeros(N), 1.0).to_event(1)), TOTAL, scale)
+        state(
+            "mass",
+            MASS,
+            numpyro.sample("u", dist.StudentT(3.0, jnp.zeros(N), 1.0).to_event(1)),
+            TOTAL,
+            scale,
+        )
 
-    with pytest.raises(TypeError, match=f"'mass': {what} under bc.soft needs one Gaussian field and an affine functional"):
+    with pytest.raises(
+        TypeError,
+        match=f"'mass': {what} under bc.soft needs one Gaussian field and an affine functional",
+    ):
         log_joint(bc.soft(program, 0.1), u=np.zeros(N))
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, float("nan")])
 def test_a_soft_reading_needs_noise(scale):
-    with pytest.raises(ValueError, match=r"scale above zero; got .*For vanishing noise use bc\.exact\(program\)"):
+    with pytest.raises(
+        ValueError, match=r"scale above zero; got .*For vanishing noise use bc\.exact\(program\)"
+    ):
         bc.soft(linear, scale)
 
 

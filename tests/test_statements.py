@@ -11,7 +11,10 @@ from numpyro.infer.util import log_density
 import bayescons as bc
 from tests.readings import EPS, MASS, MEAN, WALL, N, log_joint, sites
 
-READINGS = {"exact": lambda program: sites(bc.exact(program)), "conjugate": lambda program: bc.conjugate(program)()}
+READINGS = {
+    "exact": lambda program: sites(bc.exact(program)),
+    "conjugate": lambda program: bc.conjugate(program)(),
+}
 every_reading = pytest.mark.parametrize("read", READINGS.values(), ids=READINGS.keys())
 
 
@@ -33,7 +36,9 @@ def states(functional, value=1.0, scale=None, state=bc.observe):
 @pytest.mark.parametrize("state", [bc.observe, bc.impose])
 @pytest.mark.parametrize("scale", [None, 0, 0.0, "quadrature"])
 def test_plain_numpyro_has_no_density_for_an_exact_fact_and_says_so(state, scale):
-    with pytest.raises(bc.VanishingNoiseError, match=r"'fact' .*bc\.exact\(program\).*bc\.conjugate.*bc\.soft"):
+    with pytest.raises(
+        bc.VanishingNoiseError, match=r"'fact' .*bc\.exact\(program\).*bc\.conjugate.*bc\.soft"
+    ):
         log_joint(states(MASS, scale=scale, state=state), u=jnp.ones(N))
 
 
@@ -49,11 +54,15 @@ def test_plain_numpyro_has_no_density_for_an_exact_fact_in_a_plate():
 
 def test_a_statement_with_noise_is_an_ordinary_likelihood_under_plain_numpyro():
     u = jnp.linspace(0, 1, N)
-    likelihood = dist.Normal(MASS(u), 0.3).log_prob(1.0) + dist.Normal(jnp.zeros(N), 1.0).log_prob(u).sum()
+    likelihood = (
+        dist.Normal(MASS(u), 0.3).log_prob(1.0) + dist.Normal(jnp.zeros(N), 1.0).log_prob(u).sum()
+    )
     assert abs(log_joint(states(MASS, scale=0.3), u=u) - likelihood) <= 100 * EPS * abs(likelihood)
 
 
-@pytest.mark.parametrize("functional", [MASS, lambda u: jnp.asarray(MASS.weights[0]) @ u], ids=["functional", "function"])
+@pytest.mark.parametrize(
+    "functional", [MASS, lambda u: jnp.asarray(MASS.weights[0]) @ u], ids=["functional", "function"]
+)
 def test_a_noisy_statement_in_a_plate_counts_every_field_once(functional):
     values, fields = jnp.array([0.1, 0.2, 0.3]), jnp.linspace(0, 1, 3 * N).reshape(3, N)
 
@@ -63,7 +72,9 @@ def test_a_noisy_statement_in_a_plate_counts_every_field_once(functional):
             bc.observe("fact", functional, u, values, 0.3)
 
     totals = fields @ jnp.asarray(MASS.weights[0])
-    expected = dist.Normal(0, 1).log_prob(fields).sum() + dist.Normal(totals, 0.3).log_prob(values).sum()
+    expected = (
+        dist.Normal(0, 1).log_prob(fields).sum() + dist.Normal(totals, 0.3).log_prob(values).sum()
+    )
     assert abs(log_joint(program, u=fields) - expected) <= 100 * EPS * abs(expected)
 
 
@@ -84,13 +95,19 @@ def test_a_stack_is_stated_one_by_one():
 
 
 def test_a_functional_must_be_callable():
-    with pytest.raises(TypeError, match="functional of 'fact' must be a functional or a function of the field; got Constraint"):
+    with pytest.raises(
+        TypeError,
+        match="functional of 'fact' must be a functional or a function of the field; got Constraint",
+    ):
         sites(states(bc.Constraint(MASS, 1.0)))
 
 
 @pytest.mark.parametrize("read", [sites, *READINGS.values()], ids=["plain", *READINGS])
 def test_a_scale_is_a_number_above_zero_or_quadrature(read):
-    with pytest.raises(ValueError, match="scale of 'fact' must be None, a number, an array or 'quadrature'; got 'trapezoid'"):
+    with pytest.raises(
+        ValueError,
+        match="scale of 'fact' must be None, a number, an array or 'quadrature'; got 'trapezoid'",
+    ):
         read(states(MASS, scale="trapezoid"))
     with pytest.raises(ValueError, match="scale of 'fact' must be at least zero"):
         read(states(MASS, scale=-0.1))
@@ -102,14 +119,18 @@ def test_a_field_must_be_gaussian(read):
         u = numpyro.sample("u", dist.StudentT(3.0, jnp.zeros(N), 1.0).to_event(1))
         bc.observe("fact", MASS, u, 1.0)
 
-    with pytest.raises(TypeError, match=r"field 'u' has distribution StudentT, .*MultivariateNormal.*bc\.soft\(program, scale\)"):
+    with pytest.raises(
+        TypeError,
+        match=r"field 'u' has distribution StudentT, .*MultivariateNormal.*bc\.soft\(program, scale\)",
+    ):
         read(program)
 
 
 @every_reading
 def test_a_functional_must_be_affine(read):
     with pytest.raises(
-        ValueError, match=r"'fact': .*not affine.*numpyro\.sample\(name, dist\.Normal\(f\(u\), scale\), obs=value\)"
+        ValueError,
+        match=r"'fact': .*not affine.*numpyro\.sample\(name, dist\.Normal\(f\(u\), scale\), obs=value\)",
     ):
         read(states(lambda u: jnp.sum(u**2)))
 
@@ -120,7 +141,11 @@ def test_a_functional_that_closes_over_a_latent_must_be_affine(read):
         power = numpyro.sample("power", dist.Uniform(1.0, 2.0))
         bc.observe("fact", lambda u: jnp.sum(jnp.exp(u) ** power), white(), 1.0)
 
-    program = program if read is READINGS["exact"] else handlers.substitute(program, data={"power": jnp.asarray(1.5)})
+    program = (
+        program
+        if read is READINGS["exact"]
+        else handlers.substitute(program, data={"power": jnp.asarray(1.5)})
+    )
     with pytest.raises(ValueError, match=r"'fact': .*not affine"):
         read(program)
 
@@ -146,7 +171,10 @@ def far_below(u):
 @every_reading
 @pytest.mark.parametrize("state", [below_in_functional, below_in_value, below_in_scale, far_below])
 def test_a_statement_may_rest_only_on_what_stands_above_its_field(read, state):
-    with pytest.raises(ValueError, match=r"'fact' depends on 'slope', which lies below the field.*only sites above the field"):
+    with pytest.raises(
+        ValueError,
+        match=r"'fact' depends on 'slope', which lies below the field.*only sites above the field",
+    ):
         read(lambda: state(white()))
 
 
@@ -162,14 +190,17 @@ def test_a_value_may_not_be_computed_from_the_field_itself(read):
 
 @every_reading
 @pytest.mark.parametrize(
-    "transform", [lambda u: 2 * u, lambda u: u[:4], jnp.asarray(MEAN).__add__], ids=["scaled", "cut", "shifted"]
+    "transform",
+    [lambda u: 2 * u, lambda u: u[:4], jnp.asarray(MEAN).__add__],
+    ids=["scaled", "cut", "shifted"],
 )
 def test_a_field_is_given_as_it_was_sampled(read, transform):
     def program():
         bc.observe("fact", lambda u: u[0], transform(white()), 1.0)
 
     with pytest.raises(
-        ValueError, match=r"field given to 'fact' is not the value of a latent sample site.*lambda u: G\(transform\(u\)\)"
+        ValueError,
+        match=r"field given to 'fact' is not the value of a latent sample site.*lambda u: G\(transform\(u\)\)",
     ):
         read(program)
 
@@ -182,7 +213,10 @@ def test_the_prior_of_a_field_does_not_depend_on_another_constrained_field(read)
         bc.observe("fact", MASS, u, 1.0)
         bc.observe("other", MASS, v, 1.0)
 
-    with pytest.raises(ValueError, match=r"prior of the field 'v' depends on 'u'.*one Gaussian.*constrain only the upper one"):
+    with pytest.raises(
+        ValueError,
+        match=r"prior of the field 'v' depends on 'u'.*one Gaussian.*constrain only the upper one",
+    ):
         read(program)
 
 
@@ -202,23 +236,33 @@ def test_the_prior_of_a_field_does_not_depend_on_what_lies_below_another(read):
 def test_a_column_vector_is_refused_with_the_way_out():
     probes = states(lambda u: u[:3], jnp.ones((3, 1)))
     for read in READINGS.values():
-        with pytest.raises(ValueError, match=r"value of 'fact' must have shape \(3,\).*got shape \(3, 1\); write value\[:, 0\]"):
+        with pytest.raises(
+            ValueError,
+            match=r"value of 'fact' must have shape \(3,\).*got shape \(3, 1\); write value\[:, 0\]",
+        ):
             read(probes)
-    with pytest.raises(ValueError, match=r"'fact' must be numbers or have shape \(3,\); got shapes \(3, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"'fact' must be numbers or have shape \(3,\); got shapes \(3, 1\)"
+    ):
         log_joint(bc.soft(probes, 0.1), u=jnp.ones(N))
 
 
 @every_reading
 @pytest.mark.parametrize("size", [1, 4])
 def test_a_value_has_the_shape_of_its_functional(read, size):
-    with pytest.raises(ValueError, match=rf"value of 'fact' must have shape \(3,\).*got shape \({size},\)"):
+    with pytest.raises(
+        ValueError, match=rf"value of 'fact' must have shape \(3,\).*got shape \({size},\)"
+    ):
         read(states(lambda u: u[:3], jnp.ones(size)))
 
 
 @every_reading
 def test_a_functional_of_another_grid_is_refused(read):
     other = bc.integral(bc.Grid(x=np.linspace(0, 1, N + 1)))
-    with pytest.raises(ValueError, match=rf"'fact' acts on fields of shape \({N + 1},\); its field has shape \({N},\)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"'fact' acts on fields of shape \({N + 1},\); its field has shape \({N},\)",
+    ):
         read(states(other))
 
 
@@ -229,7 +273,9 @@ def test_points_that_a_plate_claims_are_not_a_field(read):
             u = numpyro.sample("u", dist.Normal(0.0, 1.0))
         bc.observe("fact", MASS, u, 1.0)
 
-    with pytest.raises(ValueError, match=r"its field has shape \(\).*declare the field's axes with \.to_event\(k\)"):
+    with pytest.raises(
+        ValueError, match=r"its field has shape \(\).*declare the field's axes with \.to_event\(k\)"
+    ):
         read(program)
 
 
@@ -240,7 +286,10 @@ def test_contradictions_name_the_rows(read):
         bc.observe("left", WALL, u, 0.3)
         bc.observe("corner", lambda u: 2 * u[0], u, 0.8)
 
-    with pytest.raises(bc.InconsistentConstraintsError, match=r"(corner contradicts left|left contradicts corner) by \d"):
+    with pytest.raises(
+        bc.InconsistentConstraintsError,
+        match=r"(corner contradicts left|left contradicts corner) by \d",
+    ):
         read(program)
 
 
@@ -270,7 +319,9 @@ def test_tied_fields_stand_in_the_same_plates(read):
             v = numpyro.sample("v", dist.Normal(jnp.zeros((2, N)), 1.0).to_event(1))
         bc.observe("both", lambda u, v: u[0] - v[0], (u, v), 1.0)
 
-    with pytest.raises(ValueError, match="fields u, v are tied together but stand in different plates"):
+    with pytest.raises(
+        ValueError, match="fields u, v are tied together but stand in different plates"
+    ):
         read(program)
 
 
@@ -281,7 +332,9 @@ def test_a_multivariate_normal_is_a_field_of_one_axis():
         u = numpyro.sample("u", dist.MultivariateNormal(jnp.zeros(9), jnp.eye(9)))
         bc.observe("fact", bc.integral(grid, over="x"), u, 1.0)
 
-    with pytest.raises(ValueError, match=r"acts on fields of shape \(3, 3\); its field has shape \(9,\)"):
+    with pytest.raises(
+        ValueError, match=r"acts on fields of shape \(3, 3\); its field has shape \(9,\)"
+    ):
         sites(bc.exact(program))
 
 
@@ -289,6 +342,9 @@ def test_a_program_without_statements_is_left_alone_by_exact_and_refused_by_conj
     def program():
         return white()
 
-    assert log_joint(bc.exact(program), u=jnp.ones(N)) == log_density(program, (), {}, {"u": jnp.ones(N)})[0]
+    assert (
+        log_joint(bc.exact(program), u=jnp.ones(N))
+        == log_density(program, (), {}, {"u": jnp.ones(N)})[0]
+    )
     with pytest.raises(ValueError, match=r"no bc\.observe or bc\.impose in it"):
         bc.conjugate(program)()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayescons.stencils import derivative_weights, end_stencil, interior_stencils
+from bayescons.functionals.stencils import derivative_weights, end_stencil, interior_stencils
 
 EPS = float(np.finfo(float).eps)
 UNEQUAL = np.array([-1.0, -0.7, -0.55, 0.0, 0.4, 0.9, 1.0, 1.6, 2.0])
@@ -19,7 +19,10 @@ def test_an_end_stencil_is_exact_on_polynomials(side, order, derivative):
     for degree in range(derivative + order):
         polynomial = np.polynomial.Polynomial.basis(degree)
         terms = weights * polynomial(UNEQUAL)
-        assert abs(terms.sum() - polynomial.deriv(derivative)(ENDS[side])) <= 64 * EPS * (1 + np.abs(weights).sum()) * 2**degree
+        assert (
+            abs(terms.sum() - polynomial.deriv(derivative)(ENDS[side]))
+            <= 64 * EPS * (1 + np.abs(weights).sum()) * 2**degree
+        )
 
 
 @every_side
@@ -29,14 +32,21 @@ def test_an_end_stencil_converges_at_its_order(side, order):
     for size in sizes:
         points = np.linspace(0, 1, size)
         end = points[0 if side == "lower" else -1]
-        errors.append(abs(end_stencil(points, side, 1, order) @ np.sin(2 * points + 0.3) - 2 * np.cos(2 * end + 0.3)))
+        errors.append(
+            abs(
+                end_stencil(points, side, 1, order) @ np.sin(2 * points + 0.3)
+                - 2 * np.cos(2 * end + 0.3)
+            )
+        )
     assert -np.polyfit(np.log(sizes - 1), np.log(errors), 1)[0] == pytest.approx(order, abs=0.15)
 
 
 @every_side
 def test_the_zeroth_derivative_at_an_end_is_the_value(side):
     weights = end_stencil(UNEQUAL, side, 0, 2)
-    np.testing.assert_array_equal(np.flatnonzero(weights), [0 if side == "lower" else len(UNEQUAL) - 1])
+    np.testing.assert_array_equal(
+        np.flatnonzero(weights), [0 if side == "lower" else len(UNEQUAL) - 1]
+    )
     assert weights.sum() == 1.0
 
 
@@ -64,11 +74,16 @@ def test_the_zeroth_derivative_between_points_interpolates():
 def test_eight_points_are_well_conditioned_in_any_unit():
     """The weights of x and of 1000 x differ by the factor 1/1000 to rounding."""
     points = np.linspace(0, 1, 8)
-    np.testing.assert_allclose(derivative_weights(1e3 * points, 0.0) * 1e3, derivative_weights(points, 0.0), rtol=1e-10)
+    np.testing.assert_allclose(
+        derivative_weights(1e3 * points, 0.0) * 1e3, derivative_weights(points, 0.0), rtol=1e-10
+    )
 
 
 def test_an_unknown_side_is_refused():
-    with pytest.raises(ValueError, match=r"unknown side 'left'; write 'lower' \(first point\) or 'upper' \(last point\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"unknown side 'left'; write 'lower' \(first point\) or 'upper' \(last point\)",
+    ):
         end_stencil(UNEQUAL, "left", 1, 2)
 
 
@@ -80,7 +95,11 @@ def test_order_zero_is_refused():
 def test_an_axis_too_short_for_the_stencil_is_refused():
     with pytest.raises(ValueError, match="derivative 1 at order 4 needs 5 points; the axis has 3"):
         end_stencil(UNEQUAL[:3], "lower", 1, 4)
-    with pytest.raises(ValueError, match="second difference needs at least three points; the axis has 2"):
+    with pytest.raises(
+        ValueError, match="second difference needs at least three points; the axis has 2"
+    ):
         interior_stencils(UNEQUAL[:2])
-    with pytest.raises(ValueError, match="derivative of order 2 needs at least 3 points; the axis gives 2"):
+    with pytest.raises(
+        ValueError, match="derivative of order 2 needs at least 3 points; the axis gives 2"
+    ):
         derivative_weights(UNEQUAL[:2], 0.0, derivative=2)

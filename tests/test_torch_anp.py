@@ -7,7 +7,9 @@ import pytest
 
 from experiments import network_speed, training_step
 
-needs_torch = pytest.mark.skipif(training_step.torch_interpreter() is None, reason=training_step.ABSENT)
+needs_torch = pytest.mark.skipif(
+    training_step.torch_interpreter() is None, reason=training_step.ABSENT
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,5 +43,8 @@ def test_without_torch_a_row_says_so(given, monkeypatch):
     missing = [row for row in rows if math.isnan(row.mean)]
     assert {row.note for row in missing} == {"torch is not installed; set TORCH_PYTHON"}
     assert {row.reference for row in missing} == {"≥ 2", "≤ 1e-4"}
-    with pytest.raises(RuntimeError, match="TORCH_PYTHON"), training_step.torch_process(given, dropout=0.5):
+    with (
+        pytest.raises(RuntimeError, match="TORCH_PYTHON"),
+        training_step.torch_process(given, dropout=0.5),
+    ):
         pass

@@ -13,10 +13,7 @@ import pytest
 from scipy.stats import beta, chisquare, ks_2samp, norm, truncnorm
 
 import bayescons as bc
-from bayescons.programs.chains import Chains
-from bayescons.shapes import monotone
-from bayescons.shapes import nonnegative as nearest_nonnegative
-from bayescons.truncation import (
+from bayescons.restrictions import (
     at_least,
     at_most,
     bounces,
@@ -26,7 +23,10 @@ from bayescons.truncation import (
     share_negative,
     truncated,
 )
-from bayescons.truncation.walls import walls
+from bayescons.restrictions.shape_constraints import monotone
+from bayescons.restrictions.shape_constraints import nonnegative as nearest_nonnegative
+from bayescons.restrictions.walls import walls
+from bayescons.results.draws import Chains
 from models import positive_field
 from tests.structures import GRID, STRUCTURES, belief
 
@@ -96,12 +96,19 @@ def test_an_orthant_has_its_probability_and_its_means(correlation):
     expected = (1 + correlation) / (2 * math.sqrt(2 * math.pi) * probability)
     assert_means_agree(drawn.pooled, drawn.ess, np.full(2, expected))
     product = drawn.pooled[:, 0] * drawn.pooled[:, 1]  # E[u_1 u_2; u > 0] = ρ P + √(1 - ρ²) / 2π
-    assert_means_agree(product, drawn.ess / 2, correlation + math.sqrt(1 - correlation**2) / (2 * math.pi * probability))
+    assert_means_agree(
+        product,
+        drawn.ess / 2,
+        correlation + math.sqrt(1 - correlation**2) / (2 * math.pi * probability),
+    )
 
 
 def test_an_orthant_of_equally_correlated_points_has_its_probability():
     """P(n points positive) = 1 / (n + 1) at correlation 1/2, so that given n of them the next is positive in (n + 1) of n + 2 draws."""
-    alike, points = bc.dense(jnp.zeros(4), (np.eye(4) + 1) / 2, jitter=0.0), bc.functional(lambda u: u, FEW)
+    alike, points = (
+        bc.dense(jnp.zeros(4), (np.eye(4) + 1) / 2, jitter=0.0),
+        bc.functional(lambda u: u, FEW),
+    )
     for n in (1, 2, 3):
         bounds = np.where(np.arange(4) < n, 0.0, -100.0)
         drawn = truncated(alike, at_least(points, bounds)).sample(key(20 + n), 4000)
@@ -126,7 +133,9 @@ def test_the_law_is_that_of_rejection_sampling():
     assert drawn.r_hat < 1.01
     se = exact.std(axis=0) / math.sqrt(len(exact))
     assert_means_agree(drawn.pooled, drawn.ess, exact.mean(axis=0), se)
-    products = [np.einsum("ni,nj->nij", u, u).reshape(len(u), -1) for u in (exact, np.asarray(drawn.pooled))]
+    products = [
+        np.einsum("ni,nj->nij", u, u).reshape(len(u), -1) for u in (exact, np.asarray(drawn.pooled))
+    ]
     se = products[0].std(axis=0) / math.sqrt(len(exact))
     assert_means_agree(products[1], drawn.ess / 2, products[0].mean(axis=0), se)
 
@@ -166,7 +175,9 @@ def test_the_share_of_negative_mass_is_reported_before_and_after():
 
 
 def test_a_share_is_that_of_the_integrals():
-    fields = jnp.array([[1.0, -1.0, 1.0, -1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], [-1.0, -1.0, 0.0, 0.0]])
+    fields = jnp.array(
+        [[1.0, -1.0, 1.0, -1.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], [-1.0, -1.0, 0.0, 0.0]]
+    )
     weights = np.asarray(TOTAL.weights[0])
     expected = [weights[[1, 3]].sum() / weights.sum(), 0.0, 0.0, 1.0]
     np.testing.assert_allclose(share_negative(fields, FEW), expected, rtol=16 * EPS)
@@ -182,10 +193,17 @@ def test_exact_draws_stay_exact():
     exact = by_rejection()
     starts, fresh = np.split(exact[: 2 * (len(exact) // 2)], 2)
     law = truncated(rod(), nonnegative(FEW), decreasing(FEW))
-    moved, _ = bounces.run(law.walls, jnp.asarray(starts) - law.belief.mean[None], key(6), n=5, warmup=0)
+    moved, _ = bounces.run(
+        law.walls, jnp.asarray(starts) - law.belief.mean[None], key(6), n=5, warmup=0
+    )
     for turn in (0, 4):
         after = np.asarray(moved[:, turn] + law.belief.mean[None])
-        for values in (lambda u: u[:, 0], lambda u: u[:, -1], lambda u: u[:, 1] - u[:, 2], lambda u: u[:, 0] ** 2):
+        for values in (
+            lambda u: u[:, 0],
+            lambda u: u[:, -1],
+            lambda u: u[:, 1] - u[:, 2],
+            lambda u: u[:, 0] ** 2,
+        ):
             assert ks_2samp(values(after), values(fresh)).pvalue > 1e-4
 
 
@@ -196,14 +214,20 @@ def ranks() -> tuple[np.ndarray, np.ndarray]:
     The world: a non-negative rod with a known total, drawn exactly; its readings, with noise; the posterior of the rod given them.
     """
     count, kept, spread = 480, 15, 1.0
-    prior = bc.dense(jnp.array([0.2, 0.1, 0.1, 0.0]), 0.25 * kernel(FEW), jitter=0.0) | bc.Constraint(TOTAL, 0.15, name="total")
+    prior = bc.dense(
+        jnp.array([0.2, 0.1, 0.1, 0.0]), 0.25 * kernel(FEW), jitter=0.0
+    ) | bc.Constraint(TOTAL, 0.15, name="total")
     worlds = np.asarray(prior.sample(key(7), (40_000,)))
     worlds = jnp.asarray(worlds[(worlds >= 0).all(axis=1)][:count])
     assert len(worlds) == count
     readings = worlds + spread * jax.random.normal(key(8), worlds.shape)
     reading = bc.functional(lambda u: u, FEW)
-    given = [bc.condition(prior, bc.Constraint(reading, y, spread, "readings")) for y in readings[:2]]
-    gain = jnp.stack([bc.condition(prior, bc.Constraint(reading, y, spread)).mean for y in jnp.eye(4)])  # the mean is affine in y
+    given = [
+        bc.condition(prior, bc.Constraint(reading, y, spread, "readings")) for y in readings[:2]
+    ]
+    gain = jnp.stack(
+        [bc.condition(prior, bc.Constraint(reading, y, spread)).mean for y in jnp.eye(4)]
+    )  # the mean is affine in y
     base = bc.condition(prior, bc.Constraint(reading, jnp.zeros(4), spread)).mean
     means = base[None] + readings @ (gain - base[None])
     np.testing.assert_allclose(means[:2], jnp.stack([g.mean for g in given]), atol=1e-10)
@@ -213,12 +237,20 @@ def ranks() -> tuple[np.ndarray, np.ndarray]:
     def world(truth, mean, key):
         # the covariance, and so all but the heights, is the same in every world
         heights = found.heights - found.rows(mean - given[0].mean)
-        own = type(found)(found.covariance, found.functional, found.unit, found.correlation, heights, found.axes)
+        own = type(found)(
+            found.covariance, found.functional, found.unit, found.correlation, heights, found.axes
+        )
         moved, _ = bounces.run(own, (truth - mean)[None], key, n=6 * kept, warmup=20)
-        plain = jax.vmap(found.covariance.root)(jax.random.normal(key, (kept, found.covariance.noise_size)))
-        return tuple(jnp.sum((centred + mean[None])[:, -1] < truth[-1]) for centred in (moved[0, ::6], plain))
+        plain = jax.vmap(found.covariance.root)(
+            jax.random.normal(key, (kept, found.covariance.noise_size))
+        )
+        return tuple(
+            jnp.sum((centred + mean[None])[:, -1] < truth[-1]) for centred in (moved[0, ::6], plain)
+        )
 
-    return tuple(map(np.asarray, jax.jit(jax.vmap(world))(worlds, means, jax.random.split(key(9), count))))
+    return tuple(
+        map(np.asarray, jax.jit(jax.vmap(world))(worlds, means, jax.random.split(key(9), count)))
+    )
 
 
 def test_simulation_based_calibration_is_uniform():
@@ -243,7 +275,9 @@ def event_by_event(rows, heights, y, s):
         y, s = rows @ z, rows @ v
         size, phase = np.hypot(y, s), np.arctan2(s, y)
         with np.errstate(invalid="ignore"):
-            half = np.where(size > np.abs(heights), np.arccos(np.clip(heights / size, -1, 1)), np.inf)
+            half = np.where(
+                size > np.abs(heights), np.arccos(np.clip(heights / size, -1, 1)), np.inf
+            )
         times = np.where(phase + half > 1e-9, phase + half, np.inf)
         first = int(np.argmin(times))
         time = min(times[first], left)
@@ -267,7 +301,9 @@ def test_a_quarter_turn_is_that_of_a_simulation_event_by_event(height):
         heights = np.full(3, height)
         y, s = heights + rng.exponential(size=3), rng.normal(size=3)
         pushes, bounced, arrived = turn(
-            jnp.asarray(rows @ rows.T)[None], jnp.asarray(heights)[None], *map(jnp.asarray, (y[None], s[None]))
+            jnp.asarray(rows @ rows.T)[None],
+            jnp.asarray(heights)[None],
+            *map(jnp.asarray, (y[None], s[None])),
         )
         expected, count = event_by_event(rows, heights, y, s)
         assert bool(arrived[0])
@@ -295,14 +331,20 @@ def test_pushes_move_rows_by_their_correlation(structure):
     """Rows of a push are Q a, and Q is D^-1 F K F' D^-1 of the textbook, block by block, whatever the structure."""
     own = belief(structure)
     found = walls(own.gaussian, nonnegative(GRID, name="floor") & at_most(bc.integral(GRID), 5.0))
-    rows = np.concatenate([np.eye(GRID.size), -np.kron(np.eye(3), np.asarray(bc.integral(GRID).weights[1]))])
+    rows = np.concatenate(
+        [np.eye(GRID.size), -np.kron(np.eye(3), np.asarray(bc.integral(GRID).weights[1]))]
+    )
     exact = rows @ own.covariance @ rows.T
     pushes = jnp.asarray(np.random.default_rng(0).normal(size=found.unit.shape))
     moved = found.rows(jax.jit(lambda w, a: w.pushed(a))(found, pushes))
-    np.testing.assert_allclose(moved, jnp.einsum("bij,bj->bi", found.correlation, pushes), atol=1e3 * EPS * GRID.size)
+    np.testing.assert_allclose(
+        moved, jnp.einsum("bij,bj->bi", found.correlation, pushes), atol=1e3 * EPS * GRID.size
+    )
     order = np.arange(len(rows)).reshape(1, -1)
     if found.axes == (0,):  # a block a time: its five points, then its total
-        order = np.concatenate([np.arange(15).reshape(3, 5), 15 + np.arange(3).reshape(3, 1)], axis=1)
+        order = np.concatenate(
+            [np.arange(15).reshape(3, 5), 15 + np.arange(3).reshape(3, 1)], axis=1
+        )
     spread = np.sqrt(np.maximum(np.diag(exact), 0))
     known = spread < 1e-7
     unit = np.where(known, 0, 1 / np.where(known, 1, spread))
@@ -312,7 +354,9 @@ def test_pushes_move_rows_by_their_correlation(structure):
 
 
 def test_a_belief_independent_in_time_is_truncated_time_by_time():
-    own = bc.Gaussian(jnp.full(GRID.shape, 0.7), belief("kronecker independent in time").gaussian.covariance)
+    own = bc.Gaussian(
+        jnp.full(GRID.shape, 0.7), belief("kronecker independent in time").gaussian.covariance
+    )
     total = bc.Constraint(bc.integral(GRID), jnp.array([0.5, 1.0, 1.5]), name="total")
     law = truncated(own | total, nonnegative(GRID))
     assert law.walls.correlation.shape == (3, 5, 5)
@@ -338,7 +382,10 @@ def test_the_mode_is_the_nearest_profile_of_the_shape(shape):
     total, weights = bc.integral(grid), np.asarray(bc.integral(grid).weights[0])
     posterior = bc.diagonal(mean, scale) | bc.Constraint(total, 0.4, name="total")
     if shape == "non-negative":
-        law, expected = truncated(posterior, nonnegative(grid)), nearest_nonnegative(mean, scale**2, weights=weights, total=0.4)
+        law, expected = (
+            truncated(posterior, nonnegative(grid)),
+            nearest_nonnegative(mean, scale**2, weights=weights, total=0.4),
+        )
     else:
         law = truncated(posterior, decreasing(grid), nonnegative(grid))
         expected = monotone(mean, scale**2, weights=weights, total=0.4)
@@ -350,14 +397,19 @@ def test_the_mode_is_the_nearest_profile_of_the_shape(shape):
 
 def test_points_known_exactly_take_part_as_they_are():
     wall = bc.Constraint(bc.dirichlet(FEW, "x", "lower"), 0.6, name="wall")
-    drawn = truncated(rod() | wall, nonnegative(FEW), at_most(bc.functional(lambda u: u, FEW), 0.6)).sample(key(14), 200)
+    drawn = truncated(
+        rod() | wall, nonnegative(FEW), at_most(bc.functional(lambda u: u, FEW), 0.6)
+    ).sample(key(14), 200)
     assert float(jnp.max(jnp.abs(drawn.draws[..., 0] - 0.6))) <= 1e-12
     assert float(drawn.draws.min()) >= -16 * EPS
     assert float(drawn.draws[..., 1:].max()) <= 0.6 + 16 * EPS
 
 
 def test_saying_an_inequality_twice_changes_nothing():
-    once, twice = (truncated(rod(), nonnegative(FEW), *more).sample(key(15), 50, warmup=10) for more in ((), (nonnegative(FEW),)))
+    once, twice = (
+        truncated(rod(), nonnegative(FEW), *more).sample(key(15), 50, warmup=10)
+        for more in ((), (nonnegative(FEW),))
+    )
     np.testing.assert_allclose(once.draws, twice.draws, atol=1e-9)
 
 
@@ -383,7 +435,16 @@ def test_results_are_a_tree_with_statistics_of_the_sampler():
 
 def test_the_model_of_a_positive_field_keeps_amount_and_sign():
     drawn = positive_field.restricted(key(19), 200)
-    assert float(jnp.max(jnp.abs(jax.vmap(bc.integral(positive_field.grid))(drawn.pooled) - positive_field.amount))) <= 1e-12
+    assert (
+        float(
+            jnp.max(
+                jnp.abs(
+                    jax.vmap(bc.integral(positive_field.grid))(drawn.pooled) - positive_field.amount
+                )
+            )
+        )
+        <= 1e-12
+    )
     assert float(drawn.draws.min()) >= -16 * EPS
     assert drawn.r_hat < 1.05
 
@@ -392,7 +453,9 @@ def test_the_model_of_a_positive_field_keeps_amount_and_sign():
 def test_single_precision_keeps_both_to_its_own():
     dtype = jnp.float32
     prior = bc.diagonal(jnp.array([0.5, 0.4, 0.1, -0.1], dtype), jnp.full(4, 0.5, dtype))
-    drawn = truncated(prior | bc.Constraint(TOTAL, 0.2, name="total"), nonnegative(FEW)).sample(key(18), 200)
+    drawn = truncated(prior | bc.Constraint(TOTAL, 0.2, name="total"), nonnegative(FEW)).sample(
+        key(18), 200
+    )
     assert drawn.draws.dtype == dtype
     eps = float(np.finfo(np.float32).eps)
     assert float(jnp.max(jnp.abs(jax.vmap(TOTAL)(drawn.pooled) - 0.2))) <= 16 * eps
@@ -407,9 +470,16 @@ _points = bc.functional(lambda u: u, FEW)
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
-        (lambda: truncated(rod()), ValueError, r"no inequality: write truncated\(belief, nonnegative\(grid\)\)"),
         (
-            lambda: truncated(rod() | bc.Constraint(bc.dirichlet(FEW, "x", "lower"), -0.2, name="wall"), nonnegative(FEW)),
+            lambda: truncated(rod()),
+            ValueError,
+            r"no inequality: write truncated\(belief, nonnegative\(grid\)\)",
+        ),
+        (
+            lambda: truncated(
+                rod() | bc.Constraint(bc.dirichlet(FEW, "x", "lower"), -0.2, name="wall"),
+                nonnegative(FEW),
+            ),
             bc.InconsistentConstraintsError,
             r"nonnegative\[x=0\] is violated by 0\.2, and the belief holds its value for certain",
         ),
@@ -425,9 +495,11 @@ _points = bc.functional(lambda u: u, FEW)
             r"no field that the belief allows satisfies floor \(4 rows\)\. Either",
         ),
         (
-            lambda: truncated(rod(), nonnegative(FEW), at_most(bc.functional(lambda u: u[1], FEW), -1.0, name="cap")).sample(
-                key(0), 2
-            ),
+            lambda: truncated(
+                rod(),
+                nonnegative(FEW),
+                at_most(bc.functional(lambda u: u[1], FEW), -1.0, name="cap"),
+            ).sample(key(0), 2),
             bc.InconsistentConstraintsError,
             r"satisfies nonnegative\[x=0\.3\] and cap\. Either",
         ),
@@ -437,8 +509,16 @@ _points = bc.functional(lambda u: u, FEW)
             "can only hold together as equalities: the fields that satisfy them have no volume",
         ),
         (lambda: at_least(_points, jnp.nan), ValueError, "the bound of 'at least' holds 1 NaN"),
-        (lambda: at_least(_points, jnp.zeros(3)), ValueError, r"must be a number or have the shape \(4,\).*got \(3,\)"),
-        (lambda: at_least(lambda u: u, 0.0), TypeError, r"got function\. Wrap a function with bc\.functional\(function, grid\)"),
+        (
+            lambda: at_least(_points, jnp.zeros(3)),
+            ValueError,
+            r"must be a number or have the shape \(4,\).*got \(3,\)",
+        ),
+        (
+            lambda: at_least(lambda u: u, 0.0),
+            TypeError,
+            r"got function\. Wrap a function with bc\.functional\(function, grid\)",
+        ),
         (lambda: at_least(bc.functional(lambda u: u[:0], FEW), 0.0), ValueError, "has no rows"),
         (lambda: increasing(bc.Grid(x=[0.0])), ValueError, "needs two points or more"),
         (lambda: increasing(FEW, "y"), ValueError, "unknown axis 'y'"),
@@ -452,7 +532,11 @@ _points = bc.functional(lambda u: u, FEW)
             ValueError,
             r"got a batch of shape \(2,\)\. Truncate its members one by one",
         ),
-        (lambda: truncated(rod(), nonnegative(FEW)).sample(key(0), 0), ValueError, "n must be a whole number, 1 or more; got 0"),
+        (
+            lambda: truncated(rod(), nonnegative(FEW)).sample(key(0), 0),
+            ValueError,
+            "n must be a whole number, 1 or more; got 0",
+        ),
         (
             lambda: truncated(rod(), nonnegative(FEW)).sample(key(0), chains=0),
             ValueError,

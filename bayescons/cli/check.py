@@ -11,7 +11,7 @@ from bayescons.cli.command import Check
 from bayescons.cli.errors import InputError, own_refusals
 from bayescons.cli.program_file import arguments, load_program
 from bayescons.cli.terminal import say, show_table, working
-from bayescons.programs.linter import check
+from bayescons.linting.report import check
 
 
 def run(options: Check, command: Sequence[str]) -> int:

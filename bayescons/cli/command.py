@@ -55,15 +55,22 @@ class Condition:
     """The slope at the end of an axis, in the direction in which the axis increases."""
     rule: Literal["trapezoid", "midpoint", "simpson"] = "trapezoid"
     """Quadrature rule of the integrals. Midpoint takes the values as cell averages."""
-    axes: Annotated[str | None, arg(metavar="NAMES", help_behavior_hint="(default: those of t, x, y, z in INPUT)")] = None
+    axes: Annotated[
+        str | None,
+        arg(metavar="NAMES", help_behavior_hint="(default: those of t, x, y, z in INPUT)"),
+    ] = None
     """Axes of the grid, in the order of the arrays: t,x. Where the coordinates have other names: t=time,x=depth."""
     mean: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: mean)")] = None
     """Array of the means."""
     scale: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: scale)")] = None
     """Array of the standard deviations."""
-    variance: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: variance)")] = None
+    variance: Annotated[
+        str | None, arg(metavar="NAME", help_behavior_hint="(default: variance)")
+    ] = None
     """Array of the variances, where there are no standard deviations."""
-    ensemble: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: draws)")] = None
+    ensemble: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: draws)")] = (
+        None
+    )
     """Array of draws, in place of means and standard deviations. M of them become K = F F' + s²I, F their deviations / sqrt(M - 1)."""
     nugget: Annotated[float, arg(metavar="SHARE")] = 1e-3
     """For an ensemble: s as a share of the draws' standard deviation (root mean square over the grid)."""
@@ -210,7 +217,9 @@ class Train:
     standing_wave or stokes_second."""
     preset: Literal["quick", "paper", "published"] = "paper"
     """What the options below are unless given, as above."""
-    out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: results/KIND_NAME)")] = None
+    out: Annotated[
+        Path | None, arg(metavar="DIR", help_behavior_hint="(default: results/KIND_NAME)")
+    ] = None
     """Folder to write to; made if it is not there."""
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
     """Gradient steps."""
@@ -218,9 +227,10 @@ class Train:
     """Functions in a batch."""
     rate: Annotated[float | None, arg(metavar="RATE", help_behavior_hint=PRESETS_OWN)] = None
     """Learning rate of Adam, the highest one."""
-    schedule: Annotated[Literal["cosine", "constant"] | None, arg(metavar="{cosine,constant}", help_behavior_hint=PRESETS_OWN)] = (
-        None
-    )
+    schedule: Annotated[
+        Literal["cosine", "constant"] | None,
+        arg(metavar="{cosine,constant}", help_behavior_hint=PRESETS_OWN),
+    ] = None
     """How the rate goes: up over the first 5 % of the steps, then down to zero; or constant."""
     clip: Annotated[str, arg(metavar="NORM|none", help_behavior_hint=PRESETS_OWN)] = PRESET
     """Largest norm of a gradient."""
@@ -236,7 +246,9 @@ class Train:
     """Heads of the attention, a divisor of the width."""
     members: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
     """Networks of the ensemble."""
-    inputs: Annotated[Literal["scaled", "raw"] | None, arg(metavar="{scaled,raw}", help_behavior_hint=PRESETS_OWN)] = None
+    inputs: Annotated[
+        Literal["scaled", "raw"] | None, arg(metavar="{scaled,raw}", help_behavior_hint=PRESETS_OWN)
+    ] = None
     """Points as the network is given them: the domain mapped to [-1, 1]², or as they are."""
     start: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=PRESETS_OWN)] = None
     """Weights to begin with: some that come with bayescons, or a file."""
@@ -253,7 +265,8 @@ class Train:
     """How boundary values are imposed (operator): not at all (none), by overwriting, by the covariance of the last layer (features), by a
     learned kernel (kernel, layers), or by the published elimination (reference)."""
     values: Annotated[
-        Literal["given", "withheld"] | None, arg(metavar="{given,withheld}", help_behavior_hint="(default: given)")
+        Literal["given", "withheld"] | None,
+        arg(metavar="{given,withheld}", help_behavior_hint="(default: given)"),
     ] = None
     """Whether boundary values are among the network's inputs (operator)."""
     numbers: Annotated[Facts, arg(metavar="NAME=VALUE")] = ()
@@ -277,7 +290,14 @@ class Train:
 
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
-COMMANDS = {"condition": Condition, "run": Run, "check": Check, "problems": Problems, "train": Train, "demo": Demo}
+COMMANDS = {
+    "condition": Condition,
+    "run": Run,
+    "check": Check,
+    "problems": Problems,
+    "train": Train,
+    "demo": Demo,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -329,13 +349,24 @@ def _description(command: type, *, whole: bool) -> str:
     if not whole:
         return paragraphs[0]
     width = min(shutil.get_terminal_size().columns, 110) - 2
-    wrapped = [p if p.startswith("Example:") else textwrap.fill(" ".join(p.split()), width) for p in paragraphs]
+    wrapped = [
+        p if p.startswith("Example:") else textwrap.fill(" ".join(p.split()), width)
+        for p in paragraphs
+    ]
     return textwrap.indent(f"\n{_EMPTY_LINE}\n".join(wrapped), "  ")
 
 
 def _unboxed(text: str) -> str:
     """The sentences of an error that tyro has drawn into a box: without colours, frame, title and help, with semicolons for rules."""
-    lines = [re.sub(r"^[│|] ?|[│|]$", "", line) for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()]
+    lines = [
+        re.sub(r"^[│|] ?|[│|]$", "", line)
+        for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    ]
     inner = "\n".join(line.strip() for line in lines if not re.match(r"[╭╰+]| {8}", line))
-    sentences = [" ".join(sentence.split()).rstrip(".") for sentence in re.split(r"^[─-]{2,}$", inner, flags=re.MULTILINE)]
-    return "; ".join(sentence for sentence in sentences if not sentence.startswith("Argument helptext"))
+    sentences = [
+        " ".join(sentence.split()).rstrip(".")
+        for sentence in re.split(r"^[─-]{2,}$", inner, flags=re.MULTILINE)
+    ]
+    return "; ".join(
+        sentence for sentence in sentences if not sentence.startswith("Argument helptext")
+    )

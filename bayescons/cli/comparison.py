@@ -18,15 +18,21 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 
-from bayescons.conditioning import Constraint, update
-from bayescons.constraints import dirichlet, integral
-from bayescons.diagnostics import FrontSummary, conservation_error, front_position, front_summary, scores
-from bayescons.gaussian import Gaussian, diagonal
+from bayescons.diagnostics import (
+    FrontSummary,
+    conservation_error,
+    front_position,
+    front_summary,
+    scores,
+)
+from bayescons.functionals import dirichlet, integral
+from bayescons.functionals.quadrature import quadrature_weights
+from bayescons.gaussians.conditioning import Constraint, update
+from bayescons.gaussians.gaussian import Gaussian, diagonal
 from bayescons.grids import Grid
 from bayescons.networks import pretrained
 from bayescons.problems import Readings, Stefan, contexts
 from bayescons.programs import conjugate, observe
-from bayescons.quadrature import quadrature_weights
 from bayescons.surrogates import gaussian_process, latent_draws, matched
 
 BELIEFS = {"anp": "ANP belief", "gp": "GP belief"}
@@ -118,16 +124,24 @@ def compare(
 
     tell("reading the exact solution, asking the surrogate")
     readings = contexts(problem, key_readings)
-    belief, name = _SURROGATES[surrogate](grid, readings, jax.random.fold_in(key, 2)), BELIEFS[surrogate]
+    belief, name = (
+        _SURROGATES[surrogate](grid, readings, jax.random.fold_in(key, 2)),
+        BELIEFS[surrogate],
+    )
 
     tell("conditioning on mass and wall")
     posterior = conjugate(_program)(grid, belief, total)
     mass, wall = integral(grid, "x"), dirichlet(grid, "x", "lower")
-    facts = Constraint(mass, total, None, "mass") & Constraint(wall, problem.lower(grid["t"]), None, "wall")
+    facts = Constraint(mass, total, None, "mass") & Constraint(
+        wall, problem.lower(grid["t"]), None, "wall"
+    )
     projected = update(diagonal(belief.mean, 1.0), facts).posterior.mean
 
     tell("computing variances")
-    variance, conditioned = _variance(belief), posterior.components[0]  # one field, and nothing random above it: one Gaussian
+    variance, conditioned = (
+        _variance(belief),
+        posterior.components[0],
+    )  # one field, and nothing random above it: one Gaussian
     beliefs = {
         name: (belief.mean, variance),
         PROJECTED: (projected, variance),
@@ -140,15 +154,33 @@ def compare(
     kept = None
     for before, after in _draws(key_draws, belief, conditioned, size.draws):
         kept = after if kept is None else kept
-        drawn = {name: before, PROJECTED: before + (projected - belief.mean)[None], CONDITIONED: after}
+        drawn = {
+            name: before,
+            PROJECTED: before + (projected - belief.mean)[None],
+            CONDITIONED: after,
+        }
         for method, fields in drawn.items():
-            fronts[method].append(np.asarray(front_position(fields[:, time], grid["x"], middle, rearranged=True)))
+            fronts[method].append(
+                np.asarray(front_position(fields[:, time], grid["x"], middle, rearranged=True))
+            )
 
     tell("scoring")
-    methods = {method: _judge(grid, time, *beliefs[method], truth, total, np.concatenate(fronts[method])) for method in beliefs}
+    methods = {
+        method: _judge(grid, time, *beliefs[method], truth, total, np.concatenate(fronts[method]))
+        for method in beliefs
+    }
     evidence = float(posterior.log_evidence)
     arrays = {"truth": np.asarray(truth), "total": np.asarray(total), "draws": np.asarray(kept)}
-    return Comparison(problem, grid, readings, time, threshold=middle, methods=methods, log_evidence=evidence, **arrays)
+    return Comparison(
+        problem,
+        grid,
+        readings,
+        time,
+        threshold=middle,
+        methods=methods,
+        log_evidence=evidence,
+        **arrays,
+    )
 
 
 STAGES = 5
@@ -157,7 +189,11 @@ STAGES = 5
 def _neural_process(grid: Grid, readings: Readings, key: jax.Array) -> Gaussian:
     """The trained network's belief, its latent averaged over: what the draws share is its covariance."""
     network = pretrained("anp_stefan").network
-    return matched(jax.jit(lambda readings: latent_draws(network, readings, grid, key, draws=LATENTS))(readings))
+    return matched(
+        jax.jit(lambda readings: latent_draws(network, readings, grid, key, draws=LATENTS))(
+            readings
+        )
+    )
 
 
 def _gaussian_process(grid: Grid, readings: Readings, key: jax.Array) -> Gaussian:
@@ -176,7 +212,9 @@ def _program(grid: Grid, belief: Gaussian, total):
     return u
 
 
-def _draws(key: jax.Array, belief: Gaussian, conditioned: Gaussian, number: int) -> Iterator[tuple[jax.Array, jax.Array]]:
+def _draws(
+    key: jax.Array, belief: Gaussian, conditioned: Gaussian, number: int
+) -> Iterator[tuple[jax.Array, jax.Array]]:
     """Draws of the belief and of the belief conditioned, a chunk at a time."""
     for step, chunk in enumerate(range(0, number, CHUNK)):
         keys = jax.random.split(jax.random.fold_in(key, step))

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bayescons.arrays import over_batch
 from bayescons.cli.command import Condition
 from bayescons.cli.errors import InputError, refusals
 from bayescons.cli.output import attributes, netcdf_file
 from bayescons.cli.predictions import Arrays, Predictions, open_arrays, read_belief, read_value
 from bayescons.cli.terminal import say, show_table, working
-from bayescons.conditioning import Constraint, Update, stack, update
-from bayescons.constraints import dirichlet, integral, neumann
-from bayescons.gaussian import over_batch
+from bayescons.functionals import dirichlet, integral, neumann
+from bayescons.gaussians.conditioning import Constraint, Update, stack, update
 from bayescons.grids import Grid
 
 EXPECTED = {
@@ -49,13 +49,20 @@ def run(options: Condition, command: Sequence[str]) -> None:
     """
     statements = [parse(kind, text) for kind in EXPECTED for text in getattr(options, kind)]
     if not statements:
-        raise InputError("nothing to condition on; state at least one of --integral x=TOTAL, --dirichlet x:lower=VALUE, --neumann")
+        raise InputError(
+            "nothing to condition on; state at least one of --integral x=TOTAL, --dirichlet x:lower=VALUE, --neumann"
+        )
     if options.draws < 0:
         raise InputError(f"--draws must be zero or more; got {options.draws}")
     with open_arrays(options.input) as arrays:
-        naming = {name: getattr(options, name) for name in ("mean", "scale", "variance", "ensemble", "nugget")}
+        naming = {
+            name: getattr(options, name)
+            for name in ("mean", "scale", "variance", "ensemble", "nugget")
+        }
         predictions = read_belief(arrays, options.axes, **naming)
-        constraints = [_constraint(arrays, predictions, statement, options.rule) for statement in statements]
+        constraints = [
+            _constraint(arrays, predictions, statement, options.rule) for statement in statements
+        ]
     with netcdf_file(options.out) as temporary:
         with working("conditioning"), refusals():
             result = update(predictions.belief, stack(constraints))
@@ -63,9 +70,19 @@ def run(options: Condition, command: Sequence[str]) -> None:
             variables = _variables(predictions, constraints, result)
             if options.draws:
                 sampled = result.posterior.sample(jax.random.key(options.seed), (options.draws,))
-                variables["draws"] = (("draw", *predictions.batch, *predictions.grid.names), np.asarray(sampled))
-            told = {"input": str(options.input), "belief": predictions.form, "seed": options.seed, "rule": options.rule}
-            _dataset(predictions, variables, attributes(command, **told)).to_netcdf(temporary, engine="h5netcdf")
+                variables["draws"] = (
+                    ("draw", *predictions.batch, *predictions.grid.names),
+                    np.asarray(sampled),
+                )
+            told = {
+                "input": str(options.input),
+                "belief": predictions.form,
+                "seed": options.seed,
+                "rule": options.rule,
+            }
+            _dataset(predictions, variables, attributes(command, **told)).to_netcdf(
+                temporary, engine="h5netcdf"
+            )
     _report(options, predictions, statements, constraints, result)
 
 
@@ -83,9 +100,15 @@ def parse(kind: str, text: str) -> Statement:
     return Statement(kind, axis, side, value, scale)
 
 
-def _constraint(arrays: Arrays, predictions: Predictions, statement: Statement, rule: str) -> Constraint:
+def _constraint(
+    arrays: Arrays, predictions: Predictions, statement: Statement, rule: str
+) -> Constraint:
     grid, option = predictions.grid, f"--{statement.kind} {statement.axis}"
-    over = tuple(axis.strip() for axis in statement.axis.split(",")) if statement.kind == "integral" else (statement.axis,)
+    over = (
+        tuple(axis.strip() for axis in statement.axis.split(","))
+        if statement.kind == "integral"
+        else (statement.axis,)
+    )
     with refusals(option):
         functional = _functional(grid, statement, over, rule)
     kept = [name for name in grid.names if name not in over]
@@ -99,7 +122,9 @@ def _constraint(arrays: Arrays, predictions: Predictions, statement: Statement, 
 def _functional(grid: Grid, statement: Statement, over: tuple[str, ...], rule: str):
     if statement.kind == "integral":
         return integral(grid, over, rule)
-    return {"dirichlet": dirichlet, "neumann": neumann}[statement.kind](grid, statement.axis, statement.side)
+    return {"dirichlet": dirichlet, "neumann": neumann}[statement.kind](
+        grid, statement.axis, statement.side
+    )
 
 
 def _variables(predictions: Predictions, constraints: list[Constraint], result: Update) -> dict:
@@ -125,9 +150,14 @@ def _variables(predictions: Predictions, constraints: list[Constraint], result: 
 
 def _variable_names(constraints: list[Constraint]) -> list[str]:
     """Names of the output's arrays: total_x, dirichlet_x_lower; a repeated one is numbered."""
-    plain = [c.name.replace("integral", "total").replace(" ", "_").replace(",", "_").replace(":", "_") for c in constraints]
+    plain = [
+        c.name.replace("integral", "total").replace(" ", "_").replace(",", "_").replace(":", "_")
+        for c in constraints
+    ]
     earlier = [plain[:i].count(name) for i, name in enumerate(plain)]
-    return [f"{name}_{count + 1}" if count else name for name, count in zip(plain, earlier, strict=True)]
+    return [
+        f"{name}_{count + 1}" if count else name for name, count in zip(plain, earlier, strict=True)
+    ]
 
 
 def _values(belief, constraint: Constraint) -> np.ndarray:
@@ -141,7 +171,9 @@ def _dataset(predictions: Predictions, variables: dict, told: dict):
     return xarray.Dataset(variables, coords=dict(predictions.grid), attrs=told)
 
 
-def _report(options: Condition, predictions: Predictions, statements, constraints, result: Update) -> None:
+def _report(
+    options: Condition, predictions: Predictions, statements, constraints, result: Update
+) -> None:
     """Print what was read, each constraint before and after, the evidence, and where the result is."""
     batch = predictions.belief.batch_shape
     say(f"{options.input}: {_counted(math.prod(batch), 'prediction')}, {predictions.form}")
@@ -149,7 +181,8 @@ def _report(options: Condition, predictions: Predictions, statements, constraint
     rows = []
     for statement, constraint in zip(statements, constraints, strict=True):
         errors = [
-            np.abs(_values(b, constraint) - np.asarray(constraint.value)).max() for b in (predictions.belief, result.posterior)
+            np.abs(_values(b, constraint) - np.asarray(constraint.value)).max()
+            for b in (predictions.belief, result.posterior)
         ]
         rows.append(
             (
@@ -164,7 +197,9 @@ def _report(options: Condition, predictions: Predictions, statements, constraint
     say("Errors are the largest |G mean - value| over rows and predictions.")
     redundant = int(np.sum(np.asarray(result.redundant)))
     if redundant:
-        say(f"{_counted(redundant, 'row')} of {np.size(result.redundant)} follow from the others and change nothing.")
+        say(
+            f"{_counted(redundant, 'row')} of {np.size(result.redundant)} follow from the others and change nothing."
+        )
     say(f"log evidence: {_spread(np.asarray(result.log_evidence))}")
     directions, independent = predictions.directions, int(np.max(result.rank))
     if directions is not None and independent > directions:
@@ -172,7 +207,10 @@ def _report(options: Condition, predictions: Predictions, statements, constraint
             f"note: the ensemble varies in {directions} directions and {independent} facts are independent: most of the correction "
             "falls on the independent part added to it. Use more draws, fewer facts, or facts with a scale"
         )
-    ratio = np.sqrt(np.mean(np.asarray(result.posterior.variance)) / np.mean(np.asarray(predictions.belief.variance)))
+    ratio = np.sqrt(
+        np.mean(np.asarray(result.posterior.variance))
+        / np.mean(np.asarray(predictions.belief.variance))
+    )
     say(f"standard deviation (root mean square): {100 * ratio:.4g} % of what it was")
     say(f"written to {options.out}")
 

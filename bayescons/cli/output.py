@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 from bayescons.cli.errors import InputError
-from bayescons.files import whole_file
-from bayescons.programs.results import PACKAGES
+from bayescons.results.files import whole_file
+from bayescons.results.trees import PACKAGES
 
 
 @contextmanager
@@ -21,7 +21,9 @@ def netcdf_file(path: Path) -> Generator[Path]:
     Opened before the work is done, so that a place where nothing can be written is found out at once.
     """
     if path.suffix != ".nc":
-        raise InputError(f"the output is a NetCDF file; got --out {path}. Write --out {path.with_suffix('.nc')}")
+        raise InputError(
+            f"the output is a NetCDF file; got --out {path}. Write --out {path.with_suffix('.nc')}"
+        )
     if path.is_dir():
         raise InputError(f"cannot write {path}: it is a folder. Write --out {path / 'result.nc'}")
     try:
@@ -40,7 +42,9 @@ def output_folder(path: Path) -> Generator[Path]:
         (path / ".writable").touch()
         (path / ".writable").unlink()
     except OSError as error:
-        raise InputError(f"cannot write into the folder {path}: {error.strerror}. Choose another with --out DIR") from error
+        raise InputError(
+            f"cannot write into the folder {path}: {error.strerror}. Choose another with --out DIR"
+        ) from error
     try:
         yield path
     finally:
@@ -53,7 +57,12 @@ def output_folder(path: Path) -> Generator[Path]:
 def attributes(command: Sequence[str], **told) -> dict[str, str | int | float]:
     """How a file was made: command line, versions, and what else is told."""
     versions = {f"{package}_version": _version(package) for package in PACKAGES}
-    return {"command": shlex.join(["bayescons", *command]), **told, "python_version": platform.python_version(), **versions}
+    return {
+        "command": shlex.join(["bayescons", *command]),
+        **told,
+        "python_version": platform.python_version(),
+        **versions,
+    }
 
 
 def _version(package: str) -> str:

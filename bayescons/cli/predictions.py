@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons.cli.errors import InputError, refusals
-from bayescons.gaussian import Gaussian, diagonal, low_rank
+from bayescons.gaussians.gaussian import Gaussian, diagonal, low_rank
 from bayescons.grids import Grid
 
 USUAL_AXES = ("t", "x", "y", "z")
@@ -45,23 +45,33 @@ class Arrays:
     names: tuple[str, ...]
     load: Callable[[str], tuple[np.ndarray, tuple[str, ...] | None]]
 
-    def read(self, name: str, meaning: str, *, kinds: str = "f") -> tuple[np.ndarray, tuple[str, ...] | None]:
+    def read(
+        self, name: str, meaning: str, *, kinds: str = "f"
+    ) -> tuple[np.ndarray, tuple[str, ...] | None]:
         """Finite values of an array, and the names of its axes if the file has them.
 
         Numbers come as float64; but integers (i, u) and truth values (b) as they are, if `kinds` has their letter of NumPy's.
         """
         if name not in self.names:
-            raise InputError(f"{self.path} has no array {name!r} for the {meaning}; it has {listed(self.names)}")
-        with refusals(f"cannot read the {meaning} {name!r} of {self.path} (nothing pickled is ever read)"):
+            raise InputError(
+                f"{self.path} has no array {name!r} for the {meaning}; it has {listed(self.names)}"
+            )
+        with refusals(
+            f"cannot read the {meaning} {name!r} of {self.path} (nothing pickled is ever read)"
+        ):
             values, axes = self.load(name)
         if values.dtype.kind not in "fiu" + kinds:
-            raise InputError(f"the {meaning} {name!r} of {self.path} must hold real numbers; it holds {values.dtype}")
+            raise InputError(
+                f"the {meaning} {name!r} of {self.path} must hold real numbers; it holds {values.dtype}"
+            )
         bad = int(values.size - np.isfinite(values).sum())
         if bad:
             raise InputError(
                 f"the {meaning} {name!r} of {self.path} holds {bad} NaN or infinite entries of {values.size}; remove or replace them first"
             )
-        return values if values.dtype.kind in kinds.replace("f", "") else values.astype(np.float64), axes
+        return values if values.dtype.kind in kinds.replace("f", "") else values.astype(
+            np.float64
+        ), axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +104,11 @@ def open_arrays(path: Path) -> Generator[Arrays]:
     """
     kind = _kind(path)
     with _opened(path, kind) as file:
-        yield Arrays(path, tuple(file.files), lambda n: (file[n], None)) if kind == "npz" else _labelled(path, file)
+        yield (
+            Arrays(path, tuple(file.files), lambda n: (file[n], None))
+            if kind == "npz"
+            else _labelled(path, file)
+        )
 
 
 def read_belief(
@@ -126,7 +140,9 @@ def read_belief(
         InputError: for arrays that are missing, of the wrong shape, not finite, or not a belief.
     """
     grid, dims = _read_grid(arrays, axes)
-    if ensemble is None and (mean is not None or scale is not None or variance is not None or "mean" in arrays.names):
+    if ensemble is None and (
+        mean is not None or scale is not None or variance is not None or "mean" in arrays.names
+    ):
         return _read_pointwise(arrays, grid, dims, mean or "mean", scale, variance)
     if ensemble is None and "draws" not in arrays.names:
         raise InputError(
@@ -134,11 +150,15 @@ def read_belief(
             "Name the arrays: --mean NAME --scale NAME (or --variance NAME), or --ensemble NAME"
         )
     if mean is not None or scale is not None or variance is not None:
-        raise InputError("an ensemble has its own mean and scale; write either --ensemble, or --mean with --scale or --variance")
+        raise InputError(
+            "an ensemble has its own mean and scale; write either --ensemble, or --mean with --scale or --variance"
+        )
     return _read_ensemble(arrays, grid, dims, ensemble or "draws", nugget)
 
 
-def read_value(arrays: Arrays, predictions: Predictions, text: str, kept: Sequence[str], meaning: str) -> jax.Array:
+def read_value(
+    arrays: Arrays, predictions: Predictions, text: str, kept: Sequence[str], meaning: str
+) -> jax.Array:
     """A number, or the array of that name over the axes kept by a functional (perhaps with the batch's in front).
 
     Shapes of .npz arrays are checked where they are used; axes of NetCDF arrays are brought into order by their names.
@@ -153,7 +173,9 @@ def read_value(arrays: Arrays, predictions: Predictions, text: str, kept: Sequen
         return jnp.asarray(values)
     to_file = dict(zip(predictions.grid.names, predictions.axes, strict=True))
     wanted = (*predictions.batch, *(to_file[axis] for axis in kept))
-    sizes = dict(zip((*predictions.batch, *predictions.axes), predictions.belief.mean.shape, strict=True))
+    sizes = dict(
+        zip((*predictions.batch, *predictions.axes), predictions.belief.mean.shape, strict=True)
+    )
     if not set(names) <= set(wanted):
         raise InputError(
             f"the {meaning} {text!r} must be over the axes ({', '.join(wanted)}); it is over ({', '.join(names)}). "
@@ -180,9 +202,13 @@ def _kind(path: Path) -> str:
         if start.startswith(signature):
             return kind
     if start.startswith(b"\x93NUMPY"):
-        raise InputError(f"{path} holds a single array (.npy); expected a NetCDF or .npz file with coordinates as well. {instead}")
+        raise InputError(
+            f"{path} holds a single array (.npy); expected a NetCDF or .npz file with coordinates as well. {instead}"
+        )
     if start.startswith(b"\x80"):
-        raise InputError(f"{path} looks like a pickle, which is never read, as reading one runs its code. {instead}")
+        raise InputError(
+            f"{path} looks like a pickle, which is never read, as reading one runs its code. {instead}"
+        )
     raise InputError(f"{path} is neither NetCDF nor .npz. {instead}")
 
 
@@ -214,15 +240,23 @@ def _labelled(path: Path, dataset) -> Arrays:
 
 def _read_grid(arrays: Arrays, spec: str | None) -> tuple[Grid, tuple[str, ...] | None]:
     """The grid, and the file's names of its axes."""
-    pairs = [tuple(part.strip() for part in pair.split("=")) for pair in spec.split(",")] if spec is not None else None
+    pairs = (
+        [tuple(part.strip() for part in pair.split("=")) for pair in spec.split(",")]
+        if spec is not None
+        else None
+    )
     pairs = pairs or [(name,) for name in USUAL_AXES if name in arrays.names]
     if not pairs:
         raise InputError(
             f"{arrays.path} has no coordinates t, x, y or z; it has {listed(arrays.names)}. Name the axes of the grid, "
             "in the order of the arrays, as in --axes time,depth or --axes t=time,x=depth"
         )
-    if any(len(pair) > 2 or not all(pair) for pair in pairs) or len({pair[0] for pair in pairs}) < len(pairs):
-        raise InputError(f"cannot read --axes {spec!r}; expected different names separated by commas, as in t,x or t=time,x")
+    if any(len(pair) > 2 or not all(pair) for pair in pairs) or len(
+        {pair[0] for pair in pairs}
+    ) < len(pairs):
+        raise InputError(
+            f"cannot read --axes {spec!r}; expected different names separated by commas, as in t,x or t=time,x"
+        )
     coordinates = {pair[0]: arrays.read(pair[-1], "coordinates") for pair in pairs}
     with refusals(f"{arrays.path}"):
         grid = Grid(**{name: values for name, (values, _) in coordinates.items()})
@@ -230,7 +264,9 @@ def _read_grid(arrays: Arrays, spec: str | None) -> tuple[Grid, tuple[str, ...] 
     return grid, None if named[0] is None else tuple(axes[0] for axes in named)
 
 
-def _read_pointwise(arrays: Arrays, grid: Grid, dims, mean: str, scale: str | None, variance: str | None) -> Predictions:
+def _read_pointwise(
+    arrays: Arrays, grid: Grid, dims, mean: str, scale: str | None, variance: str | None
+) -> Predictions:
     if scale is not None and variance is not None:
         raise InputError("both --scale and --variance are given; write one of them")
     if scale is None and variance is None:
@@ -244,40 +280,62 @@ def _read_pointwise(arrays: Arrays, grid: Grid, dims, mean: str, scale: str | No
         )
     centre, batch = _over_grid(*arrays.read(mean, "mean"), grid, dims, f"mean {mean!r}")
     word = "scale" if scale else "variance"
-    width = _alike(*arrays.read(spread, word), (*batch, *(dims or ())), centre.shape, f"{word} {spread!r}", dims is not None)
+    width = _alike(
+        *arrays.read(spread, word),
+        (*batch, *(dims or ())),
+        centre.shape,
+        f"{word} {spread!r}",
+        dims is not None,
+    )
     if not (width > 0).all():
         known = "State what is known exactly as a constraint instead, as in --dirichlet x:lower=1"
-        raise InputError(f"the {word} {spread!r} must be above zero everywhere; its smallest entry is {width.min():g}. {known}")
+        raise InputError(
+            f"the {word} {spread!r} must be above zero everywhere; its smallest entry is {width.min():g}. {known}"
+        )
     belief = diagonal(centre, width if scale else np.sqrt(width), batch_dims=len(batch))
-    return Predictions(grid, belief, dims, batch, f"independent points, mean {mean!r} and {word} {spread!r}")
+    return Predictions(
+        grid, belief, dims, batch, f"independent points, mean {mean!r} and {word} {spread!r}"
+    )
 
 
 def _read_ensemble(arrays: Arrays, grid: Grid, dims, name: str, nugget: float) -> Predictions:
     if not (math.isfinite(nugget) and nugget > 0):
-        raise InputError(f"--nugget must be a number above zero, a share of the ensemble's standard deviation; got {nugget:g}")
+        raise InputError(
+            f"--nugget must be a number above zero, a share of the ensemble's standard deviation; got {nugget:g}"
+        )
     draws, axes = arrays.read(name, "ensemble")
     draws, batch = _over_grid(draws, axes, grid, dims, f"ensemble {name!r}")
     own = [i for i, axis in enumerate(batch) if axis in DRAW_AXES] if dims else []
     own = own or [0]
     if not batch:
-        raise InputError(f"the ensemble {name!r} must have an axis of draws in front of the grid's {grid.shape}; got {draws.shape}")
+        raise InputError(
+            f"the ensemble {name!r} must have an axis of draws in front of the grid's {grid.shape}; got {draws.shape}"
+        )
     kept = tuple(axis for i, axis in enumerate(batch) if i not in own)
-    draws = np.moveaxis(draws, own, range(len(own))).reshape(-1, *(n for i, n in enumerate(draws.shape) if i not in own))
+    draws = np.moveaxis(draws, own, range(len(own))).reshape(
+        -1, *(n for i, n in enumerate(draws.shape) if i not in own)
+    )
     if len(draws) < 2:
         raise InputError(f"the ensemble {name!r} must have at least two draws; it has {len(draws)}")
     mean = draws.mean(axis=0)
     over = tuple(range(len(kept), mean.ndim))
     spread = np.sqrt(draws.var(axis=0, ddof=1).mean(axis=over, keepdims=True))
     if not (spread > 1e-14 * np.abs(mean).max(axis=over, keepdims=True)).all():
-        raise InputError(f"the draws of {name!r} are all equal, so they say nothing of their uncertainty; give a mean and a scale")
+        raise InputError(
+            f"the draws of {name!r} are all equal, so they say nothing of their uncertainty; give a mean and a scale"
+        )
     factor = np.moveaxis(draws - mean, 0, -1) / math.sqrt(len(draws) - 1)
-    belief = low_rank(mean, np.broadcast_to(nugget * spread, mean.shape), factor, batch_dims=len(kept))
+    belief = low_rank(
+        mean, np.broadcast_to(nugget * spread, mean.shape), factor, batch_dims=len(kept)
+    )
     kept = kept if dims else tuple(_numbered(len(kept)))
     form = f"{len(draws)} draws {name!r}, with an independent part of {nugget:g} times their standard deviation"
     return Predictions(grid, belief, dims, kept, form, len(draws) - 1)
 
 
-def _over_grid(values: np.ndarray, axes, grid: Grid, dims, meaning: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _over_grid(
+    values: np.ndarray, axes, grid: Grid, dims, meaning: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Values with the grid's axes last and in order, and the names of those in front."""
     if axes is not None:
         missing = [name for name in dims if name not in axes]
@@ -290,7 +348,9 @@ def _over_grid(values: np.ndarray, axes, grid: Grid, dims, meaning: str) -> tupl
         return np.transpose(values, [axes.index(name) for name in (*batch, *dims)]), batch
     lead = values.ndim - len(grid.shape)
     if lead < 0 or values.shape[lead:] != grid.shape:
-        sizes = ", ".join(f"{name}: {size}" for name, size in zip(grid.names, grid.shape, strict=True))
+        sizes = ", ".join(
+            f"{name}: {size}" for name, size in zip(grid.names, grid.shape, strict=True)
+        )
         raise InputError(
             f"the {meaning} must have the shape of the grid {grid.shape} ({sizes}), batch axes in front; got {values.shape}. "
             f"If its axes are in another order, write it: --axes {','.join(reversed(grid.names))}"
@@ -298,12 +358,21 @@ def _over_grid(values: np.ndarray, axes, grid: Grid, dims, meaning: str) -> tupl
     return values, tuple(_numbered(lead))
 
 
-def _alike(values: np.ndarray, axes, wanted: tuple[str, ...], shape: tuple[int, ...], meaning: str, labelled: bool) -> np.ndarray:
+def _alike(
+    values: np.ndarray,
+    axes,
+    wanted: tuple[str, ...],
+    shape: tuple[int, ...],
+    meaning: str,
+    labelled: bool,
+) -> np.ndarray:
     """Values in the order and shape of the mean; a single number stands for all."""
     if labelled and axes and set(axes) == set(wanted):
         values = np.transpose(values, [axes.index(name) for name in wanted])
     if values.shape not in ((), shape):
-        raise InputError(f"the {meaning} must have the mean's shape {shape}, or be one number; got {values.shape}")
+        raise InputError(
+            f"the {meaning} must have the mean's shape {shape}, or be one number; got {values.shape}"
+        )
     return np.broadcast_to(values, shape)
 
 

@@ -34,11 +34,15 @@ def run(options: Problems, command: Sequence[str]) -> None:
             _SEPARATOR.sub("\n", family.equation),
             f"t {_interval(family.time_range)}\n{', '.join(family.axes)} {_interval(family.space_range)}",
         )
-        for family in sorted((kind() for kind in OperatorProblem.__subclasses__()), key=lambda family: family.name)
+        for family in sorted(
+            (kind() for kind in OperatorProblem.__subclasses__()), key=lambda family: family.name
+        )
     ]
     say("")
     show_table(["family, for operators", "equation and boundary", "domain"], families, text=3)
-    say("An operator learns what an initial state becomes: bayescons train operator --problem stokes_second")
+    say(
+        "An operator learns what an initial state becomes: bayescons train operator --problem stokes_second"
+    )
     say("In Python: bayescons.problems.StokesSecond().sample(key, 100, grid)")
 
 

@@ -38,16 +38,28 @@ def load_program(path: Path, name: str = "program") -> ProgramFile:
         InputError: for a file that is missing or not Python, or a program that is not in it. What the file itself raises passes through.
     """
     if not path.is_file():
-        raise InputError(f"there is no file {path}; expected a Python file with a NumPyro program, as in models/stefan.py")
+        raise InputError(
+            f"there is no file {path}; expected a Python file with a NumPyro program, as in models/stefan.py"
+        )
     if path.suffix != ".py":
-        raise InputError(f"{path} is not a Python file; expected one with a NumPyro program, as in models/stefan.py")
+        raise InputError(
+            f"{path} is not a Python file; expected one with a NumPyro program, as in models/stefan.py"
+        )
     module = _run_file(path)
     program = getattr(module, name, None)
     if not inspect.isfunction(program):
-        own = [n for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == module.__name__ and n != "inputs"]
-        raise InputError(f"{path} defines no function {name!r}; it defines {listed(own)}. Choose one with --program NAME")
+        own = [
+            n
+            for n, f in vars(module).items()
+            if inspect.isfunction(f) and f.__module__ == module.__name__ and n != "inputs"
+        ]
+        raise InputError(
+            f"{path} defines no function {name!r}; it defines {listed(own)}. Choose one with --program NAME"
+        )
     grid = getattr(module, "grid", None)
-    return ProgramFile(program, getattr(module, "inputs", None), grid if isinstance(grid, Grid) else None)
+    return ProgramFile(
+        program, getattr(module, "inputs", None), grid if isinstance(grid, Grid) else None
+    )
 
 
 def arguments(file: ProgramFile, key: jax.Array, data: Path | None = None) -> dict:
@@ -81,7 +93,9 @@ def _read(path: Path, signature: inspect.Signature) -> dict[str, np.ndarray]:
         unknown = [name for name in arrays.names if name not in signature.parameters]
         if unknown:
             takes = listed(list(signature.parameters))
-            raise InputError(f"{path} holds {listed(unknown)}, which the program does not take; it takes {takes}")
+            raise InputError(
+                f"{path} holds {listed(unknown)}, which the program does not take; it takes {takes}"
+            )
         return {name: arrays.read(name, "argument", kinds="fiub")[0] for name in arrays.names}
 
 

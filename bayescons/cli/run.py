@@ -18,9 +18,10 @@ from bayescons.cli.output import attributes, netcdf_file
 from bayescons.cli.program_file import ProgramFile, arguments, load_program
 from bayescons.cli.terminal import say, show_table, watched, working
 from bayescons.grids import Grid
-from bayescons.programs import Posterior, StiffnessWarning, conjugate, results
+from bayescons.programs import Posterior, StiffnessWarning, conjugate
+from bayescons.results import trees as results
 from bayescons.sampling import Method, NotMixedWarning, checked, residuals, sample
-from bayescons.sampling.structure import labelled
+from bayescons.sampling.residuals import labelled
 
 if TYPE_CHECKING:
     import xarray
@@ -57,7 +58,9 @@ def run(options: Run, command: Sequence[str]) -> None:
     with netcdf_file(options.out) as temporary:
         began = time.perf_counter()
         with own_refusals(), _warnings_in_a_line():
-            outcome = (_solved if options.reading == "conjugate" else _sampled)(options, file, given, key_run)
+            outcome = (_solved if options.reading == "conjugate" else _sampled)(
+                options, file, given, key_run
+            )
         seconds = time.perf_counter() - began
         told = {"reading": options.reading, "seed": options.seed, "file": str(options.file)}
         with working("writing"):
@@ -67,11 +70,18 @@ def run(options: Run, command: Sequence[str]) -> None:
 
 
 def _check(options: Run) -> None:
-    for name, least in {"warmup": 0, "samples": 1, "chains": 1, "latents": 25}.items():  # 25: what a tail can be fitted to
+    for name, least in {
+        "warmup": 0,
+        "samples": 1,
+        "chains": 1,
+        "latents": 25,
+    }.items():  # 25: what a tail can be fitted to
         if getattr(options, name) < least:
             raise InputError(f"--{name} must be {least} or more; got {getattr(options, name)}")
     if not (math.isfinite(options.scale) and options.scale > 0):
-        raise InputError(f"--scale must be a standard deviation above zero; got {options.scale:g}. For no noise: --reading exact")
+        raise InputError(
+            f"--scale must be a standard deviation above zero; got {options.scale:g}. For no noise: --reading exact"
+        )
     with refusals("--sampler"):
         checked(Method(options.sampler, warmup=options.warmup))
 
@@ -93,7 +103,11 @@ def _sampled(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Ou
     )
     told = tree.attrs
     by = told["chosen"] + (f", {told['why']}" if options.sampler == "auto" else "")
-    steps = f", {told['gradients'] / (options.chains * options.samples):.3g} gradients each" if told["gradients"] else ""
+    steps = (
+        f", {told['gradients'] / (options.chains * options.samples):.3g} gradients each"
+        if told["gradients"]
+        else ""
+    )
     lost = f", {told['divergences']} divergences" if told["gradients"] else ""
     notes = [f"sampler: {by}", f"{options.chains} x {options.samples} draws{steps}{lost}"]
     if "log_evidence" in told:
@@ -118,12 +132,18 @@ def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Out
     notes = [f"{options.samples} independent draws; log evidence {evidence:.6g}"]
     mixture = {}
     if posterior.latents:
-        mixture = {name: np.asarray(values) for name, values in posterior.latents.items()} | {WEIGHT: posterior.weights}
+        mixture = {name: np.asarray(values) for name, values in posterior.latents.items()} | {
+            WEIGHT: posterior.weights
+        }
         told["pareto_k"] = posterior.pareto_k
         notes.append(_trust(posterior))
     draws = {name: values[None] for name, values in drawn.items()}
     # Draws of a mixture do not say which component they are from, and so do not hold all that is random.
-    missed = {} if mixture else labelled(jax.jit(lambda d: residuals(file.program, d, given=given))(draws))
+    missed = (
+        {}
+        if mixture
+        else labelled(jax.jit(lambda d: residuals(file.program, d, given=given))(draws))
+    )
     told["seconds"] = time.perf_counter() - began
     tree = results.datatree(draws, file.grid, constraints=missed or None, attributes=told)
     tree["closed_form"] = _closed_form(moments, mixture, file.grid)
@@ -133,14 +153,21 @@ def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Out
 def _by_name(posterior: Posterior, values) -> dict[str, np.ndarray]:
     """Values of the fields by name, also where there is one field only."""
     names = [name for names, _ in posterior.groups for name in names]
-    return {name: np.asarray(v) for name, v in (values.items() if isinstance(values, dict) else [(names[0], values)])}
+    return {
+        name: np.asarray(v)
+        for name, v in (values.items() if isinstance(values, dict) else [(names[0], values)])
+    }
 
 
 def _trust(posterior: Posterior) -> str:
     worth = f"{len(posterior.weights)} draws of {', '.join(sorted(posterior.latents))}, worth {posterior.effective_draws:.0f} equal ones"
     if math.isnan(posterior.pareto_k):
         return worth
-    verdict = "" if posterior.pareto_k < 0.7 else ", too high to trust: raise --latents, or use --reading exact"
+    verdict = (
+        ""
+        if posterior.pareto_k < 0.7
+        else ", too high to trust: raise --latents, or use --reading exact"
+    )
     return f"{worth}; Pareto k {posterior.pareto_k:.2f}{verdict}"
 
 
@@ -148,7 +175,9 @@ def _closed_form(moments: dict, mixture: dict, grid: Grid | None) -> xarray.Data
     """Moments over the axes of the grid, where they have its shape, and the components of a mixture."""
     import xarray
 
-    on_grid = [name for name, values in moments.items() if grid is not None and values.shape == grid.shape]
+    on_grid = [
+        name for name, values in moments.items() if grid is not None and values.shape == grid.shape
+    ]
     labelled_by = {}
     for name, values in {**moments, **mixture}.items():
         lead = ["component"] if name in mixture else []
@@ -161,20 +190,32 @@ def _report(options: Run, outcome: Outcome, seconds: float) -> None:
     say(f"{options.file}: {options.program}, {options.reading} reading, {seconds:.1f} s")
     for note in outcome.notes:
         say(note)
-    draws = {name: values.to_numpy() for name, values in outcome.tree["posterior"].data_vars.items()}
+    draws = {
+        name: values.to_numpy() for name, values in outcome.tree["posterior"].data_vars.items()
+    }
     unknowns = [name for name in draws if not name.endswith("_gap")]
     small = [name for name in unknowns if math.prod(draws[name].shape[2:]) <= SHOWN]
     fields = [name for name in unknowns if name not in small]
-    latents = {name: values for name, values in outcome.mixture.items() if values.ndim == 1 and name != WEIGHT}
-    rows = [_weighted_row(name, values, outcome.mixture[WEIGHT]) for name, values in latents.items()]
+    latents = {
+        name: values
+        for name, values in outcome.mixture.items()
+        if values.ndim == 1 and name != WEIGHT
+    }
+    rows = [
+        _weighted_row(name, values, outcome.mixture[WEIGHT]) for name, values in latents.items()
+    ]
     if small:
         table = results.summarise(outcome.tree, small)
         columns = ["mean", "sd", "hdi_lower", "hdi_upper", "ess_bulk", "r_hat"]
-        rows += [(name, *(_short(value) for value in row)) for name, row in table[columns].iterrows()]
+        rows += [
+            (name, *(_short(value) for value in row)) for name, row in table[columns].iterrows()
+        ]
     rows += [_field_row(name, draws[name]) for name in fields]
     show_table(["unknown", "mean", "sd", "95 % from", "to", "ESS", "R-hat"], rows)
     if fields:
-        say("Of a field: averages over its points; the smallest bulk ESS and the largest R-hat, over at most 500 points.")
+        say(
+            "Of a field: averages over its points; the smallest bulk ESS and the largest R-hat, over at most 500 points."
+        )
     if worst := _worst(outcome.tree):
         show_table(["statement", "rows", "largest |G u - value| of any draw"], worst)
     say(f"written to {options.out}")
@@ -183,15 +224,27 @@ def _report(options: Run, outcome: Outcome, seconds: float) -> None:
 def _worst(tree: xarray.DataTree) -> list[tuple[str, str, str]]:
     """Of every statement how many rows it has, and by how much any draw misses one."""
     found = tree["constraints"].data_vars if "constraints" in tree else {}
-    left = {name.removesuffix("_residual"): abs(values.to_numpy()) for name, values in found.items() if name.endswith("_residual")}
-    return [(name, str(math.prod(size.shape[2:])), f"{size.max():.2e}") for name, size in left.items()]
+    left = {
+        name.removesuffix("_residual"): abs(values.to_numpy())
+        for name, values in found.items()
+        if name.endswith("_residual")
+    }
+    return [
+        (name, str(math.prod(size.shape[2:])), f"{size.max():.2e}") for name, size in left.items()
+    ]
 
 
 def _field_row(name: str, values: np.ndarray) -> tuple[str, ...]:
     """A field in a row: averages over its points, and the worst of the diagnostics."""
     shape = " x ".join(map(str, values.shape[2:]))
     moments = (values.mean(), values.std(axis=(0, 1)).mean())
-    return (f"{name} ({shape})", *map(_short, moments), "", "", *map(_short, results.worst_mixing(values)))
+    return (
+        f"{name} ({shape})",
+        *map(_short, moments),
+        "",
+        "",
+        *map(_short, results.worst_mixing(values)),
+    )
 
 
 def _weighted_row(name: str, values: np.ndarray, weights: np.ndarray) -> tuple[str, ...]:
@@ -199,8 +252,17 @@ def _weighted_row(name: str, values: np.ndarray, weights: np.ndarray) -> tuple[s
     mean = weights @ values
     order = np.argsort(values)
     below = np.cumsum(weights[order])
-    ends = (values[order][min(np.searchsorted(below, share), len(values) - 1)] for share in (0.025, 0.975))
-    return (name, *map(_short, (mean, math.sqrt(weights @ (values - mean) ** 2), *ends, 1 / np.sum(weights**2))), "")
+    ends = (
+        values[order][min(np.searchsorted(below, share), len(values) - 1)]
+        for share in (0.025, 0.975)
+    )
+    return (
+        name,
+        *map(
+            _short, (mean, math.sqrt(weights @ (values - mean) ** 2), *ends, 1 / np.sum(weights**2))
+        ),
+        "",
+    )
 
 
 def _short(value: float) -> str:

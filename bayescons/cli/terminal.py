@@ -11,23 +11,47 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 WIDEST = 1000  # characters: more than any table has
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None, text: int = 1) -> None:
+def show_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str | None = None,
+    text: int = 1,
+) -> None:
     """Print a table; the first `text` columns are text (left), the others numbers (right).
 
     Text is wrapped at words, numbers never: a table that does not fit a terminal even so is wider than the terminal.
     """
-    table = Table(title=title and escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(
+        title=title and escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD
+    )
     table.pad_edge, table.collapse_padding = False, True
     for i, column in enumerate(zip(columns, *rows, strict=True)):
         whole = i == 0 or i >= text
-        least = max(len(part) for cell in column for part in (cell.split("\n") if whole else cell.split()) or [""])
-        table.add_column(escape(column[0]), justify="left" if i < text else "right", no_wrap=whole, min_width=least)
+        least = max(
+            len(part)
+            for cell in column
+            for part in (cell.split("\n") if whole else cell.split()) or [""]
+        )
+        table.add_column(
+            escape(column[0]),
+            justify="left" if i < text else "right",
+            no_wrap=whole,
+            min_width=least,
+        )
     for row in rows:
         table.add_row(*map(escape, row))
     console = _stdout()
@@ -84,7 +108,13 @@ def steps(number: int, *, done: int = 0) -> Generator[Callable[[int, str], objec
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    with Progress(BarColumn(20), *columns, console=Console(stderr=True), transient=True, speed_estimate_period=600) as progress:
+    with Progress(
+        BarColumn(20),
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        speed_estimate_period=600,
+    ) as progress:
         task = progress.add_task("compiling", total=number, completed=done)
         yield lambda taken, text: progress.update(task, completed=taken, description=escape(text))
 

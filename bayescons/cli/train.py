@@ -24,7 +24,12 @@ from bayescons.training.recipes import Recipe
 from bayescons.training.runs import weight_file
 
 LINES = 10  # said in all of a run that nobody watches
-OR_NONE = {"clip": float, "tails": float, "pool": int, "patience": int}  # what may be given as "none"
+OR_NONE = {
+    "clip": float,
+    "tails": float,
+    "pool": int,
+    "patience": int,
+}  # what may be given as "none"
 
 
 def run(options: Train, command: Sequence[str]) -> None:
@@ -47,13 +52,19 @@ def run(options: Train, command: Sequence[str]) -> None:
                 trainer.run(recipe, folder, teller.report, begins=teller.begins)
     except OSError as error:
         reason = error.strerror or str(error)
-        told = str(out) in reason or isinstance(error, FileNotFoundError)  # weights to begin with that are not there
-        raise InputError(reason if told else f"cannot write into {out}: {reason}. The same command goes on") from error
+        told = str(out) in reason or isinstance(
+            error, FileNotFoundError
+        )  # weights to begin with that are not there
+        raise InputError(
+            reason if told else f"cannot write into {out}: {reason}. The same command goes on"
+        ) from error
     except KeyboardInterrupt:
         say(f"stopped; the same command goes on from the last checkpoint in {out}", error=True)
         _die_of_interrupt()
     if complete:
-        say(f"{recipe.name} is complete already: {out.absolute()}. To train it again, give another folder with --out DIR")
+        say(
+            f"{recipe.name} is complete already: {out.absolute()}. To train it again, give another folder with --out DIR"
+        )
     else:
         _conclude(recipe, out)
 
@@ -76,7 +87,9 @@ class Teller:
         """Training begins, after so many steps taken earlier."""
         self.stack.close()
         goes_on = f", from step {taken:,} on" if taken else ""
-        say(f"{self.recipe.name}: {self.recipe.steps:,} steps with batches of {self.recipe.size}{goes_on}")
+        say(
+            f"{self.recipe.name}: {self.recipe.steps:,} steps with batches of {self.recipe.size}{goes_on}"
+        )
         self.tell = self.stack.enter_context(steps(self.recipe.steps, done=taken))
 
     def report(self, told: Report) -> None:
@@ -85,7 +98,11 @@ class Teller:
         self.tell(told.step, losses)
         first, tenths = self.first or told, LINES * told.step // told.steps
         if not watched() and (self.first is None or tenths > self.tenths):
-            left = (told.steps - told.step) * (told.seconds - first.seconds) / max(1, told.step - first.step)
+            left = (
+                (told.steps - told.step)
+                * (told.seconds - first.seconds)
+                / max(1, told.step - first.step)
+            )
             ahead = f", {duration(left)} left" if left else ""
             say(f"step {told.step:,} of {told.steps:,}: {losses}; {duration(told.seconds)}{ahead}")
         self.first, self.tenths = first, tenths
@@ -93,9 +110,21 @@ class Teller:
 
 def _recipe(options: Train) -> Recipe | OperatorRecipe:
     """The preset, with what was given on the command line in its place."""
-    told = {name: value for name, value in vars(options).items() if name not in ("kind", "problem", "preset", "out")}
-    changes = {name: value for name, value in told.items() if value not in (None, ()) and name not in OR_NONE}
-    changes |= {name: _number_or_none(name, told[name], kind) for name, kind in OR_NONE.items() if told[name] != PRESET}
+    told = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("kind", "problem", "preset", "out")
+    }
+    changes = {
+        name: value
+        for name, value in told.items()
+        if value not in (None, ()) and name not in OR_NONE
+    }
+    changes |= {
+        name: _number_or_none(name, told[name], kind)
+        for name, kind in OR_NONE.items()
+        if told[name] != PRESET
+    }
     kind = OperatorRecipe if options.kind == "operator" else Recipe
     fields = {field.name for field in dataclasses.fields(kind)}
     if strange := [f"--{name.replace('_', '-')}" for name in changes if name not in fields]:
@@ -133,15 +162,25 @@ def _conclude(recipe: Recipe | OperatorRecipe, folder: Path) -> None:
     card = load_weights(weights).card
     training = card["training"]
     if training["steps"] < recipe.steps:
-        say(f"stopped after {training['steps']:,} steps: {recipe.patience} validations in a row brought nothing lower")
-    say(f"Lowest validation loss: {training['lowest_validation']:.4g} ({recipe.unit}), at step {training['kept_step']:,}.")
-    say(f"{card['parameters']:,} parameters, trained in {duration(training['seconds'])}, are in {folder.absolute()}:")
+        say(
+            f"stopped after {training['steps']:,} steps: {recipe.patience} validations in a row brought nothing lower"
+        )
+    say(
+        f"Lowest validation loss: {training['lowest_validation']:.4g} ({recipe.unit}), at step {training['kept_step']:,}."
+    )
+    say(
+        f"{card['parameters']:,} parameters, trained in {duration(training['seconds'])}, are in {folder.absolute()}:"
+    )
     shows = {
         weights.name: "weights of that step, for networks.load_weights",
         weights.with_suffix(".md").name: "the card, to be read",
         "log.jsonl": "the losses of every round",
         "states": "the last checkpoints, no longer needed",
-        **({"data": "the functions, no longer needed"} if isinstance(recipe, OperatorRecipe) else {}),
+        **(
+            {"data": "the functions, no longer needed"}
+            if isinstance(recipe, OperatorRecipe)
+            else {}
+        ),
     }
     for name, what in shows.items():
         say(f"  {name:<{len(weights.name)}}  {what}")

@@ -21,8 +21,12 @@ from bayescons.diagnostics.conformal import (
 )
 from bayescons.diagnostics.ecdf import EcdfDifference, ecdf_difference
 from bayescons.diagnostics.energy import energy_score
-from bayescons.diagnostics.front import FrontSummary, front_position, front_summary
-from bayescons.diagnostics.metrics import (
+from bayescons.diagnostics.front_position import FrontSummary, front_position, front_summary
+from bayescons.diagnostics.mixtures import mixture_coverage, mixture_crps, mixture_log_likelihood
+from bayescons.diagnostics.recalibration import recalibrated, scale_factor
+from bayescons.diagnostics.refits import closed_form, sampled
+from bayescons.diagnostics.sbc import SBC, sbc
+from bayescons.diagnostics.scores import (
     conservation_error,
     coverage,
     crps,
@@ -31,10 +35,6 @@ from bayescons.diagnostics.metrics import (
     normal_quantile,
     scores,
 )
-from bayescons.diagnostics.mixtures import mixture_coverage, mixture_crps, mixture_log_likelihood
-from bayescons.diagnostics.ranks import SBC, sbc
-from bayescons.diagnostics.recalibration import recalibrated, scale_factor
-from bayescons.diagnostics.refits import closed_form, sampled
 
 __all__ = [
     "SBC",

@@ -45,8 +45,12 @@ def alike(**given: ArrayLike) -> list[Array]:
     arrays = {name: jnp.asarray(array) for name, array in given.items()}
     if len({array.shape for array in arrays.values()}) > 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ValueError(f"{', '.join(arrays)} must have one shape; got {shapes}. Broadcast them first with jnp.broadcast_to")
-    return [jnp.asarray(array, jnp.result_type(float, *arrays.values())) for array in arrays.values()]
+        raise ValueError(
+            f"{', '.join(arrays)} must have one shape; got {shapes}. Broadcast them first with jnp.broadcast_to"
+        )
+    return [
+        jnp.asarray(array, jnp.result_type(float, *arrays.values())) for array in arrays.values()
+    ]
 
 
 def refuse_dead(dead: Array) -> None:

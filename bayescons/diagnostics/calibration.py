@@ -27,13 +27,14 @@ import numpy as np
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
-from bayescons.conditioning import functional_scale
+from bayescons.arrays import concrete, over_batch
 from bayescons.diagnostics.averages import alike
 from bayescons.diagnostics.ecdf import EcdfDifference, ecdf_difference, one_each
-from bayescons.diagnostics.metrics import normal_quantile
 from bayescons.diagnostics.mixtures import mixture_cdf
-from bayescons.functionals import Functional
-from bayescons.gaussian import Gaussian, concrete, over_batch
+from bayescons.diagnostics.scores import normal_quantile
+from bayescons.functionals.abstract import AbstractFunctional
+from bayescons.gaussians.conditioning import functional_scale
+from bayescons.gaussians.gaussian import Gaussian
 
 KNOWN = 1e-6  # share of a functional's prior standard deviation below which it counts as known exactly: the rounding of a variance
 
@@ -128,8 +129,12 @@ def pit(
         )
     below = jnp.sum(counted & (draws < truth[None]), axis=0)
     equal = jnp.sum(counted & (draws == truth[None]), axis=0)
-    values = (below + jax.random.uniform(key, truth.shape) * (equal + 1)) / (jnp.sum(counted, axis=0) + 1)
-    precision = jnp.finfo(values.dtype)  # an exact zero or one, by rounding, would be taken for a rank fraction by the test
+    values = (below + jax.random.uniform(key, truth.shape) * (equal + 1)) / (
+        jnp.sum(counted, axis=0) + 1
+    )
+    precision = jnp.finfo(
+        values.dtype
+    )  # an exact zero or one, by rounding, would be taken for a rank fraction by the test
     return jnp.clip(values, precision.tiny, 1 - precision.epsneg)
 
 
@@ -147,11 +152,15 @@ def gaussian_pit(mean: ArrayLike, variance: ArrayLike, truth: ArrayLike) -> jax.
     mean, variance, truth = alike(mean=mean, variance=variance, truth=truth)
     known = 0 if not concrete(variance) else int(np.sum(~(np.asarray(variance) > 0)))
     if known:
-        raise ValueError(f"{known} of {variance.size} variances are not above zero: what is known has no PIT. Leave them out")
+        raise ValueError(
+            f"{known} of {variance.size} variances are not above zero: what is known has no PIT. Leave them out"
+        )
     return norm.cdf(truth, mean, jnp.sqrt(variance))
 
 
-def mixture_pit(means: ArrayLike, variances: ArrayLike, weights: ArrayLike | None, truth: ArrayLike) -> jax.Array:
+def mixture_pit(
+    means: ArrayLike, variances: ArrayLike, weights: ArrayLike | None, truth: ArrayLike
+) -> jax.Array:
     """PIT of a scalar that is believed to be Σ_s w_s N(m_s, v_s): the mixture's distribution function at the truth.
 
     Args and errors: as `mixture_crps` and `gaussian_pit`; of a total, `means` holds the totals of the components' means.
@@ -163,7 +172,7 @@ def mixture_pit(means: ArrayLike, variances: ArrayLike, weights: ArrayLike | Non
     return mixture_cdf(means, variances, weights, truth)
 
 
-def functional_pit(belief: Gaussian, functional: Functional, truth: ArrayLike) -> jax.Array:
+def functional_pit(belief: Gaussian, functional: AbstractFunctional, truth: ArrayLike) -> jax.Array:
     """PIT of a linear functional of Gaussian fields, without draws: Φ(G (u - m) / √(G K G')), for each of its rows.
 
     Args:
@@ -183,7 +192,9 @@ def functional_pit(belief: Gaussian, functional: Functional, truth: ArrayLike) -
         )
     off = over_batch(functional.linear, len(belief.batch_shape))(jnp.asarray(truth) - belief.mean)
     prior = Gaussian(belief.loc, belief.covariance.unconditioned)
-    spread, before = (jnp.broadcast_to(functional_scale(b, functional), off.shape) for b in (belief, prior))
+    spread, before = (
+        jnp.broadcast_to(functional_scale(b, functional), off.shape) for b in (belief, prior)
+    )
     known = ~(spread > KNOWN * before)
     if concrete(known) and bool(known.any()):
         raise ValueError(
@@ -212,9 +223,17 @@ def calibration_of(values: ArrayLike, *, level: float = 0.01) -> Calibration:
         level: false-alarm rate of the verdict, at most 0.05; how nearly it is kept is said at `uniformity`.
     """
     if not 0 < level <= 0.05:
-        raise ValueError(f"level must be a false-alarm rate above 0 and up to 0.05; got {level:g}. Write level=0.01")
+        raise ValueError(
+            f"level must be a false-alarm rate above 0 and up to 0.05; got {level:g}. Write level=0.01"
+        )
     p_value = uniformity(values)
-    return Calibration(np.asarray(values, float), p_value, level, ecdf_difference(values, level=1 - level), coverage_curve(values))
+    return Calibration(
+        np.asarray(values, float),
+        p_value,
+        level,
+        ecdf_difference(values, level=1 - level),
+        coverage_curve(values),
+    )
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -237,7 +256,9 @@ def coverage_curve(values: ArrayLike, levels: ArrayLike | None = None) -> Covera
         values: one PIT for each independent case, shape (n,).
         levels: by default 0.05, 0.10, ..., 0.95.
     """
-    levels = np.linspace(0.05, 0.95, 19) if levels is None else np.atleast_1d(np.asarray(levels, float))
+    levels = (
+        np.linspace(0.05, 0.95, 19) if levels is None else np.atleast_1d(np.asarray(levels, float))
+    )
     values = one_each(values, least=1)
     inside = np.abs(2 * values[:, None] - 1) <= levels[None]
     return CoverageCurve(levels, inside.mean(axis=0), np.sqrt(levels * (1 - levels) / len(values)))

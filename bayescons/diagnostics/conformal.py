@@ -28,11 +28,12 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from bayescons.conditioning import Constraint, condition
+from bayescons.arrays import finite
 from bayescons.diagnostics.averages import Axis, alike, mask
-from bayescons.diagnostics.metrics import normal_quantile
 from bayescons.diagnostics.recalibration import recalibrated
-from bayescons.gaussian import Gaussian, finite
+from bayescons.diagnostics.scores import normal_quantile
+from bayescons.gaussians.conditioning import Constraint, condition
+from bayescons.gaussians.gaussian import Gaussian
 
 
 def largest_residual(
@@ -60,7 +61,11 @@ def largest_residual(
     """
     mean, variance, truth = alike(mean=mean, variance=variance, truth=truth)
     known, off = variance <= 0, jnp.abs(truth - mean)
-    residual = jnp.where(known, jnp.where(off <= tolerance, 0.0, jnp.inf), off / jnp.sqrt(jnp.where(known, 1.0, variance)))
+    residual = jnp.where(
+        known,
+        jnp.where(off <= tolerance, 0.0, jnp.inf),
+        off / jnp.sqrt(jnp.where(known, 1.0, variance)),
+    )
     return jnp.max(residual, axis=axis, initial=0.0, where=mask(where, mean.shape))
 
 
@@ -94,7 +99,9 @@ def simultaneous_width(
         raise ValueError(
             f"draws must have shape (draws, {', '.join(map(str, mean.shape))}); got {draws.shape}. Put the draws first"
         )
-    sizes = jax.lax.map(lambda draw: largest_residual(mean, variance, draw, axis=axis, where=where), draws)
+    sizes = jax.lax.map(
+        lambda draw: largest_residual(mean, variance, draw, axis=axis, where=where), draws
+    )
     return jnp.sort(sizes, axis=0)[math.ceil(level * len(draws) - 1e-9) - 1]
 
 
@@ -165,6 +172,8 @@ def _checked(scores: ArrayLike) -> Array:
     """One score for each function, none of them NaN; infinite ones (a point known exactly was missed) are kept."""
     scores = jnp.asarray(scores)
     if scores.ndim != 1:
-        raise ValueError(f"scores must have shape (n,), one for each calibration function; got {scores.shape}")
+        raise ValueError(
+            f"scores must have shape (n,), one for each calibration function; got {scores.shape}"
+        )
     finite("scores", jnp.where(jnp.isinf(scores), 0.0, scores))
     return scores

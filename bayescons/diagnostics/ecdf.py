@@ -39,7 +39,11 @@ class EcdfDifference(NamedTuple):
     @property
     def inside(self) -> bool:
         """Whether all of it lies within the band."""
-        return bool(((self.difference >= self.lower - 1e-12) & (self.difference <= self.upper + 1e-12)).all())
+        return bool(
+            (
+                (self.difference >= self.lower - 1e-12) & (self.difference <= self.upper + 1e-12)
+            ).all()
+        )
 
 
 def ecdf_difference(values: ArrayLike, *, level: float = 0.95) -> EcdfDifference:
@@ -53,7 +57,9 @@ def ecdf_difference(values: ArrayLike, *, level: float = 0.95) -> EcdfDifference
     points = np.arange(cells + 1) / cells
     lower, upper, attained = band(values.size, cells, level)
     share = np.searchsorted(values, points, side="right") / values.size
-    return EcdfDifference(points, share - points, lower / values.size - points, upper / values.size - points, attained)
+    return EcdfDifference(
+        points, share - points, lower / values.size - points, upper / values.size - points, attained
+    )
 
 
 def one_each(values: ArrayLike, *, least: int) -> np.ndarray:
@@ -79,13 +85,19 @@ def band(count: int, cells: int, level: float) -> tuple[np.ndarray, np.ndarray, 
     points = np.arange(cells + 1) / cells
 
     def limits(tail: float):
-        return (scipy.stats.binom.ppf(q, count, points[1:-1]).astype(int) for q in (tail / 2, 1 - tail / 2))
+        return (
+            scipy.stats.binom.ppf(q, count, points[1:-1]).astype(int)
+            for q in (tail / 2, 1 - tail / 2)
+        )
 
     def within(tail: float) -> float:
         lower, upper = limits(tail)
         return _stays(count, cells, np.append(lower, count), np.append(upper, count))
 
-    low, high = np.log((1 - level) / cells), np.log(1 - level)  # by Bonferroni's inequality the lower does
+    low, high = (
+        np.log((1 - level) / cells),
+        np.log(1 - level),
+    )  # by Bonferroni's inequality the lower does
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if within(np.exp(middle)) >= level else (low, middle)

@@ -14,7 +14,12 @@ from bayescons.diagnostics.averages import Axis, mask
 
 
 def energy_score(
-    draws: ArrayLike, truth: ArrayLike, *, axis: Axis = -1, where: ArrayLike | None = None, per_point: bool = True
+    draws: ArrayLike,
+    truth: ArrayLike,
+    *,
+    axis: Axis = -1,
+    where: ArrayLike | None = None,
+    per_point: bool = True,
 ) -> Array:
     """`ES = E|X - y| - 1/2 E|X - X'|` for independent draws X, X' of a profile whose true values are y; lower is better.
 
@@ -57,9 +62,12 @@ def energy_score(
     kept = [a for a in range(truth.ndim) if a not in axes]
     shape = tuple(truth.shape[a] for a in kept)
     truth, counted = (
-        jnp.transpose(a, [*kept, *axes]).reshape(-1, math.prod(truth.shape[a] for a in axes)) for a in (truth, counted)
+        jnp.transpose(a, [*kept, *axes]).reshape(-1, math.prod(truth.shape[a] for a in axes))
+        for a in (truth, counted)
     )
-    draws = jnp.transpose(draws, [*(a + 1 for a in kept), 0, *(a + 1 for a in axes)]).reshape(len(truth), len(draws), -1)
+    draws = jnp.transpose(draws, [*(a + 1 for a in kept), 0, *(a + 1 for a in axes)]).reshape(
+        len(truth), len(draws), -1
+    )
     points = jnp.sum(counted, axis=-1)
     score = jnp.where(points > 0, _scores(draws, truth), jnp.nan)
     return (score / jnp.sqrt(jnp.maximum(points, 1)) if per_point else score).reshape(shape)

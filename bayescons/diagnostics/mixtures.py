@@ -18,9 +18,9 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
+from bayescons.arrays import concrete
 from bayescons.diagnostics.averages import Axis, alike, average, mask, refuse_dead
-from bayescons.diagnostics.metrics import normal_quantile
-from bayescons.gaussian import concrete
+from bayescons.diagnostics.scores import normal_quantile
 
 
 def mixture_log_likelihood(
@@ -95,7 +95,9 @@ def mixture_crps(
         mesoscale forecast ensemble verification, QJRMS 132 (2006), eq. 5. Computed by `scoringrules.crps_mixnorm`.
     """
     means, variances, weights, truth = _components(means, variances, weights, truth)
-    least = jnp.sqrt(jnp.finfo(means.dtype).tiny)  # a standard deviation that adds nothing, and whose square is not zero
+    least = jnp.sqrt(
+        jnp.finfo(means.dtype).tiny
+    )  # a standard deviation that adds nothing, and whose square is not zero
     scales = jnp.where(variances == 0, least, jnp.sqrt(jnp.where(variances == 0, 1.0, variances)))
     return average(_mixnorm(truth[0], means, scales, weights), axis, where)
 
@@ -133,12 +135,16 @@ def mixture_coverage(
     """
     normal_quantile(level)  # refuses what is no level
     means, variances, weights, truth = _components(means, variances, weights, truth)
-    below, above = (_cdf(means, variances, weights, truth + step) for step in (tolerance, -tolerance))
+    below, above = (
+        _cdf(means, variances, weights, truth + step) for step in (tolerance, -tolerance)
+    )
     inside = (below >= (1 - level) / 2) & (above <= (1 + level) / 2)
     return average(inside.astype(means.dtype), axis, where)
 
 
-def mixture_cdf(means: ArrayLike, variances: ArrayLike, weights: ArrayLike | None, truth: ArrayLike) -> Array:
+def mixture_cdf(
+    means: ArrayLike, variances: ArrayLike, weights: ArrayLike | None, truth: ArrayLike
+) -> Array:
     """F(truth) = Σ_s w_s Φ((truth - m_s) / √v_s), of the truth's shape; a variance of zero is a step. Args as `mixture_crps`."""
     return _cdf(*_components(means, variances, weights, truth))
 
@@ -146,7 +152,9 @@ def mixture_cdf(means: ArrayLike, variances: ArrayLike, weights: ArrayLike | Non
 def _cdf(means, variances, weights, value) -> Array:
     known = variances == 0
     steps = jnp.where(
-        known, jnp.where(value >= means, 1.0, 0.0), norm.cdf(value, means, jnp.sqrt(jnp.where(known, 1.0, variances)))
+        known,
+        jnp.where(value >= means, 1.0, 0.0),
+        norm.cdf(value, means, jnp.sqrt(jnp.where(known, 1.0, variances))),
     )
     return jnp.sum(weights * jnp.where(jnp.isnan(value), jnp.nan, steps), axis=0)
 
@@ -170,13 +178,21 @@ def _components(means, variances, weights, truth) -> tuple[Array, Array, Array, 
     weights = jnp.ones(len(means), dtype) if weights is None else jnp.asarray(weights, dtype)
     if weights.ndim == 1:
         weights = weights.reshape(-1, *(1,) * truth.ndim)
-    if weights.ndim != means.ndim or any(n not in (1, m) for n, m in zip(weights.shape, means.shape, strict=True)):
-        raise ValueError(f"weights must have shape ({len(means)},) or broadcast to {means.shape}; got {weights.shape}")
+    if weights.ndim != means.ndim or any(
+        n not in (1, m) for n, m in zip(weights.shape, means.shape, strict=True)
+    ):
+        raise ValueError(
+            f"weights must have shape ({len(means)},) or broadcast to {means.shape}; got {weights.shape}"
+        )
     sums = weights.sum(0, keepdims=True)
-    if concrete(weights) and not (bool((np.asarray(weights) >= 0).all()) and bool((np.asarray(sums) > 0).all())):
+    if concrete(weights) and not (
+        bool((np.asarray(weights) >= 0).all()) and bool((np.asarray(sums) > 0).all())
+    ):
         raise ValueError(
             "weights must not be negative, and not all be zero; log weights become weights by jnp.exp(log_weights - log_weights.max())"
         )
     truth, weights = (jnp.broadcast_to(a, means.shape) for a in (truth[None], weights / sums))
-    means, variances, weights, truth = alike(means=means, variances=variances, weights=weights, truth=truth)
+    means, variances, weights, truth = alike(
+        means=means, variances=variances, weights=weights, truth=truth
+    )
     return means, variances, weights, truth

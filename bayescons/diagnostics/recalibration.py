@@ -23,10 +23,11 @@ import numpy as np
 import scipy.optimize
 from jax.typing import ArrayLike
 
-from bayescons.composites import Scaled
+from bayescons.arrays import concrete, finite, over_batch, real
 from bayescons.diagnostics.averages import Axis, mask
-from bayescons.diagnostics.metrics import normal_quantile
-from bayescons.gaussian import Gaussian, concrete, finite, over_batch, real
+from bayescons.diagnostics.scores import normal_quantile
+from bayescons.gaussians.composites import Scaled
+from bayescons.gaussians.gaussian import Gaussian
 
 METHODS = ("coverage", "likelihood", "crps")
 
@@ -73,7 +74,8 @@ def scale_factor(
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
     z = normal_quantile(level)
     mean, variance, truth = (
-        np.asarray(finite(name, a), float) for name, a in (("mean", mean), ("variance", variance), ("truth", truth))
+        np.asarray(finite(name, a), float)
+        for name, a in (("mean", mean), ("variance", variance), ("truth", truth))
     )
     if not mean.shape == variance.shape == truth.shape or (variance < 0).any():
         raise ValueError(
@@ -87,10 +89,23 @@ def scale_factor(
     given = range(mean.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
     pooled = [a % mean.ndim for a in given]
     kept = [a for a in range(mean.ndim) if a not in pooled]
-    shape = tuple(mean.shape[a] if a in kept else 1 for a in range(mean.ndim)) if axis is not None else ()
-    groups = [np.moveaxis(a, kept, range(len(kept))).reshape(math.prod(shape), -1) for a in (residual, deviation, counted)]
-    find = {"coverage": functools.partial(_of_coverage, z=z, level=level), "likelihood": _of_likelihood, "crps": _of_crps}[method]
-    return np.array([_of_group(find, r[use], d[use]) for r, d, use in zip(*groups, strict=True)]).reshape(shape)
+    shape = (
+        tuple(mean.shape[a] if a in kept else 1 for a in range(mean.ndim))
+        if axis is not None
+        else ()
+    )
+    groups = [
+        np.moveaxis(a, kept, range(len(kept))).reshape(math.prod(shape), -1)
+        for a in (residual, deviation, counted)
+    ]
+    find = {
+        "coverage": functools.partial(_of_coverage, z=z, level=level),
+        "likelihood": _of_likelihood,
+        "crps": _of_crps,
+    }[method]
+    return np.array(
+        [_of_group(find, r[use], d[use]) for r, d, use in zip(*groups, strict=True)]
+    ).reshape(shape)
 
 
 def recalibrated(belief: Gaussian, factor: ArrayLike) -> Gaussian:
@@ -110,7 +125,9 @@ def recalibrated(belief: Gaussian, factor: ArrayLike) -> Gaussian:
     if not isinstance(belief, Gaussian):
         raise TypeError(f"expected a bc.Gaussian belief; got {type(belief).__name__}")
     factor, full = finite("factor", real(factor)), belief.batch_shape + belief.event_shape
-    if factor.ndim not in (0, len(full)) or any(n not in (1, m) for n, m in zip(factor.shape, full, strict=False)):
+    if factor.ndim not in (0, len(full)) or any(
+        n not in (1, m) for n, m in zip(factor.shape, full, strict=False)
+    ):
         raise ValueError(
             f"factor must be a number or have {len(full)} axes, each of length one or as in the mean's shape {full}; got {factor.shape}. "
             "For one factor for each time write factor[:, None], for each field of a batch factor[:, None, None]"
@@ -122,12 +139,17 @@ def recalibrated(belief: Gaussian, factor: ArrayLike) -> Gaussian:
     if whole.batch_dims == 0 and math.prod(factor.shape[:lead]) == 1:
         return Gaussian(belief.loc, Scaled(whole, factor.reshape(factor.shape[lead:])))
     factor = jnp.broadcast_to(factor, belief.batch_shape + factor.shape[lead:])
-    return Gaussian(belief.loc, over_batch(lambda k, s: Scaled(k, s), lead, whole.batch_dims == 0)(whole, factor))
+    return Gaussian(
+        belief.loc,
+        over_batch(lambda k, s: Scaled(k, s), lead, whole.batch_dims == 0)(whole, factor),
+    )
 
 
 def _of_group(find: Callable, residual: np.ndarray, deviation: np.ndarray) -> float:
     if residual.size == 0:
-        raise ValueError("a group has no point that counts and has a variance above zero; pool more axes, or change where")
+        raise ValueError(
+            "a group has no point that counts and has a variance above zero; pool more axes, or change where"
+        )
     factor = find(residual, deviation)
     if factor > 0:
         return factor

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bayescons.programs.posteriors import mixture
-from bayescons.sampling import Method, chains, checked
+from bayescons.programs.conjugate import mixture
+from bayescons.sampling.methods import Method, checked
+from bayescons.sampling.run import chains
 
 
 class Refitted(NamedTuple):
@@ -47,7 +48,9 @@ def closed_form(latents: int = 1000) -> Refit:
         found = mixture(program, draws=latents, key=of_latents)
         weights = jnp.asarray(found.posterior.weights)
         effective = jnp.asarray(jnp.inf) if found.log_weights is None else 1 / jnp.sum(weights**2)
-        return Refitted(found.posterior.joint_draws(of_fields, draws), effective, jnp.sum(~(found.gaps < 1e-6)))
+        return Refitted(
+            found.posterior.joint_draws(of_fields, draws), effective, jnp.sum(~(found.gaps < 1e-6))
+        )
 
     return refit
 
@@ -68,9 +71,17 @@ def sampled(method: Method | str = "nuts", *, warmup: int = 500, thinning: int =
         raise ValueError(f"thinning must be a whole number, 1 or more; got {thinning}")
 
     def refit(program, key, draws):
-        found = chains(program, dataclasses.replace(given, chains=1, draws=thinning * draws, progress=False))(key)
-        effective = jnp.nan if found.statistics else jnp.inf  # a sampler without statistics draws independently
+        found = chains(
+            program, dataclasses.replace(given, chains=1, draws=thinning * draws, progress=False)
+        )(key)
+        effective = (
+            jnp.nan if found.statistics else jnp.inf
+        )  # a sampler without statistics draws independently
         diverging = found.statistics.get("diverging", jnp.zeros(1, int))
-        return Refitted({name: values[0] for name, values in found.draws.items()}, jnp.asarray(effective), jnp.sum(diverging))
+        return Refitted(
+            {name: values[0] for name, values in found.draws.items()},
+            jnp.asarray(effective),
+            jnp.sum(diverging),
+        )
 
     return refit

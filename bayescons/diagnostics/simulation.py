@@ -20,10 +20,10 @@ import numpyro.distributions as dist
 from numpyro import handlers
 
 from bayescons.programs.fields import improper
-from bayescons.programs.passes import Above, Below, given, groups
-from bayescons.programs.readings import exact
+from bayescons.programs.handlers import Above, Below, given, groups
+from bayescons.programs.interpretations import exact
 from bayescons.programs.statements import statement
-from bayescons.programs.survey import survey
+from bayescons.programs.structure import survey
 
 
 class Observed(NamedTuple):
@@ -62,7 +62,11 @@ def simulate(program: Callable, key: jax.Array) -> tuple[dict, Observed]:
             "bc.observe statements and likelihoods (obs=...), not None"
         )
     values = {name: site["value"] for name, site in seen.items()}
-    moves = {name: site["value"] - site["infer"]["stated"] for name, site in seen.items() if "stated" in site["infer"]}
+    moves = {
+        name: site["value"] - site["infer"]["stated"]
+        for name, site in seen.items()
+        if "stated" in site["infer"]
+    }
     return {name: sites[name]["value"] for name in names}, Observed(values, moves)
 
 
@@ -87,12 +91,16 @@ def log_likelihood(program: Callable, unknown: Mapping) -> jax.Array:
     """Of what a program observes, at given unknowns: log p(b | θ) of its statements and log p(y | θ, u) of its likelihoods (nats)."""
     structure = survey(program, (), {})
     fields = {name: unknown[name] for name in structure.fields}
-    settled = handlers.substitute(program, data={name: v for name, v in unknown.items() if name not in fields})
+    settled = handlers.substitute(
+        program, data={name: v for name, v in unknown.items() if name not in fields}
+    )
     above = Above(settled, structure)
     with handlers.block(), handlers.seed(rng_seed=0):
         above()
         sites = handlers.trace(Below(settled, above.sites, fields)).get_trace()
-    terms = [jnp.sum(evidence) for _, evidence, _ in map(given, groups(above)) if evidence is not None]
+    terms = [
+        jnp.sum(evidence) for _, evidence, _ in map(given, groups(above)) if evidence is not None
+    ]
     terms += above.weights.values()
     terms += [jnp.sum(s["fn"].log_prob(s["value"])) for s in sites.values() if _is_likelihood(s)]
     return sum(terms, jnp.zeros(()))
@@ -110,7 +118,11 @@ class _Simulate(numpyro.primitives.Messenger):
             return
         name, fn, known = msg["name"], msg["fn"], statement(msg["fn"])
         if msg["scale"] is not None or isinstance(fn, dist.Unit):
-            what = "is a factor" if msg["scale"] is None else "stands under a scale or a subsampled plate"
+            what = (
+                "is a factor"
+                if msg["scale"] is None
+                else "stands under a scale or a subsampled plate"
+            )
             raise ValueError(
                 f"{name!r} {what}: such a program has no law to simulate from. State it as a prior or a likelihood instead"
             )
@@ -154,4 +166,6 @@ def _law(known) -> dist.Distribution:
     computed = known.computed()
     if known.scale is None:
         return dist.Delta(computed, event_dim=jnp.ndim(computed))
-    return dist.Normal(computed, jnp.broadcast_to(known.scale, computed.shape)).to_event(jnp.ndim(computed))
+    return dist.Normal(computed, jnp.broadcast_to(known.scale, computed.shape)).to_event(
+        jnp.ndim(computed)
+    )

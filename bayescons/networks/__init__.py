@@ -2,11 +2,17 @@
 
 from bayescons.networks.boundary_corrected import BoundaryCorrected
 from bayescons.networks.deep_operator import DeepOperator
-from bayescons.networks.elimination import Oddities
+from bayescons.networks.elimination import ReferenceQuirks
 from bayescons.networks.ensemble import Ensemble
 from bayescons.networks.fourier_operator import FourierOperator
 from bayescons.networks.layers import Attention
 from bayescons.networks.lifts import FeatureLift, KernelLift
 from bayescons.networks.neural_process import AttentiveNeuralProcess, Normal, parameter_count
 from bayescons.networks.spectral import SpectralConv, spectrum
-from bayescons.networks.weights import Pretrained, load_weights, pretrained, pretrained_names, save_weights
+from bayescons.networks.weights import (
+    Pretrained,
+    load_weights,
+    pretrained,
+    pretrained_names,
+    save_weights,
+)

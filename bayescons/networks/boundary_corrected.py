@@ -10,12 +10,12 @@ import jax
 from flax import nnx
 from jax.typing import ArrayLike
 
-from bayescons.conditioning import Constraint
-from bayescons.constraints.sides import Boundary, Side
-from bayescons.gaussian import Gaussian
+from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
+from bayescons.gaussians.conditioning import Constraint
+from bayescons.gaussians.gaussian import Gaussian
 from bayescons.grids import Grid
 from bayescons.networks.deep_operator import DeepOperator
-from bayescons.networks.elimination import Elimination, Oddities
+from bayescons.networks.elimination import Elimination, ReferenceQuirks
 from bayescons.networks.fourier_operator import FourierOperator, LayerRule, Plain
 from bayescons.networks.layers import linear
 from bayescons.networks.lifts import FeatureLift, KernelLift, corrected, end_lifts
@@ -39,10 +39,23 @@ class Targets(nnx.Module):
 class LayerTargets(Plain):
     """The rule of mode "layers": every layer's output is corrected at the ends towards `Targets`, by a lift, before its activation."""
 
-    def __init__(self, boundary: Boundary, values: Sequence[jax.Array], targets: Sequence[Targets], lifts: Sequence[jax.Array]):
+    def __init__(
+        self,
+        boundary: BoundaryConditions,
+        values: Sequence[jax.Array],
+        targets: Sequence[Targets],
+        lifts: Sequence[jax.Array],
+    ):
         self.boundary, self.values, self.targets, self.lifts = boundary, values, targets, lifts
 
-    def combine(self, index: int, conv: SpectralConv, point: nnx.Linear, hidden: jax.Array, spectrum: Spectrum) -> jax.Array:
+    def combine(
+        self,
+        index: int,
+        conv: SpectralConv,
+        point: nnx.Linear,
+        hidden: jax.Array,
+        spectrum: Spectrum,
+    ) -> jax.Array:
         """K v + W v + b, moved to the targets."""
         out = conv(hidden, spectrum) + point(hidden)
         return corrected(out, self.targets[index](self.values), self.boundary, self.lifts)
@@ -81,11 +94,11 @@ class BoundaryCorrected(nnx.Module):
     def __init__(
         self,
         network: nnx.Module,
-        boundary: Boundary,
+        boundary: BoundaryConditions,
         *,
         mode: str = "features",
         length: float | None = None,
-        oddities: Oddities | None = None,
+        oddities: ReferenceQuirks | None = None,
         rngs: nnx.Rngs | None = None,
     ):
         if mode not in MODES:
@@ -95,13 +108,22 @@ class BoundaryCorrected(nnx.Module):
                 f"mode {mode!r} corrects the layers of a FourierOperator; got a {type(network).__name__}. Use mode='kernel'"
             )
         self.network, self.boundary, self.mode, self.length = network, boundary, mode, length
-        self.oddities = Oddities.published(len(boundary.grid)) if oddities is None else oddities
+        self.oddities = (
+            ReferenceQuirks.published(len(boundary.grid)) if oddities is None else oddities
+        )
         self.kernel = KernelLift(boundary, length=length) if mode in ("kernel", "layers") else None
-        self.last = FeatureLift(network.projection, boundary, length=length) if mode == "features" else None
+        self.last = (
+            FeatureLift(network.projection, boundary, length=length) if mode == "features" else None
+        )
         if mode == "layers":
             rngs = nnx.Rngs(0) if rngs is None else rngs
             self.inside = KernelLift(boundary, length=length)
-            self.targets = nnx.List([Targets(len(boundary.sides), network.width, rngs=rngs) for _ in range(network.depth)])
+            self.targets = nnx.List(
+                [
+                    Targets(len(boundary.sides), network.width, rngs=rngs)
+                    for _ in range(network.depth)
+                ]
+            )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -135,10 +157,12 @@ class BoundaryCorrected(nnx.Module):
     def on(self, grid: Grid) -> BoundaryCorrected:
         """The same weights on another grid."""
         moved = nnx.clone(self)
-        moved.boundary = Boundary(grid, self.boundary.sides)
+        moved.boundary = BoundaryConditions(grid, self.boundary.sides)
         return moved
 
-    def belief(self, inputs: jax.Array, values: Sequence[ArrayLike | None]) -> tuple[Gaussian, Constraint]:
+    def belief(
+        self, inputs: jax.Array, values: Sequence[ArrayLike | None]
+    ) -> tuple[Gaussian, Constraint]:
         """What modes "kernel" and "features" condition, and on what: N(u, K) of the network alone, and the boundary's values.
 
         With "features" there is one belief for each point of the axes without sides (each time), a batch of them.
@@ -149,13 +173,21 @@ class BoundaryCorrected(nnx.Module):
         names = tuple(map(str, boundary.sides))
         if self.last is not None:
             belief = self.last.belief(field, features, boundary)
-            along = Boundary(Grid(**{boundary.axes[0]: boundary.grid[boundary.axes[0]]}), boundary.sides)
+            along = BoundaryConditions(
+                Grid(**{boundary.axes[0]: boundary.grid[boundary.axes[0]]}), boundary.sides
+            )
             return belief, Constraint(along.functional, values, (None,) * len(names), names)
         if self.kernel is not None:
-            return self.kernel.belief(field, boundary), Constraint(boundary.functional, values, (None,) * len(names), names)
-        raise ValueError(f"mode {self.mode!r} has no covariance, hence no belief; use mode='features' or 'kernel'")
+            return self.kernel.belief(field, boundary), Constraint(
+                boundary.functional, values, (None,) * len(names), names
+            )
+        raise ValueError(
+            f"mode {self.mode!r} has no covariance, hence no belief; use mode='features' or 'kernel'"
+        )
 
-    def _values(self, inputs: jax.Array, values: Sequence[ArrayLike | None]) -> tuple[jax.Array, ...]:
+    def _values(
+        self, inputs: jax.Array, values: Sequence[ArrayLike | None]
+    ) -> tuple[jax.Array, ...]:
         """Values of every side in full."""
         return tuple(v.astype(inputs.dtype) for v in self.boundary.reconciled(values))
 
@@ -164,10 +196,14 @@ class BoundaryCorrected(nnx.Module):
         if self.mode == "reference":
             return Elimination(self.boundary, values, self.oddities)
         if self.mode == "layers":
-            return LayerTargets(self.boundary, values, tuple(self.targets), self.inside(self.boundary))
+            return LayerTargets(
+                self.boundary, values, tuple(self.targets), self.inside(self.boundary)
+            )
         return None
 
-    def _features(self, inputs: jax.Array, values: tuple[jax.Array, ...], rule: LayerRule | None) -> jax.Array:
+    def _features(
+        self, inputs: jax.Array, values: tuple[jax.Array, ...], rule: LayerRule | None
+    ) -> jax.Array:
         """The network's last hidden layer."""
         given = values if self.network.sides else ()
         call = {"axes": tuple(side.axis for side in self.boundary.sides) if given else ()}
@@ -175,8 +211,19 @@ class BoundaryCorrected(nnx.Module):
         return self.network.features(inputs, self.boundary.grid, given, **call)
 
 
-def rebuilt(*, base: str, network: dict, grid: dict, sides: tuple, oddities: dict, rngs: nnx.Rngs, **settings) -> BoundaryCorrected:
+def rebuilt(
+    *,
+    base: str,
+    network: dict,
+    grid: dict,
+    sides: tuple,
+    oddities: dict,
+    rngs: nnx.Rngs,
+    **settings,
+) -> BoundaryCorrected:
     """A `BoundaryCorrected` from its `settings`, with random weights."""
-    boundary = Boundary(Grid(**grid), tuple(Side(**side) for side in sides))
+    boundary = BoundaryConditions(Grid(**grid), tuple(BoundaryCondition(**side) for side in sides))
     own = BASES[base](**network, rngs=rngs)
-    return BoundaryCorrected(own, boundary, **settings, oddities=Oddities(**oddities), rngs=rngs)
+    return BoundaryCorrected(
+        own, boundary, **settings, oddities=ReferenceQuirks(**oddities), rngs=rngs
+    )

@@ -21,7 +21,9 @@ class Perceptron(nnx.Module):
 
     def __init__(self, inputs: int, width: int, outputs: int, *, depth: int, rngs: nnx.Rngs):
         sizes = (inputs, *(width,) * depth)
-        self.hidden = nnx.List([linear(a, b, gain=RELU_GAIN, rngs=rngs) for a, b in itertools.pairwise(sizes)])
+        self.hidden = nnx.List(
+            [linear(a, b, gain=RELU_GAIN, rngs=rngs) for a, b in itertools.pairwise(sizes)]
+        )
         self.output = linear(width, outputs, rngs=rngs)
 
     def __call__(self, rows: jax.Array) -> jax.Array:
@@ -61,7 +63,13 @@ class DeepOperator(nnx.Module):
         against: tuple[str, ...] = (),
         rngs: nnx.Rngs,
     ):
-        self.axes, self.sensors, self.width, self.depth, self.against = axes, sensors, width, depth, against
+        self.axes, self.sensors, self.width, self.depth, self.against = (
+            axes,
+            sensors,
+            width,
+            depth,
+            against,
+        )
         space = sum(name != TIME for name in axes)
         read = sensors**space + len(against) * sensors ** (len(axes) - 1)
         self.branch = Perceptron(read, width, width, depth=depth, rngs=rngs)
@@ -71,7 +79,9 @@ class DeepOperator(nnx.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments it was made with, but for the random numbers."""
-        return {name: getattr(self, name) for name in ("axes", "sensors", "width", "depth", "against")}
+        return {
+            name: getattr(self, name) for name in ("axes", "sensors", "width", "depth", "against")
+        }
 
     @property
     def sides(self) -> int:
@@ -83,7 +93,14 @@ class DeepOperator(nnx.Module):
         """Channels of the last hidden layer: the products."""
         return self.width
 
-    def __call__(self, inputs: jax.Array, grid: Grid, values: Sequence[jax.Array] = (), *, axes: Sequence[str] = ()) -> jax.Array:
+    def __call__(
+        self,
+        inputs: jax.Array,
+        grid: Grid,
+        values: Sequence[jax.Array] = (),
+        *,
+        axes: Sequence[str] = (),
+    ) -> jax.Array:
         """Initial state on the axes of space, boundary values on the others → the solution on the grid."""
         return self.output(self.features(inputs, grid, values, axes=axes))
 
@@ -91,7 +108,14 @@ class DeepOperator(nnx.Module):
         """The sum of the products, and c."""
         return jnp.mean(features, axis=-1) + self.offset[...]
 
-    def features(self, inputs: jax.Array, grid: Grid, values: Sequence[jax.Array] = (), *, axes: Sequence[str] = ()) -> jax.Array:
+    def features(
+        self,
+        inputs: jax.Array,
+        grid: Grid,
+        values: Sequence[jax.Array] = (),
+        *,
+        axes: Sequence[str] = (),
+    ) -> jax.Array:
         """The products b_k τ_k, (*grid.shape, width)."""
         if grid.names != self.axes or tuple(axes) != self.against:
             raise ValueError(
@@ -101,19 +125,33 @@ class DeepOperator(nnx.Module):
         space = tuple(name for name in grid.names if name != TIME)
         if inputs.shape != tuple(len(grid[name]) for name in space):
             expected = tuple(len(grid[name]) for name in space)
-            raise ValueError(f"an initial state on {grid} has shape {expected}; got {inputs.shape}. Batch it with jax.vmap")
+            raise ValueError(
+                f"an initial state on {grid} has shape {expected}; got {inputs.shape}. Batch it with jax.vmap"
+            )
         read = [self._read(inputs, grid, space)]
         for value, end in zip(values, axes, strict=True):
-            read.append(self._read(value.astype(inputs.dtype), grid, tuple(name for name in grid.names if name != end)))
+            read.append(
+                self._read(
+                    value.astype(inputs.dtype),
+                    grid,
+                    tuple(name for name in grid.names if name != end),
+                )
+            )
         places = [2 * (points - points[0]) / np.ptp(points) - 1 for points in grid.values()]
         mesh = jnp.asarray(np.stack(np.meshgrid(*places, indexing="ij"), axis=-1), inputs.dtype)
-        return self.trunk(mesh) * self.branch(jnp.concatenate(read)).reshape((1,) * len(self.axes) + (-1,))
+        return self.trunk(mesh) * self.branch(jnp.concatenate(read)).reshape(
+            (1,) * len(self.axes) + (-1,)
+        )
 
     def _read(self, array: jax.Array, grid: Grid, names: tuple[str, ...]) -> jax.Array:
         """An array over some axes at the sensors, as one vector."""
         for axis, name in enumerate(names):
             points = grid[name]
             at = np.linspace(points[0], points[-1], self.sensors)
-            weights = np.stack([np.interp(at, points, unit) for unit in np.eye(len(points))], axis=1)
-            array = jnp.moveaxis(jnp.tensordot(jnp.asarray(weights, array.dtype), array, ((1,), (axis,))), 0, axis)
+            weights = np.stack(
+                [np.interp(at, points, unit) for unit in np.eye(len(points))], axis=1
+            )
+            array = jnp.moveaxis(
+                jnp.tensordot(jnp.asarray(weights, array.dtype), array, ((1,), (axis,))), 0, axis
+            )
         return array.reshape(-1)

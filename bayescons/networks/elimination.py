@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bayescons.constraints.sides import Boundary
+from bayescons.functionals.boundary_conditions import BoundaryConditions
 from bayescons.networks.lifts import corrected, end_lifts
 from bayescons.networks.spectral import SpectralConv, Spectrum, Waves
 
@@ -28,7 +28,7 @@ MOLLIFIED = 5  # nodes at each end, the first of which stays as it is
 
 
 @dataclass(frozen=True)
-class Oddities:
+class ReferenceQuirks:
     """What the public code does beside the mathematics, each to be switched off.
 
     Attributes:
@@ -53,18 +53,29 @@ class Oddities:
     active_ends: bool = True
 
     @classmethod
-    def published(cls, axes: int) -> Oddities:
+    def published(cls, axes: int) -> ReferenceQuirks:
         """As published for a grid of one axis, of space and time, or of two axes of space and time."""
         if axes == 1:
             return cls()
         space_time = axes == 2
         return cls(
-            tolerance=1e-4, signed=space_time, upper_from_lower=True, upper_only=False, mollified=space_time, active_ends=False
+            tolerance=1e-4,
+            signed=space_time,
+            upper_from_lower=True,
+            upper_only=False,
+            mollified=space_time,
+            active_ends=False,
         )
 
 
 def eliminated(
-    conv: SpectralConv, hidden: jax.Array, spectrum: Spectrum, *, axis: int, ends: tuple[str, ...], oddities: Oddities
+    conv: SpectralConv,
+    hidden: jax.Array,
+    spectrum: Spectrum,
+    *,
+    axis: int,
+    ends: tuple[str, ...],
+    oddities: ReferenceQuirks,
 ) -> jax.Array:
     """K z after elimination at some `ends` of one axis, by one transform each way: (*points, channels) → (*points, channels).
 
@@ -78,11 +89,14 @@ def eliminated(
     """
     if not oddities.shortcut and hidden.ndim > 2:
         raise NotImplementedError(
-            "without the shortcut the elimination solves blocks, on one axis alone; take Oddities(shortcut=True)"
+            "without the shortcut the elimination solves blocks, on one axis alone; take ReferenceQuirks(shortcut=True)"
         )
     places = {"lower": 0, "upper": hidden.shape[axis] - 1}
     faces = {end: spectrum.at(axis, place) for end, place in places.items()}
-    state = {end: jax.lax.index_in_dim(hidden, place, axis, keepdims=False) for end, place in places.items()}
+    state = {
+        end: jax.lax.index_in_dim(hidden, place, axis, keepdims=False)
+        for end, place in places.items()
+    }
 
     def coefficients(end: str, change: jax.Array) -> jax.Array:
         """Spectrum of e_end change; `change` (*others, channels)."""
@@ -111,7 +125,9 @@ def eliminated(
         return spectrum.synthesise(mixed + conv.mix(coefficients("lower", change)))
     wanted, own, output = state["upper"], entry("upper", "upper"), value("upper", mixed)
     if ends == ("upper",):
-        return spectrum.synthesise(mixed + conv.mix(coefficients("upper", wanted - over(output, own))))
+        return spectrum.synthesise(
+            mixed + conv.mix(coefficients("upper", wanted - over(output, own)))
+        )
     across, back = entry("lower", "upper"), entry("upper", "lower")
     left = entry("lower", "lower") - times(over(across, own), back)
     left = _clamped(left, oddities) if oddities.shortcut else left
@@ -127,19 +143,30 @@ def eliminated(
 class Elimination:
     """The published rule for every layer: eliminate, overwrite, mollify, halve. Made anew for each function's values."""
 
-    def __init__(self, boundary: Boundary, values: tuple[jax.Array, ...], oddities: Oddities):
+    def __init__(
+        self, boundary: BoundaryConditions, values: tuple[jax.Array, ...], oddities: ReferenceQuirks
+    ):
         self.boundary, self.values, self.oddities = boundary, values, oddities
         self.axis_name = boundary.axes[0]
         self.axis = boundary.grid.axis(self.axis_name)
 
-    def combine(self, index: int, conv: SpectralConv, point: nnx.Linear, hidden: jax.Array, spectrum: Spectrum) -> jax.Array:
+    def combine(
+        self,
+        index: int,
+        conv: SpectralConv,
+        point: nnx.Linear,
+        hidden: jax.Array,
+        spectrum: Spectrum,
+    ) -> jax.Array:
         """K z + W v + b, of which both terms carry the boundary value in every channel: 2 b_side at the end nodes."""
         del index
         ends = self._ends()
         where = {"axis": self.axis, "ends": ends, "oddities": self.oddities}
         out = eliminated(conv, hidden, spectrum, **where) if ends else conv(hidden, spectrum)
         out = out + point(hidden)
-        out = corrected(out, [2 * v[..., None] for v in self.values], self.boundary, end_lifts(self.boundary))
+        out = corrected(
+            out, [2 * v[..., None] for v in self.values], self.boundary, end_lifts(self.boundary)
+        )
         slopes = any(side.kind in ("neumann", "robin") for side in self.boundary.sides)
         out = self.mollify(out)
         return out / 2 if slopes and self.oddities.half else out
@@ -158,7 +185,11 @@ class Elimination:
 
     def mollify(self, field: jax.Array) -> jax.Array:
         """Means of three at the nodes next to ends with a known value, where this oddity is kept."""
-        known = [side.end for side in self.boundary.sides if side.axis == self.axis_name and side.kind == "dirichlet"]
+        known = [
+            side.end
+            for side in self.boundary.sides
+            if side.axis == self.axis_name and side.kind == "dirichlet"
+        ]
         if not (self.oddities.mollified and known):
             return field
         points = field.shape[self.axis]
@@ -174,12 +205,16 @@ class Elimination:
             if side.axis == self.axis_name:
                 stated.setdefault(side.end, []).append(side.kind)
         ends = [end for end in ("lower", "upper") if end in stated]
-        if self.oddities.upper_only and "upper" in ends and all("dirichlet" not in stated[end] for end in ends):
+        if (
+            self.oddities.upper_only
+            and "upper" in ends
+            and all("dirichlet" not in stated[end] for end in ends)
+        ):
             ends = ["upper"]
         return tuple(ends)
 
 
-def _clamped(number: jax.Array, oddities: Oddities) -> jax.Array:
+def _clamped(number: jax.Array, oddities: ReferenceQuirks) -> jax.Array:
     small = (number if oddities.signed else jnp.abs(number)) < oddities.tolerance
     return jnp.where(small, oddities.tolerance, number)
 
@@ -188,7 +223,9 @@ def _block(conv: SpectralConv, wave: Waves, source: int, target: int) -> jax.Arr
     """K_ab between all channels, (inputs, outputs), on one axis: a sum of the kernel's modes."""
     phase = wave.phases[:, target] - wave.phases[:, source]
     factor = np.where(np.arange(len(phase)) == 0, 1.0, 2.0) * wave.weights[source]
-    weights = jnp.asarray(np.stack([factor * np.cos(phase), -factor * np.sin(phase)]), conv.kernel.dtype)
+    weights = jnp.asarray(
+        np.stack([factor * np.cos(phase), -factor * np.sin(phase)]), conv.kernel.dtype
+    )
     return jnp.tensordot(weights, conv.kernel[...], 2)
 
 

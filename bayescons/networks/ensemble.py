@@ -19,7 +19,9 @@ class Regressor(nnx.Module):
 
     def __call__(self, inputs: jax.Array, values: jax.Array, points: jax.Array) -> Normal:
         """Inputs (n, 2), values (n,), points (m, 2) → mean and scale of shape (m,)."""
-        return self.decoder(self.path(inputs, values, points), jax.numpy.zeros(0, points.dtype), points)
+        return self.decoder(
+            self.path(inputs, values, points), jax.numpy.zeros(0, points.dtype), points
+        )
 
 
 class Ensemble(nnx.Module):
@@ -43,7 +45,15 @@ class Ensemble(nnx.Module):
     NeurIPS 2017: different random beginnings are enough, no bootstrap.
     """
 
-    def __init__(self, *, members: int = 5, width: int = 64, heads: int = 4, box: Box | None = None, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        *,
+        members: int = 5,
+        width: int = 64,
+        heads: int = 4,
+        box: Box | None = None,
+        rngs: nnx.Rngs,
+    ):
         if members < 2:
             raise ValueError(f"an ensemble has two members or more; got members={members}")
         self.count, self.width, self.heads, self.box = members, width, heads, box
@@ -57,5 +67,7 @@ class Ensemble(nnx.Module):
     def predict(self, inputs: jax.Array, values: jax.Array, points: jax.Array) -> Normal:
         """Inputs (n, 2), values (n,), points (m, 2) → means and scales of the members, shape (M, m)."""
         arguments = (scaled(inputs, self.box), values, scaled(points, self.box))
-        definition, weights = nnx.split(self.members)  # split, so that it may stand inside any transformation of JAX
+        definition, weights = nnx.split(
+            self.members
+        )  # split, so that it may stand inside any transformation of JAX
         return jax.vmap(lambda of_one: nnx.merge(definition, of_one)(*arguments))(weights)

@@ -21,7 +21,14 @@ TIME = "t"  # the axis along which an initial state is repeated
 class LayerRule(Protocol):
     """What a correction inside the network does: it stands in place of a layer's sum and of its activation."""
 
-    def combine(self, index: int, conv: SpectralConv, point: nnx.Linear, hidden: jax.Array, spectrum: Spectrum) -> jax.Array:
+    def combine(
+        self,
+        index: int,
+        conv: SpectralConv,
+        point: nnx.Linear,
+        hidden: jax.Array,
+        spectrum: Spectrum,
+    ) -> jax.Array:
         """Layer `index`, before its activation: (*points, width) → (*points, width)."""
         ...
 
@@ -33,7 +40,14 @@ class LayerRule(Protocol):
 class Plain:
     """The layer as it is: K v + W v + b, and GELU."""
 
-    def combine(self, index: int, conv: SpectralConv, point: nnx.Linear, hidden: jax.Array, spectrum: Spectrum) -> jax.Array:
+    def combine(
+        self,
+        index: int,
+        conv: SpectralConv,
+        point: nnx.Linear,
+        hidden: jax.Array,
+        spectrum: Spectrum,
+    ) -> jax.Array:
         """K v + W v + b."""
         del index
         return conv(hidden, spectrum) + point(hidden)
@@ -82,10 +96,17 @@ class FourierOperator(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.modes, self.width, self.depth, self.padding = modes, width, depth, padding
-        self.channels, self.sides, self.outputs, self.projection = channels, sides, outputs, projection
+        self.channels, self.sides, self.outputs, self.projection = (
+            channels,
+            sides,
+            outputs,
+            projection,
+        )
         coordinates = sum(2 if p == 0 else 1 for p in self.paddings)
         self.lift = linear(channels + sides + coordinates, width, rngs=rngs)
-        self.convs = nnx.List([SpectralConv(width, width, modes=modes, rngs=rngs) for _ in range(depth)])
+        self.convs = nnx.List(
+            [SpectralConv(width, width, modes=modes, rngs=rngs) for _ in range(depth)]
+        )
         self.points = nnx.List([linear(width, width, rngs=rngs) for _ in range(depth)])
         self.hidden = linear(width, projection, rngs=rngs)
         self.head = linear(projection, outputs, rngs=rngs)
@@ -99,7 +120,9 @@ class FourierOperator(nnx.Module):
     @property
     def paddings(self) -> tuple[float | int | None, ...]:
         """One for each axis."""
-        return self.padding if isinstance(self.padding, tuple) else (self.padding,) * len(self.modes)
+        return (
+            self.padding if isinstance(self.padding, tuple) else (self.padding,) * len(self.modes)
+        )
 
     def __call__(
         self,
@@ -115,7 +138,7 @@ class FourierOperator(nnx.Module):
         Args:
             inputs: initial state on the grid or on its axes of space, with an axis of channels where there are several.
             grid: where the solution is wanted, one axis for each of `modes`.
-            values: boundary values, one for each of `sides`, of the shape of the other axes (see `Boundary.arrays`).
+            values: boundary values, one for each of `sides`, of the shape of the other axes (see `BoundaryConditions.arrays`).
             axes: for each of them the axis at whose end it holds.
             rule: what takes the place of each layer's sum and activation; None for neither.
         """
@@ -145,10 +168,14 @@ class FourierOperator(nnx.Module):
                 hidden = rule.activate(hidden)
         return rule.activate(self.hidden(hidden))
 
-    def _channels(self, inputs: jax.Array, grid: Grid, values: Sequence[jax.Array], axes: Sequence[str]) -> jax.Array:
+    def _channels(
+        self, inputs: jax.Array, grid: Grid, values: Sequence[jax.Array], axes: Sequence[str]
+    ) -> jax.Array:
         """State, boundary values and coordinates side by side, (*grid.shape, channels)."""
         if len(grid) != len(self.modes):
-            raise ValueError(f"the network has modes {self.modes}, one for each axis; the grid has axes {', '.join(grid.names)}")
+            raise ValueError(
+                f"the network has modes {self.modes}, one for each axis; the grid has axes {', '.join(grid.names)}"
+            )
         if len(values) != self.sides:
             raise ValueError(
                 f"the network was made for {self.sides} boundary values as inputs (sides={self.sides}); got {len(values)}"
@@ -156,13 +183,23 @@ class FourierOperator(nnx.Module):
         dtype = inputs.dtype
         parts = [_spread(_state(inputs, grid, self.channels), (*grid.shape, self.channels))]
         for value, name in zip(values, axes, strict=True):
-            parts.append(_spread(jnp.expand_dims(value.astype(dtype), grid.axis(name)), grid.shape)[..., None])
+            parts.append(
+                _spread(jnp.expand_dims(value.astype(dtype), grid.axis(name)), grid.shape)[
+                    ..., None
+                ]
+            )
         for (name, points), padding in zip(grid.items(), self.paddings, strict=True):
             place = (points - points[0]) / np.ptp(points)
-            columns = [np.cos(2 * np.pi * place), np.sin(2 * np.pi * place)] if padding == 0 else [place]
+            columns = (
+                [np.cos(2 * np.pi * place), np.sin(2 * np.pi * place)] if padding == 0 else [place]
+            )
             for column in columns:
                 along = [i for i in range(len(grid)) if i != grid.axis(name)]
-                parts.append(_spread(jnp.expand_dims(jnp.asarray(column, dtype), along), grid.shape)[..., None])
+                parts.append(
+                    _spread(jnp.expand_dims(jnp.asarray(column, dtype), along), grid.shape)[
+                        ..., None
+                    ]
+                )
         return jnp.concatenate(parts, axis=-1)
 
 
@@ -173,7 +210,9 @@ def _state(inputs: jax.Array, grid: Grid, channels: int) -> jax.Array:
     if shape not in (space, grid.shape) or (channels > 1 and inputs.shape[-1] != channels):
         beside = "" if channels == 1 else f", with {channels} channels behind"
         either = f"{space} or {grid.shape}" if space != grid.shape else f"{space}"
-        raise ValueError(f"an initial state on {grid} has shape {either}{beside}; got {inputs.shape}. Batch it with jax.vmap")
+        raise ValueError(
+            f"an initial state on {grid} has shape {either}{beside}; got {inputs.shape}. Batch it with jax.vmap"
+        )
     inputs = inputs if channels > 1 else inputs[..., None]
     return inputs if shape == grid.shape else jnp.expand_dims(inputs, grid.axis(TIME))
 

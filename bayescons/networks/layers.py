@@ -10,10 +10,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.random import threefry_2x32
 
-RELU_GAIN = math.sqrt(2.0)  # keeps the variance of activations through a rectifier (He et al., ICCV 2015)
+RELU_GAIN = math.sqrt(
+    2.0
+)  # keeps the variance of activations through a rectifier (He et al., ICCV 2015)
 
 
-def linear(fan_in: int, fan_out: int, *, gain: float = 1.0, bias: bool = True, rngs: nnx.Rngs) -> nnx.Linear:
+def linear(
+    fan_in: int, fan_out: int, *, gain: float = 1.0, bias: bool = True, rngs: nnx.Rngs
+) -> nnx.Linear:
     """x ↦ x W + b with W uniform of variance 2 gain² / (fan_in + fan_out) (Glorot) and b uniform on ±1/√fan_in."""
     bound = 1 / math.sqrt(fan_in)
     return nnx.Linear(
@@ -34,8 +38,15 @@ def dropout(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     """
     if key is None or rate == 0:
         return values
-    words = threefry_2x32(jax.random.bits(key, (2,), jnp.uint32), jnp.arange(math.ceil(values.size / 2), dtype=jnp.uint32))
-    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: values.size].reshape(values.shape)
+    words = threefry_2x32(
+        jax.random.bits(key, (2,), jnp.uint32),
+        jnp.arange(math.ceil(values.size / 2), dtype=jnp.uint32),
+    )
+    halves = (
+        jax.lax.bitcast_convert_type(words, jnp.uint16)
+        .reshape(-1)[: values.size]
+        .reshape(values.shape)
+    )
     threshold = round(rate * 2**16)
     return jnp.where(halves >= threshold, values / (1 - threshold / 2**16), jnp.zeros_like(values))
 
@@ -57,7 +68,9 @@ class Embedded:
 
     def __matmul__(self, kernel: jax.Array) -> jax.Array:
         """Shape (n, channels), for a kernel of shape (width, channels)."""
-        return self.numbers @ (self.layer.kernel[...] @ kernel) + (self.layer.bias[...] @ kernel)[None]
+        return (
+            self.numbers @ (self.layer.kernel[...] @ kernel) + (self.layer.bias[...] @ kernel)[None]
+        )
 
     def __add__(self, other: jax.Array) -> jax.Array:
         """Shape (n, width)."""
@@ -82,7 +95,9 @@ class Attention(nnx.Module):
 
     def __init__(self, width: int, heads: int, *, rate: float, rngs: nnx.Rngs):
         if width % heads:
-            raise ValueError(f"the width must be a multiple of the number of heads; got width={width}, heads={heads}")
+            raise ValueError(
+                f"the width must be a multiple of the number of heads; got width={width}, heads={heads}"
+            )
         self.heads, self.rate = heads, rate
         self.query = linear(width, width, bias=False, rngs=rngs)
         self.key = linear(width, width, bias=False, rngs=rngs)
@@ -91,7 +106,11 @@ class Attention(nnx.Module):
         self.normalise = nnx.LayerNorm(width, epsilon=1e-5, rngs=rngs)
 
     def __call__(
-        self, queries: jax.Array | Embedded, keys: jax.Array | Embedded, values: jax.Array | Embedded, key: jax.Array | None = None
+        self,
+        queries: jax.Array | Embedded,
+        keys: jax.Array | Embedded,
+        values: jax.Array | Embedded,
+        key: jax.Array | None = None,
     ) -> jax.Array:
         """Queries (n, width), keys and values (m, width) → (n, width); drops out with a key."""
         key_weights, key_output = (None, None) if key is None else jax.random.split(key)

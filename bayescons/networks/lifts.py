@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from bayescons import gram
-from bayescons.constraints.sides import Boundary
-from bayescons.covariances import LowRank
-from bayescons.gaussian import Gaussian
-from bayescons.stationary import Stationary
+from bayescons.functionals.boundary_conditions import BoundaryConditions
+from bayescons.gaussians import row_covariance as gram
+from bayescons.gaussians.circulant import CirculantEmbedding
+from bayescons.gaussians.covariances import LowRank
+from bayescons.gaussians.gaussian import Gaussian
 
 WAVES = 128  # of a kernel, at most: its features are as fine as 1/64 of the domain
 LONGEST = 0.5  # correlation length as a fraction of the axis: with a period of two axes the ends share an eighth of their variance
@@ -37,16 +37,20 @@ def read(row: np.ndarray, field: jax.Array, axis: int) -> jax.Array:
     value = float(total) * reference if total else jnp.zeros_like(reference)
     for j in points:
         if j != end:
-            value = value + float(row[j]) * (jax.lax.index_in_dim(field, int(j), axis, keepdims=False) - reference)
+            value = value + float(row[j]) * (
+                jax.lax.index_in_dim(field, int(j), axis, keepdims=False) - reference
+            )
     return value
 
 
-def corrected(field: jax.Array, values: Sequence[jax.Array], boundary: Boundary, lifts: Sequence) -> jax.Array:
+def corrected(
+    field: jax.Array, values: Sequence[jax.Array], boundary: BoundaryConditions, lifts: Sequence
+) -> jax.Array:
     """U + L (b - G u) along one axis after another, for a field (*grid.shape, ...) and values (*shape, ...), one for each side.
 
     Args:
         field: any number of axes, such as channels, behind those of the grid.
-        values: of each side; at corners they must agree (`Boundary.reconciled`).
+        values: of each side; at corners they must agree (`BoundaryConditions.reconciled`).
         boundary: its sides.
         lifts: for each of `boundary.axes` its columns L, (points, sides), with G L = I.
     """
@@ -63,17 +67,23 @@ def _moved(field: jax.Array, missed: list[jax.Array], lift, axis: int) -> jax.Ar
     if isinstance(lift, np.ndarray):
         for node in np.flatnonzero(np.abs(lift).sum(axis=1)):
             here = jax.lax.index_in_dim(field, int(node), axis, keepdims=False)
-            here = here + sum(float(weight) * miss for weight, miss in zip(lift[node], missed, strict=True) if weight)
+            here = here + sum(
+                float(weight) * miss
+                for weight, miss in zip(lift[node], missed, strict=True)
+                if weight
+            )
             field = jax.lax.dynamic_update_index_in_dim(field, here, int(node), axis)
         return field
     others = [i for i in range(field.ndim) if i != axis]
     for j, miss in enumerate(missed):
-        field = field + jnp.expand_dims(lift[:, j].astype(field.dtype), others) * jnp.expand_dims(miss, axis)
+        field = field + jnp.expand_dims(lift[:, j].astype(field.dtype), others) * jnp.expand_dims(
+            miss, axis
+        )
     return field
 
 
 @lru_cache(maxsize=64)
-def end_lifts(boundary: Boundary) -> tuple[np.ndarray, ...]:
+def end_lifts(boundary: BoundaryConditions) -> tuple[np.ndarray, ...]:
     """Overwriting: only the end nodes move, as many at an end as it has sides. Both ends share what is periodic."""
     lifts = []
     for name in boundary.axes:
@@ -110,14 +120,27 @@ class KernelLift(nnx.Module):
     as a bell does (`FeatureLift`).
     """
 
-    def __init__(self, boundary: Boundary, *, length: float | None = None, padding: float | int = 1.0, free: int = 24):
+    def __init__(
+        self,
+        boundary: BoundaryConditions,
+        *,
+        length: float | None = None,
+        padding: float | int = 1.0,
+        free: int = 24,
+    ):
         if length is not None and not 0 < length < LONGEST:
-            raise ValueError(f"the correlation length is a fraction of the axis between 0 and {LONGEST}; got {length}")
+            raise ValueError(
+                f"the correlation length is a fraction of the axis between 0 and {LONGEST}; got {length}"
+            )
         if padding <= 0:
-            raise ValueError(f"the period of a kernel must exceed the axis, or its ends are one point; got padding={padding}")
+            raise ValueError(
+                f"the period of a kernel must exceed the axis, or its ends are one point; got padding={padding}"
+            )
         self.padding, self.free, axes = padding, free, len(boundary.axes)
         starts = [_length(boundary, name) if length is None else length for name in boundary.axes]
-        self.length = nnx.Param(jnp.array([math.log(start / (LONGEST - start)) / STEP for start in starts], jnp.float32))
+        self.length = nnx.Param(
+            jnp.array([math.log(start / (LONGEST - start)) / STEP for start in starts], jnp.float32)
+        )
         self.spectrum = nnx.Param(jnp.zeros((axes, free), jnp.float32))
 
     def lengths(self) -> jax.Array:
@@ -134,21 +157,25 @@ class KernelLift(nnx.Module):
         logs = -decay + jnp.pad(STEP * self.spectrum[index, :free], (0, count - free))
         return jax.nn.softmax(logs)
 
-    def stationary(self, boundary: Boundary) -> Stationary:
+    def stationary(self, boundary: BoundaryConditions) -> CirculantEmbedding:
         """K over the grid: independent along axes without sides, amplitude one."""
         spectra: list = [None] * len(boundary.grid)
         for index, name in enumerate(boundary.axes):
             circle = _circle(len(boundary.grid[name]), self.padding)
             count = min(WAVES, circle // 2)
-            own = self.eigenvalues(index, count) * circle / jnp.where(jnp.arange(count) == 0, 1.0, 2.0)
+            own = (
+                self.eigenvalues(index, count)
+                * circle
+                / jnp.where(jnp.arange(count) == 0, 1.0, 2.0)
+            )
             spectra[boundary.grid.axis(name)] = jnp.pad(own, (0, circle // 2 + 1 - count))
-        return Stationary(tuple(spectra), jnp.ones(()), boundary.grid.shape)
+        return CirculantEmbedding(tuple(spectra), jnp.ones(()), boundary.grid.shape)
 
-    def belief(self, mean: jax.Array, boundary: Boundary) -> Gaussian:
+    def belief(self, mean: jax.Array, boundary: BoundaryConditions) -> Gaussian:
         """N(mean, K), of which this lift is the conjugate update."""
         return Gaussian(mean, self.stationary(boundary))
 
-    def __call__(self, boundary: Boundary) -> tuple[jax.Array, ...]:
+    def __call__(self, boundary: BoundaryConditions) -> tuple[jax.Array, ...]:
         """L = K G' (G K G')^-1 for each axis with sides, (points, sides), solved as the foundation solves."""
         lifts = []
         for index in range(len(boundary.axes)):
@@ -157,19 +184,23 @@ class KernelLift(nnx.Module):
             lifts.append(jax.vmap(factored.solve)(cross))
         return tuple(lifts)
 
-    def factor(self, boundary: Boundary, index: int) -> jax.Array:
+    def factor(self, boundary: BoundaryConditions, index: int) -> jax.Array:
         """F with K = F F' along one of the axes with sides, (points, waves)."""
         waves, _ = _waves(boundary, boundary.axes[index], self.padding)
         own = jnp.sqrt(self.eigenvalues(index, waves.shape[1] // 2))
         return jnp.asarray(waves, own.dtype) * jnp.concatenate([own, own])[None]
 
-    def moments(self, boundary: Boundary, index: int) -> tuple[jax.Array, jax.Array]:
+    def moments(self, boundary: BoundaryConditions, index: int) -> tuple[jax.Array, jax.Array]:
         """K G' and G K G' along one of the axes with sides, (points, sides) and (sides, sides)."""
         waves, rows = _waves(boundary, boundary.axes[index], self.padding)
         own = self.eigenvalues(index, waves.shape[1] // 2)
         weights = jnp.concatenate([own, own])
         cross = jnp.asarray(waves, own.dtype) @ (weights[:, None] * jnp.asarray(rows.T, own.dtype))
-        blocks = jnp.matmul(jnp.asarray(rows, own.dtype) * weights[None], jnp.asarray(rows.T, own.dtype), precision="highest")
+        blocks = jnp.matmul(
+            jnp.asarray(rows, own.dtype) * weights[None],
+            jnp.asarray(rows.T, own.dtype),
+            precision="highest",
+        )
         return cross, blocks
 
 
@@ -199,11 +230,13 @@ class FeatureLift(nnx.Module):
     Bayesian, even just a bit, fixes overconfidence in ReLU networks"; that it is trained through is ours.
     """
 
-    def __init__(self, channels: int, boundary: Boundary, *, length: float | None = None):
+    def __init__(self, channels: int, boundary: BoundaryConditions, *, length: float | None = None):
         axes = len(boundary.axes)
         self.weights = nnx.Param(jnp.zeros((axes, channels), jnp.float32))
         self.share = nnx.Param(jnp.zeros(axes, jnp.float32))
-        self.rest = nnx.Param(jnp.asarray(np.log(_sizes(boundary)) * 2 / STEP, jnp.float32))  # d = 1 to begin with
+        self.rest = nnx.Param(
+            jnp.asarray(np.log(_sizes(boundary)) * 2 / STEP, jnp.float32)
+        )  # d = 1 to begin with
         self.kernel = KernelLift(boundary, length=0.1 if length is None else length)
 
     def variances(self) -> jax.Array:
@@ -214,11 +247,13 @@ class FeatureLift(nnx.Module):
         """The variance a of what is smooth, for each axis with sides."""
         return jnp.exp(STEP * self.share[...])
 
-    def rests(self, boundary: Boundary) -> jax.Array:
+    def rests(self, boundary: BoundaryConditions) -> jax.Array:
         """The variance d of what nothing explains, for each axis with sides."""
         return jnp.exp(STEP * self.rest[...]) / _sizes(boundary) ** 2
 
-    def belief(self, mean: jax.Array, features: jax.Array, boundary: Boundary) -> Gaussian:
+    def belief(
+        self, mean: jax.Array, features: jax.Array, boundary: BoundaryConditions
+    ) -> Gaussian:
         """N(mean, K) along the one axis with sides, for each point of the others: a batch of beliefs."""
         if len(boundary.axes) > 1:
             raise ValueError(
@@ -226,19 +261,42 @@ class FeatureLift(nnx.Module):
             )
         axis = boundary.grid.axis(boundary.axes[0])
         factor, mean = jnp.moveaxis(features, axis, -2), jnp.moveaxis(mean, axis, -1)
-        factor = jnp.einsum("...nc,c->...nc", factor, jnp.sqrt(self.variances()[0]).astype(factor.dtype))
+        factor = jnp.einsum(
+            "...nc,c->...nc", factor, jnp.sqrt(self.variances()[0]).astype(factor.dtype)
+        )
         smooth = jnp.sqrt(self.shares()[0]) * self.kernel.factor(boundary, 0)
-        factor = jnp.concatenate([factor, jnp.broadcast_to(smooth.astype(factor.dtype), (*mean.shape, smooth.shape[-1]))], axis=-1)
-        return Gaussian(mean, LowRank(jnp.broadcast_to(self.rests(boundary)[0], mean.shape).astype(mean.dtype), factor, 1))
+        factor = jnp.concatenate(
+            [
+                factor,
+                jnp.broadcast_to(smooth.astype(factor.dtype), (*mean.shape, smooth.shape[-1])),
+            ],
+            axis=-1,
+        )
+        return Gaussian(
+            mean,
+            LowRank(
+                jnp.broadcast_to(self.rests(boundary)[0], mean.shape).astype(mean.dtype), factor, 1
+            ),
+        )
 
-    def corrected(self, field: jax.Array, features: jax.Array, values: Sequence[jax.Array], boundary: Boundary) -> jax.Array:
+    def corrected(
+        self,
+        field: jax.Array,
+        features: jax.Array,
+        values: Sequence[jax.Array],
+        boundary: BoundaryConditions,
+    ) -> jax.Array:
         """The field (*grid.shape) with its values, along one axis with sides after another, and where there are several once more.
 
             u + Φ Δw + (a k + d I) G' f,   f = (G K G')^-1 (b - G u),   Δw = diag(s²) Φ' G' f
 
         The features' part of the correction is a change of the last layer's weights: one more product with Φ, however many the sides.
         """
-        variances, shares, rests = self.variances().astype(features.dtype), self.shares(), self.rests(boundary)
+        variances, shares, rests = (
+            self.variances().astype(features.dtype),
+            self.shares(),
+            self.rests(boundary),
+        )
         turns = list(enumerate(boundary.axes))
         for index, name in turns if len(turns) == 1 else SWEEPS * turns:
             axis, rows = boundary.grid.axis(name), boundary.rows(name)
@@ -246,24 +304,35 @@ class FeatureLift(nnx.Module):
             unit, nodes = rows / sizes[:, None], np.flatnonzero(np.abs(rows).sum(axis=0))
             smooth, between = self.kernel.moments(boundary, index)
             smooth = shares[index] * smooth / sizes[None] + rests[index] * unit.T
-            between = shares[index] * between / np.outer(sizes, sizes) + rests[index] * (unit @ unit.T)
+            between = shares[index] * between / np.outer(sizes, sizes) + rests[index] * (
+                unit @ unit.T
+            )
 
             along = jnp.moveaxis(features, axis, -2)
-            seen = jnp.einsum("kn,...nc->...kc", jnp.asarray(unit[:, nodes], along.dtype), along[..., nodes, :])
+            seen = jnp.einsum(
+                "kn,...nc->...kc", jnp.asarray(unit[:, nodes], along.dtype), along[..., nodes, :]
+            )
             held = jnp.einsum("...kc,c->...kc", seen, variances[index])
             blocks = jnp.einsum("...jc,...kc->...jk", seen, held) + _alike(between, along)
             missed = [
-                values[i].astype(field.dtype) - read(row, field, axis) for i, row in zip(boundary.on(name), rows, strict=True)
+                values[i].astype(field.dtype) - read(row, field, axis)
+                for i, row in zip(boundary.on(name), rows, strict=True)
             ]
-            force = jnp.linalg.solve(blocks, jnp.stack(missed, axis=-1)[..., None] / _alike(sizes[:, None], along))[..., 0]
-            change = jnp.einsum("...nc,...c->...n", along, jnp.einsum("...kc,...k->...c", held, force))
+            force = jnp.linalg.solve(
+                blocks, jnp.stack(missed, axis=-1)[..., None] / _alike(sizes[:, None], along)
+            )[..., 0]
+            change = jnp.einsum(
+                "...nc,...c->...n", along, jnp.einsum("...kc,...k->...c", held, force)
+            )
             field = field + jnp.moveaxis(change + force @ smooth.T.astype(field.dtype), -1, axis)
         return field
 
 
-def _sizes(boundary: Boundary) -> np.ndarray:
+def _sizes(boundary: BoundaryConditions) -> np.ndarray:
     """The largest norm of a side's row, for each axis with sides."""
-    return np.array([np.linalg.norm(boundary.rows(name), axis=1).max() for name in boundary.axes], np.float32)
+    return np.array(
+        [np.linalg.norm(boundary.rows(name), axis=1).max() for name in boundary.axes], np.float32
+    )
 
 
 def _alike(matrix, other: jax.Array) -> jax.Array:
@@ -271,7 +340,7 @@ def _alike(matrix, other: jax.Array) -> jax.Array:
     return jnp.asarray(matrix, other.dtype).reshape((1,) * (other.ndim - 2) + np.shape(matrix))
 
 
-def _length(boundary: Boundary, name: str) -> float:
+def _length(boundary: BoundaryConditions, name: str) -> float:
     kinds = {boundary.sides[i].kind for i in boundary.on(name)}
     return 0.02 if kinds & {"neumann", "robin"} else 0.1
 
@@ -282,7 +351,9 @@ def _circle(points: int, padding: float | int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _waves(boundary: Boundary, name: str, padding: float | int) -> tuple[np.ndarray, np.ndarray]:
+def _waves(
+    boundary: BoundaryConditions, name: str, padding: float | int
+) -> tuple[np.ndarray, np.ndarray]:
     """Cosines and sines of the kernel's waves at the points of an axis, (points, 2 waves), and the sides' rows of them, in float64."""
     points = boundary.grid[name]
     circle = _circle(len(points), padding)

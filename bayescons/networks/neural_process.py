@@ -42,7 +42,9 @@ class LatentPath(nnx.Module):
         self.mean = linear(width, width, rngs=rngs)
         self.log_variance = linear(width, width, rngs=rngs)
 
-    def __call__(self, inputs: jax.Array, values: jax.Array, key: jax.Array | None = None) -> Normal:
+    def __call__(
+        self, inputs: jax.Array, values: jax.Array, key: jax.Array | None = None
+    ) -> Normal:
         """Inputs (n, 2), values (n,) → mean and scale of shape (width,)."""
         readings = Embedded(_beside(inputs, values), self.embed)
         for attend, k in zip(self.attention, _split(key, 2), strict=True):
@@ -65,7 +67,9 @@ class DeterministicPath(nnx.Module):
         self.where = linear(2, width, rngs=rngs)
         self.cross = nnx.List([Attention(width, heads, rate=rate, rngs=rngs) for _ in range(2)])
 
-    def __call__(self, inputs: jax.Array, values: jax.Array, points: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, inputs: jax.Array, values: jax.Array, points: jax.Array, key: jax.Array | None = None
+    ) -> jax.Array:
         """Inputs (n, 2), values (n,), points (m, 2) → (m, width)."""
         keys = _split(key, 4)
         readings = Embedded(_beside(inputs, values), self.embed)
@@ -96,7 +100,11 @@ class Decoder(nnx.Module):
         # The first layer acts on [r, z, x], but z is one vector for all points: its share is computed once, and under a `vmap` over
         # z the points' share is.
         of_r, of_z, of_x = jnp.split(first.kernel[...], self.split)
-        hidden = jax.nn.relu(representation @ of_r + Embedded(points, self.embed) @ of_x + (z @ of_z + first.bias[...])[None])
+        hidden = jax.nn.relu(
+            representation @ of_r
+            + Embedded(points, self.embed) @ of_x
+            + (z @ of_z + first.bias[...])[None]
+        )
         for layer in others:
             hidden = jax.nn.relu(layer(hidden))
         mean, raw = self.output(hidden).T
@@ -127,7 +135,15 @@ class AttentiveNeuralProcess(nnx.Module):
     for accuracy at the readings), as set up by Hansen et al., ICML 2023 (arXiv 2302.11002).
     """
 
-    def __init__(self, *, width: int = 128, heads: int = 4, rate: float = 0.1, box: Box | None = None, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        *,
+        width: int = 128,
+        heads: int = 4,
+        rate: float = 0.1,
+        box: Box | None = None,
+        rngs: nnx.Rngs,
+    ):
         self.width, self.heads, self.rate, self.box = width, heads, rate, box
         self.latent_path = LatentPath(width, heads, rate=rate, rngs=rngs)
         self.deterministic_path = DeterministicPath(width, heads, rate=rate, rngs=rngs)
@@ -142,9 +158,13 @@ class AttentiveNeuralProcess(nnx.Module):
         """q(z | readings): inputs (n, 2) as (t, x), values (n,) → mean and scale of shape (width,)."""
         return self.latent_path(scaled(inputs, self.box), values, key)
 
-    def represent(self, inputs: jax.Array, values: jax.Array, points: jax.Array, key: jax.Array | None = None) -> jax.Array:
+    def represent(
+        self, inputs: jax.Array, values: jax.Array, points: jax.Array, key: jax.Array | None = None
+    ) -> jax.Array:
         """r: what the readings (n, 2), (n,) say at the points (m, 2) → (m, width). It does not depend on z."""
-        return self.deterministic_path(scaled(inputs, self.box), values, scaled(points, self.box), key)
+        return self.deterministic_path(
+            scaled(inputs, self.box), values, scaled(points, self.box), key
+        )
 
     def decode(self, representation: jax.Array, z: jax.Array, points: jax.Array) -> Normal:
         """N(μ, σ²) at the points (m, 2), given r (m, width) and z (width,)."""

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.grids import Grid
-from bayescons.quadrature import quadrature_weights
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,11 @@ class Waves:
     def analysis(self) -> np.ndarray:
         """Real field to (real, imaginary) part, (2, modes, points); for a full axis from such pairs, (2, modes, 2, points)."""
         cos, sin = np.cos(self.phases) * self.weights, np.sin(self.phases) * self.weights
-        return np.stack([cos, -sin]) if self.half else np.stack([np.stack([cos, sin], 1), np.stack([-sin, cos], 1)])
+        return (
+            np.stack([cos, -sin])
+            if self.half
+            else np.stack([np.stack([cos, sin], 1), np.stack([-sin, cos], 1)])
+        )
 
     @cached_property
     def synthesis(self) -> np.ndarray:
@@ -67,16 +71,22 @@ class Spectrum:
         *others, last = self.waves
         out = jnp.tensordot(jnp.asarray(last.analysis, field.dtype), field, ((2,), (len(others),)))
         for wave in reversed(others):  # out: (2, *modes done, *points to do, channels)
-            out = jnp.tensordot(jnp.asarray(wave.analysis, field.dtype), out, ((2, 3), (0, out.ndim - 2)))
+            out = jnp.tensordot(
+                jnp.asarray(wave.analysis, field.dtype), out, ((2, 3), (0, out.ndim - 2))
+            )
         return out
 
     def synthesise(self, coefficients: jax.Array) -> jax.Array:
         """Coefficients (2, *modes, channels) → field (*points, channels)."""
         *others, last = self.waves
         out = coefficients
-        for axis, wave in enumerate(others, start=1):  # out: (2, *points done in reverse, *modes to do, channels)
+        for axis, wave in enumerate(
+            others, start=1
+        ):  # out: (2, *points done in reverse, *modes to do, channels)
             out = jnp.tensordot(jnp.asarray(wave.synthesis, out.dtype), out, ((2, 3), (0, axis)))
-        out = jnp.tensordot(jnp.asarray(last.synthesis, out.dtype), out, ((1, 2), (0, out.ndim - 2)))
+        out = jnp.tensordot(
+            jnp.asarray(last.synthesis, out.dtype), out, ((1, 2), (0, out.ndim - 2))
+        )
         return jnp.transpose(out, (*reversed(range(len(self.waves))), len(self.waves)))
 
     def at(self, axis: int, index: int) -> Spectrum:
@@ -86,7 +96,9 @@ class Spectrum:
         return Spectrum((*self.waves[:axis], one, *self.waves[axis + 1 :]))
 
 
-def spectrum(grid: Grid, modes: tuple[int, ...], padding: tuple[float | int | None, ...]) -> Spectrum:
+def spectrum(
+    grid: Grid, modes: tuple[int, ...], padding: tuple[float | int | None, ...]
+) -> Spectrum:
     """The series that a convolution keeps on a grid.
 
     Args:
@@ -105,13 +117,19 @@ def spectrum(grid: Grid, modes: tuple[int, ...], padding: tuple[float | int | No
             )
     last = len(modes) - 1
     return Spectrum(
-        tuple(_waves(grid[n], m, p, a == last) for a, (n, m, p) in enumerate(zip(grid.names, modes, padding, strict=True)))
+        tuple(
+            _waves(grid[n], m, p, a == last)
+            for a, (n, m, p) in enumerate(zip(grid.names, modes, padding, strict=True))
+        )
     )
 
 
 def _waves(points: np.ndarray, modes: int, padding: float | int | None, half: bool) -> Waves:
     if padding is None:
-        position, weights = np.arange(len(points)) / len(points), np.full(len(points), 1 / len(points))
+        position, weights = (
+            np.arange(len(points)) / len(points),
+            np.full(len(points), 1 / len(points)),
+        )
     else:
         period = (1 + padding) * (points[-1] - points[0])
         position, weights = (points - points[0]) / period, quadrature_weights(points) / period
@@ -149,6 +167,8 @@ class SpectralConv(nnx.Module):
         *kept, inputs, outputs = self.kernel.shape[1:]
         real, imaginary = self.kernel[...].reshape(2, -1, inputs, outputs)
         pair = jnp.concatenate([coefficients[0], coefficients[1]], axis=-1).reshape(-1, 2 * inputs)
-        blocks = jnp.concatenate([jnp.concatenate([real, imaginary], -1), jnp.concatenate([-imaginary, real], -1)], -2)
+        blocks = jnp.concatenate(
+            [jnp.concatenate([real, imaginary], -1), jnp.concatenate([-imaginary, real], -1)], -2
+        )
         mixed = jnp.einsum("ki,kio->ko", pair, blocks).reshape(*kept, 2 * outputs)
         return jnp.stack(jnp.split(mixed, 2, axis=-1))

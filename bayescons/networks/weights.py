@@ -50,9 +50,18 @@ def save_weights(path: str | Path, network: nnx.Module, card: Mapping[str, Any])
         network: one of `NETWORKS`; its `settings` are the arguments it was made with.
         card: what JSON can hold.
     """
-    arrays = {name: np.asarray(value, np.float32) for name, value in _named(nnx.state(network, nnx.Param)).items()}
-    text = {"network": type(network).__name__, "settings": json.dumps(network.settings), "card": json.dumps(dict(card))}
-    Path(path).write_bytes(save(arrays, metadata=text))  # `save_file` would make a file that nobody else may read
+    arrays = {
+        name: np.asarray(value, np.float32)
+        for name, value in _named(nnx.state(network, nnx.Param)).items()
+    }
+    text = {
+        "network": type(network).__name__,
+        "settings": json.dumps(network.settings),
+        "card": json.dumps(dict(card)),
+    }
+    Path(path).write_bytes(
+        save(arrays, metadata=text)
+    )  # `save_file` would make a file that nobody else may read
 
 
 def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretrained:
@@ -79,16 +88,25 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
     except Exception as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
     if text.get("network") not in NETWORKS:
-        raise ValueError(f"{path} holds a network called {text.get('network')!r}; known are {', '.join(NETWORKS)}")
+        raise ValueError(
+            f"{path} holds a network called {text.get('network')!r}; known are {', '.join(NETWORKS)}"
+        )
     network = NETWORKS[text["network"]](**_tuples(json.loads(text["settings"])), rngs=nnx.Rngs(0))
     state = nnx.state(network, nnx.Param)
     expected = {name: value.shape for name, value in _named(state).items()}
     found = {name: value.shape for name, value in arrays.items()}
     if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise ValueError(f"the arrays of {path} do not fit its network: {', '.join(wrong[:5])}; was it written by another version?")
+        wrong = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
+        raise ValueError(
+            f"the arrays of {path} do not fit its network: {', '.join(wrong[:5])}; was it written by another version?"
+        )
     places = flatten_dict(nnx.to_pure_dict(state))
-    nnx.replace_by_pure_dict(state, unflatten_dict({path: jnp.asarray(arrays[".".join(map(str, path))]) for path in places}))
+    nnx.replace_by_pure_dict(
+        state,
+        unflatten_dict({path: jnp.asarray(arrays[".".join(map(str, path))]) for path in places}),
+    )
     nnx.update(network, state)
     card = json.loads(text["card"])
     known = card.get("problem", {}).get("name")
@@ -105,7 +123,9 @@ def pretrained(name: str, *, problem: type[Any] | None = None) -> Pretrained:
         ValueError: there is none of this name, or it was not trained on this problem.
     """
     if name not in pretrained_names():
-        raise ValueError(f"no weights called {name!r} come with bayescons; there are {', '.join(pretrained_names()) or 'none'}")
+        raise ValueError(
+            f"no weights called {name!r} come with bayescons; there are {', '.join(pretrained_names()) or 'none'}"
+        )
     with resources.as_file(resources.files("bayescons") / "pretrained" / f"{name}{SUFFIX}") as path:
         return load_weights(path, problem=problem)
 
@@ -113,12 +133,19 @@ def pretrained(name: str, *, problem: type[Any] | None = None) -> Pretrained:
 def pretrained_names() -> list[str]:
     """Names of the weights that come with bayescons."""
     folder = resources.files("bayescons") / "pretrained"
-    return sorted(p.name.removesuffix(SUFFIX) for p in folder.iterdir() if p.name.endswith(SUFFIX)) if folder.is_dir() else []
+    return (
+        sorted(p.name.removesuffix(SUFFIX) for p in folder.iterdir() if p.name.endswith(SUFFIX))
+        if folder.is_dir()
+        else []
+    )
 
 
 def _named(state: Any) -> dict[str, Any]:
     """Arrays by their place in the network, as "hidden.0.kernel"."""
-    return {".".join(map(str, path)): leaf for path, leaf in flatten_dict(nnx.to_pure_dict(state)).items()}
+    return {
+        ".".join(map(str, path)): leaf
+        for path, leaf in flatten_dict(nnx.to_pure_dict(state)).items()
+    }
 
 
 def _tuples(value: Any) -> Any:

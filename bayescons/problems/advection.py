@@ -59,7 +59,9 @@ class Advection(Problem):
 
     def __post_init__(self):
         instead = "Write Advection(speed=1.0), or a value of the training range, 1 to 5"
-        checked = checked_parameter(self.speed, name="speed", above=0.0, below=math.inf, instead=instead)
+        checked = checked_parameter(
+            self.speed, name="speed", above=0.0, below=math.inf, instead=instead
+        )
         object.__setattr__(self, "speed", checked)
 
     def solution(self, t: ArrayLike, x: ArrayLike) -> jax.Array:

@@ -64,7 +64,9 @@ class Burgers(Problem):
 
     def __post_init__(self):
         instead = "Write Burgers(amplitude=1.0), or a value of the training range, 1 to 4"
-        checked = checked_parameter(self.amplitude, name="amplitude", above=0.0, below=math.inf, instead=instead)
+        checked = checked_parameter(
+            self.amplitude, name="amplitude", above=0.0, below=math.inf, instead=instead
+        )
         object.__setattr__(self, "amplitude", checked)
 
     @property
@@ -76,7 +78,9 @@ class Burgers(Problem):
         """The ramp a · clip(x / (a t - 1), 0, 1) until t = 1/a, then the shock; t and x broadcast."""
         t, x = coordinates(t, x)
         width = 1 - self.amplitude * t
-        ramp = jnp.clip(-x / jnp.where(width > 0, width, 1.0), 0.0, 1.0)  # the inner `where` keeps 0/0 and NaN gradients out
+        ramp = jnp.clip(
+            -x / jnp.where(width > 0, width, 1.0), 0.0, 1.0
+        )  # the inner `where` keeps 0/0 and NaN gradients out
         return self.amplitude * jnp.where(width > 0, ramp, x <= self.front(t))
 
     def initial(self, x: ArrayLike) -> jax.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bayescons.constraints.sides import Side
+from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.problems.operators import OperatorProblem, aligned, checked_interval
 from bayescons.problems.problem import checked_count, checked_parameter
 from bayescons.solvers.spectral import burgers_ring, series
@@ -67,14 +67,16 @@ class BurgersRing(OperatorProblem):
     def __post_init__(self):
         instead = "Write BurgersRing(viscosity=0.1, step=5e-4)"
         for name in ("viscosity", "step"):
-            checked_parameter(getattr(self, name), name=name, above=0.0, below=math.inf, instead=instead)
+            checked_parameter(
+                getattr(self, name), name=name, above=0.0, below=math.inf, instead=instead
+            )
         checked_interval(self.time_range, name="time_range", least=0.0)
         checked_count(self.modes, name="modes", least=1)
         checked_count(self.resolution, name="resolution", least=3 * (self.modes + 1))
 
-    def sides(self, order: int = 3) -> tuple[Side, ...]:
+    def sides(self, order: int = 3) -> tuple[BoundaryCondition, ...]:
         """Equality of both ends."""
-        return (Side("x", "both", "periodic", order, at=self.space_range),)
+        return (BoundaryCondition("x", "both", "periodic", order, at=self.space_range),)
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         """Coefficients ξ and ζ, normal, shape (n, 2, modes)."""
@@ -89,7 +91,9 @@ class BurgersRing(OperatorProblem):
         """Fourier coefficients c of the random state, u = c₀ + 2 Re Σₖ cₖ e^(2πikx), shape (modes + 1,)."""
         parameter = jnp.asarray(parameter)
         k = np.arange(1, self.modes + 1)
-        sizes = jnp.asarray(math.sqrt(2) * _STRENGTH / ((2 * np.pi * k) ** 2 + _STIFFNESS), parameter.dtype)
+        sizes = jnp.asarray(
+            math.sqrt(2) * _STRENGTH / ((2 * np.pi * k) ** 2 + _STIFFNESS), parameter.dtype
+        )
         return jnp.pad(sizes / 2 * (parameter[0] - 1j * parameter[1]), (1, 0))
 
     def solution(self, parameter: ArrayLike, t: ArrayLike, x: ArrayLike) -> jax.Array:
@@ -97,12 +101,20 @@ class BurgersRing(OperatorProblem):
         t, x = aligned(t, x)
         shape = jnp.broadcast_shapes(t.shape, x.shape)
         if math.prod(shape) != t.size * x.size:
-            raise ValueError(f"expected times and positions of an open mesh, as of grid.mesh(); got shapes {t.shape} and {x.shape}")
+            raise ValueError(
+                f"expected times and positions of an open mesh, as of grid.mesh(); got shapes {t.shape} and {x.shape}"
+            )
         start = self.coefficients(parameter)
-        states = burgers_ring(start, viscosity=self.viscosity, resolution=self.resolution, times=t.ravel(), step=self.step)
+        states = burgers_ring(
+            start,
+            viscosity=self.viscosity,
+            resolution=self.resolution,
+            times=t.ravel(),
+            step=self.step,
+        )
         return series(states, x.ravel()).reshape(shape)
 
-    def wall(self, parameter: ArrayLike, side: Side, t: ArrayLike) -> jax.Array:
+    def wall(self, parameter: ArrayLike, side: BoundaryCondition, t: ArrayLike) -> jax.Array:
         """Zero: u(t, 1) - u(t, 0)."""
         del parameter, side
         return jnp.zeros_like(t, jnp.result_type(t, 0.0))

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bayescons.constraints.sides import Side
-from bayescons.gaussian import concrete
+from bayescons.arrays import concrete
+from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.problems.operators import OperatorProblem, aligned, checked_interval
 from bayescons.problems.problem import checked_count, checked_parameter
 from bayescons.solvers.cavity import Flow, cavity_flow, longest_step
@@ -68,19 +68,30 @@ class Cavity(OperatorProblem):
     space_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __post_init__(self):
-        checked_parameter(self.reynolds, name="reynolds", above=0.0, below=math.inf, instead="Write Cavity(reynolds=100.0)")
+        checked_parameter(
+            self.reynolds,
+            name="reynolds",
+            above=0.0,
+            below=math.inf,
+            instead="Write Cavity(reynolds=100.0)",
+        )
         checked_interval(self.speeds, name="speeds", least=0.0)
         checked_interval(self.time_range, name="time_range", least=0.0)
         checked_count(self.intervals, name="intervals", least=3)
         if self.field not in FIELDS:
-            raise ValueError(f"unknown field {self.field!r}; there are {', '.join(map(repr, FIELDS))}")
+            raise ValueError(
+                f"unknown field {self.field!r}; there are {', '.join(map(repr, FIELDS))}"
+            )
 
-    def sides(self, order: int = 3) -> tuple[Side, ...]:
+    def sides(self, order: int = 3) -> tuple[BoundaryCondition, ...]:
         """The values on the four walls; none for vorticity."""
         if self.field == "vorticity":
             return ()
         ends = zip(("lower", "upper"), self.space_range, strict=True)
-        return tuple(Side(axis, end, order=order, at=at) for axis, (end, at) in itertools.product(self.axes, ends))
+        return tuple(
+            BoundaryCondition(axis, end, order=order, at=at)
+            for axis, (end, at) in itertools.product(self.axes, ends)
+        )
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         """Lid speeds U, uniform."""
@@ -124,7 +135,9 @@ class Cavity(OperatorProblem):
         flow = cavity_flow(parameter, viscosity=viscosity, nodes=nodes, times=t.ravel(), step=step)
         return Flow(*(field[:, ::every, ::every].reshape(shape) for field in flow))
 
-    def wall(self, parameter: ArrayLike, side: Side, t: ArrayLike, along: ArrayLike) -> jax.Array:
+    def wall(
+        self, parameter: ArrayLike, side: BoundaryCondition, t: ArrayLike, along: ArrayLike
+    ) -> jax.Array:
         """Zero, but for the x-velocity under the lid, which is U between the corners."""
         speed, t, along = aligned(parameter, t, along)
         low, high = self.space_range

@@ -54,7 +54,9 @@ class Diffusion(Problem):
 
     def __post_init__(self):
         instead = "Write Diffusion(diffusivity=1.0), or a value of the training range, 1 to 5"
-        checked = checked_parameter(self.diffusivity, name="diffusivity", above=0.0, below=math.inf, instead=instead)
+        checked = checked_parameter(
+            self.diffusivity, name="diffusivity", above=0.0, below=math.inf, instead=instead
+        )
         object.__setattr__(self, "diffusivity", checked)
 
     def solution(self, t: ArrayLike, x: ArrayLike) -> jax.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bayescons.constraints.sides import Side
+from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.problems.operators import OperatorProblem, aligned, checked_interval
 from bayescons.problems.problem import checked_count, checked_parameter
 
@@ -58,22 +58,30 @@ class ForcedHeat(OperatorProblem):
     terms: int = 400
 
     name: ClassVar[str] = "forced_heat"
-    equation: ClassVar[str] = "∂u/∂t = k ∂²u/∂x² + πU x²/2 cos πt, ∂u/∂x(t, 0) = 0, ∂u/∂x(t, 1) = U sin πt"
+    equation: ClassVar[str] = (
+        "∂u/∂t = k ∂²u/∂x² + πU x²/2 cos πt, ∂u/∂x(t, 0) = 0, ∂u/∂x(t, 1) = U sin πt"
+    )
     axes: ClassVar[tuple[str, ...]] = ("x",)
     space_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __post_init__(self):
         instead = "Write ForcedHeat(amplitude=5.0, diffusivity=0.01)"
-        checked_parameter(self.amplitude, name="amplitude", above=-math.inf, below=math.inf, instead=instead)
-        checked_parameter(self.diffusivity, name="diffusivity", above=0.0, below=math.inf, instead=instead)
+        checked_parameter(
+            self.amplitude, name="amplitude", above=-math.inf, below=math.inf, instead=instead
+        )
+        checked_parameter(
+            self.diffusivity, name="diffusivity", above=0.0, below=math.inf, instead=instead
+        )
         checked_interval(self.frequencies, name="frequencies", least=0.0)
         checked_interval(self.time_range, name="time_range", least=0.0)
         checked_count(self.terms, name="terms", least=1)
 
-    def sides(self, order: int = 3) -> tuple[Side, ...]:
+    def sides(self, order: int = 3) -> tuple[BoundaryCondition, ...]:
         """The slopes at both ends."""
         lower, upper = self.space_range
-        return Side("x", "lower", "neumann", order, at=lower), Side("x", "upper", "neumann", order, at=upper)
+        return BoundaryCondition("x", "lower", "neumann", order, at=lower), BoundaryCondition(
+            "x", "upper", "neumann", order, at=upper
+        )
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         """Frequencies ω, uniform."""
@@ -96,12 +104,16 @@ class ForcedHeat(OperatorProblem):
         n = jnp.arange(1, self.terms + 1, dtype=t.dtype).reshape((1,) * t.ndim + (-1,))
         weights = 2 * frequency / (frequency + n) * jnp.sinc(frequency - n)
         decays = weights * jnp.exp(-self.diffusivity * (n * np.pi) ** 2 * t[..., None])
-        series = jnp.einsum("...n,...n->...", decays, jnp.cos(n * np.pi * x[..., None]), precision="highest")
+        series = jnp.einsum(
+            "...n,...n->...", decays, jnp.cos(n * np.pi * x[..., None]), precision="highest"
+        )
         carried = self.amplitude * x**2 / 2 * jnp.sin(jnp.pi * t)
         brought = self.amplitude * self.diffusivity / np.pi * (1 - jnp.cos(np.pi * t))
-        return jnp.where(t == 0, self.initial(frequency, x), carried + brought + jnp.sinc(frequency) + series)
+        return jnp.where(
+            t == 0, self.initial(frequency, x), carried + brought + jnp.sinc(frequency) + series
+        )
 
-    def wall(self, parameter: ArrayLike, side: Side, t: ArrayLike) -> jax.Array:
+    def wall(self, parameter: ArrayLike, side: BoundaryCondition, t: ArrayLike) -> jax.Array:
         """Zero at the insulated end, U sin πt at the heated one, whatever ω."""
         del parameter
         t = jnp.asarray(t, jnp.result_type(t, 0.0))

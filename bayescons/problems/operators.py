@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bayescons.constraints.sides import Side
+from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.grids import Grid
 from bayescons.problems.problem import checked_count
 
@@ -62,7 +62,7 @@ class OperatorProblem(Protocol):
         """Times of the first and of the last snapshot; the initial state is at 0."""
         ...
 
-    def sides(self, order: int = 3) -> tuple[Side, ...]:
+    def sides(self, order: int = 3) -> tuple[BoundaryCondition, ...]:
         """The boundary conditions; `order` is that of the stencils of slopes."""
         ...
 
@@ -85,7 +85,7 @@ class OperatorProblem(Protocol):
         """
         ...
 
-    def wall(self, parameter: Any, side: Side, *args: Any, **kwargs: Any) -> jax.Array:
+    def wall(self, parameter: Any, side: BoundaryCondition, *args: Any, **kwargs: Any) -> jax.Array:
         """The value of a boundary condition of one member, `wall(parameter, side, t)`, or with positions along the side after t."""
         ...
 
@@ -99,9 +99,14 @@ class OperatorProblem(Protocol):
         Raises:
             ValueError: for fewer than two points or no time.
         """
-        points, times = checked_count(points, name="points", least=2), checked_count(times, name="times", least=1)
+        points, times = (
+            checked_count(points, name="points", least=2),
+            checked_count(times, name="times", least=1),
+        )
         space = {name: np.linspace(*self.space_range, points) for name in self.axes}
-        return Grid(**space) if times == 1 else Grid(t=np.linspace(*self.time_range, times), **space)
+        return (
+            Grid(**space) if times == 1 else Grid(t=np.linspace(*self.time_range, times), **space)
+        )
 
     def sample(self, key: jax.Array, n: int, grid: Grid) -> Samples:
         """Draw members of the family.
@@ -182,19 +187,31 @@ def _members(problem, parameters, coordinates, *, names, dtype):
     def mesh(*kept):
         """Coordinates of these axes, open; the last time where the grid has none."""
         chosen = [name for name in names if name in kept]
-        opened = dict(zip(chosen, jnp.meshgrid(*(coordinates[c] for c in chosen), indexing="ij", sparse=True), strict=True))
+        opened = dict(
+            zip(
+                chosen,
+                jnp.meshgrid(*(coordinates[c] for c in chosen), indexing="ij", sparse=True),
+                strict=True,
+            )
+        )
         return [opened.get(name, last) for name in kept]
 
     def shape(*kept):
         return tuple(len(coordinates[name]) for name in names if name in kept)
 
     def member(parameter):
-        inputs = jnp.broadcast_to(problem.initial(parameter, *mesh(*problem.axes)), shape(*problem.axes))
+        inputs = jnp.broadcast_to(
+            problem.initial(parameter, *mesh(*problem.axes)), shape(*problem.axes)
+        )
         walls = []
         for side in problem.sides():
             others = ("t", *(name for name in problem.axes if name != side.axis))
-            walls.append(jnp.broadcast_to(problem.wall(parameter, side, *mesh(*others)), shape(*others)))
-        outputs = jnp.broadcast_to(problem.solution(parameter, *mesh("t", *problem.axes)), shape("t", *problem.axes))
+            walls.append(
+                jnp.broadcast_to(problem.wall(parameter, side, *mesh(*others)), shape(*others))
+            )
+        outputs = jnp.broadcast_to(
+            problem.solution(parameter, *mesh("t", *problem.axes)), shape("t", *problem.axes)
+        )
         return jax.tree.map(lambda a: a.astype(dtype), (parameter, inputs, tuple(walls), outputs))
 
     return jax.lax.map(member, parameters, batch_size=BATCH)

@@ -61,7 +61,9 @@ class PorousMedium(Problem):
 
     def __post_init__(self):
         instead = "Write PorousMedium(exponent=1.0), or a value of the training range, 1 to 6"
-        checked = checked_parameter(self.exponent, name="exponent", above=0.0, below=math.inf, instead=instead)
+        checked = checked_parameter(
+            self.exponent, name="exponent", above=0.0, below=math.inf, instead=instead
+        )
         object.__setattr__(self, "exponent", checked)
 
     def solution(self, t: ArrayLike, x: ArrayLike) -> jax.Array:

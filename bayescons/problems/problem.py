@@ -99,11 +99,18 @@ class Problem(Protocol):
         Raises:
             ValueError: for fewer than two times or points.
         """
-        times, points = checked_count(times, name="times", least=2), checked_count(points, name="points", least=2)
-        return Grid(t=np.linspace(*self.time_range, times), x=np.linspace(*self.space_range, points))
+        times, points = (
+            checked_count(times, name="times", least=2),
+            checked_count(points, name="points", least=2),
+        )
+        return Grid(
+            t=np.linspace(*self.time_range, times), x=np.linspace(*self.space_range, points)
+        )
 
     @classmethod
-    def sample[P: Problem](cls: type[P], key: jax.Array, *, between: tuple[float, float] | None = None) -> P:
+    def sample[P: Problem](
+        cls: type[P], key: jax.Array, *, between: tuple[float, float] | None = None
+    ) -> P:
         """A problem whose parameter is drawn uniformly.
 
         Args:
@@ -135,12 +142,16 @@ def checked_parameter(value, *, name: str, above: float, below: float, instead: 
     """
     if isinstance(value, (str, bool, type(None), complex)) or np.shape(value) != ():
         got = repr(value) if np.shape(value) == () else f"an array of shape {np.shape(value)}"
-        raise TypeError(f"{name} must be one real number; got {got}. {instead}; for many parameters, jax.vmap over problems")
+        raise TypeError(
+            f"{name} must be one real number; got {got}. {instead}; for many parameters, jax.vmap over problems"
+        )
     if isinstance(value, Tracer):
         return value
     number = float(value)
     if not (math.isfinite(number) and above < number < below):
-        bounds = f"above {above:g}" if math.isinf(below) else f"strictly between {above:g} and {below:g}"
+        bounds = (
+            f"above {above:g}" if math.isinf(below) else f"strictly between {above:g} and {below:g}"
+        )
         raise ValueError(f"{name} must be a finite number {bounds}; got {number:g}. {instead}")
     return number
 
@@ -152,5 +163,7 @@ def checked_count(count: int, *, name: str, least: int) -> int:
         ValueError: otherwise.
     """
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
-        raise ValueError(f"{name} must be a whole number, {least} or more; got {count!r}. Write {name}={max(least, 10)}")
+        raise ValueError(
+            f"{name} must be a whole number, {least} or more; got {count!r}. Write {name}={max(least, 10)}"
+        )
     return int(count)

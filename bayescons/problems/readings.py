@@ -34,7 +34,9 @@ class Readings(NamedTuple):
         return jnp.stack([self.t, self.x], axis=-1)
 
 
-def contexts(problem: Problem, key: jax.Array, *, times: int = 10, points: int = 10, noise: Real = 0.0) -> Readings:
+def contexts(
+    problem: Problem, key: jax.Array, *, times: int = 10, points: int = 10, noise: Real = 0.0
+) -> Readings:
     """What a surrogate is shown: readings at stratified times and random positions.
 
         tᵢ = t₀ + (i + Uᵢ)/times · (t₁ - t₀),  Uᵢ ~ U(0, 1);      xⱼ ~ U(x₀, x₁), sorted, the same for all times
@@ -56,7 +58,10 @@ def contexts(problem: Problem, key: jax.Array, *, times: int = 10, points: int =
 
     Source: the context sets of Hansen et al., ICML 2023 (arXiv 2302.11002).
     """
-    times, points = checked_count(times, name="times", least=1), checked_count(points, name="points", least=1)
+    times, points = (
+        checked_count(times, name="times", least=1),
+        checked_count(points, name="points", least=1),
+    )
     noise = _checked_noise(noise)
     key_t, key_x, key_noise = jax.random.split(key, 3)
     start, stop = problem.time_range
@@ -82,7 +87,10 @@ def targets(problem: Problem, key: jax.Array, *, times: int = 10, points: int = 
 
     Source: the target sets of Hansen et al., ICML 2023 (arXiv 2302.11002).
     """
-    times, points = checked_count(times, name="times", least=1), checked_count(points, name="points", least=1)
+    times, points = (
+        checked_count(times, name="times", least=1),
+        checked_count(points, name="points", least=1),
+    )
     key_t, key_x = jax.random.split(key)
     t = _sorted_uniform(key_t, times, problem.time_range)
     return _read(problem, t, _sorted_uniform(key_x, points, problem.space_range))
@@ -101,5 +109,7 @@ def _checked_noise(noise):
     if isinstance(noise, Tracer):
         return noise
     if not (np.shape(noise) == () and np.isfinite(noise) and noise >= 0):
-        raise ValueError(f"noise is a standard deviation: one finite number, zero or more; got {noise!r}. Write noise=0.0 for none")
+        raise ValueError(
+            f"noise is a standard deviation: one finite number, zero or more; got {noise!r}. Write noise=0.0 for none"
+        )
     return noise

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from bayescons.constraints.sides import Side
+from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.problems.operators import OperatorProblem, aligned, checked_interval
 from bayescons.problems.problem import checked_parameter
 
@@ -52,14 +52,23 @@ class StandingWave(OperatorProblem):
     space_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __post_init__(self):
-        checked_parameter(self.speed, name="speed", above=0.0, below=math.inf, instead="Write StandingWave(speed=1.0)")
+        checked_parameter(
+            self.speed,
+            name="speed",
+            above=0.0,
+            below=math.inf,
+            instead="Write StandingWave(speed=1.0)",
+        )
         checked_interval(self.amplitudes, name="amplitudes")
         checked_interval(self.time_range, name="time_range", least=0.0)
 
-    def sides(self, order: int = 3) -> tuple[Side, ...]:
+    def sides(self, order: int = 3) -> tuple[BoundaryCondition, ...]:
         """The slopes across all four sides."""
         ends = zip(("lower", "upper"), self.space_range, strict=True)
-        return tuple(Side(axis, end, "neumann", order, at=at) for axis, (end, at) in itertools.product(self.axes, ends))
+        return tuple(
+            BoundaryCondition(axis, end, "neumann", order, at=at)
+            for axis, (end, at) in itertools.product(self.axes, ends)
+        )
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         """Amplitudes A, uniform."""
@@ -72,9 +81,18 @@ class StandingWave(OperatorProblem):
     def solution(self, parameter: ArrayLike, t: ArrayLike, x: ArrayLike, y: ArrayLike) -> jax.Array:
         """The mode u = A cos πx cos πy cos(√2 π c t); A, t, x and y broadcast."""
         amplitude, t, x, y = aligned(parameter, t, x, y)
-        return amplitude * jnp.cos(jnp.pi * x) * jnp.cos(jnp.pi * y) * jnp.cos(math.sqrt(2) * jnp.pi * self.speed * t)
+        return (
+            amplitude
+            * jnp.cos(jnp.pi * x)
+            * jnp.cos(jnp.pi * y)
+            * jnp.cos(math.sqrt(2) * jnp.pi * self.speed * t)
+        )
 
-    def wall(self, parameter: ArrayLike, side: Side, t: ArrayLike, along: ArrayLike) -> jax.Array:
+    def wall(
+        self, parameter: ArrayLike, side: BoundaryCondition, t: ArrayLike, along: ArrayLike
+    ) -> jax.Array:
         """Zero."""
         del parameter, side
-        return jnp.zeros(jnp.broadcast_shapes(jnp.shape(t), jnp.shape(along)), jnp.result_type(t, along, 0.0))
+        return jnp.zeros(
+            jnp.broadcast_shapes(jnp.shape(t), jnp.shape(along)), jnp.result_type(t, along, 0.0)
+        )

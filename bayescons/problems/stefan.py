@@ -70,7 +70,9 @@ class Stefan(Problem):
 
     def __post_init__(self):
         instead = "Write Stefan(threshold=0.6), or a value of the training range, 0.55 to 0.7"
-        checked = checked_parameter(self.threshold, name="threshold", above=0.0, below=1.0, instead=instead)
+        checked = checked_parameter(
+            self.threshold, name="threshold", above=0.0, below=1.0, instead=instead
+        )
         object.__setattr__(self, "threshold", checked)
 
     @property
@@ -113,7 +115,11 @@ class Stefan(Problem):
         t = floating(t)
         since = _positive(t)
         entered = 2 * self.amplitude * jnp.sqrt(since / math.pi)
-        left = self.amplitude * erf(1 / (2 * jnp.sqrt(since))) + entered * jnp.exp(-1 / (4 * since)) - 1
+        left = (
+            self.amplitude * erf(1 / (2 * jnp.sqrt(since)))
+            + entered * jnp.exp(-1 / (4 * since))
+            - 1
+        )
         return jnp.where(t > 0, entered - jnp.where(self._has_left(t), left, 0.0), 0.0)
 
     def flux(self, u: ArrayLike, slope: ArrayLike) -> jax.Array:
@@ -129,7 +135,11 @@ class Stefan(Problem):
         """Zero until the front arrives, then -∂u/∂x = c₁ / √(π t) · exp(-1/4t) at x = 1."""
         t = floating(t)
         since = _positive(t)
-        return jnp.where(self._has_left(t), self.amplitude / jnp.sqrt(math.pi * since) * jnp.exp(-1 / (4 * since)), 0.0)
+        return jnp.where(
+            self._has_left(t),
+            self.amplitude / jnp.sqrt(math.pi * since) * jnp.exp(-1 / (4 * since)),
+            0.0,
+        )
 
     def front(self, t: ArrayLike) -> jax.Array:
         """The jump, x*(t) = 2 z₁ √t."""
@@ -149,9 +159,16 @@ def _root(threshold: float) -> float:
     """z₁ in float64, on the host: the logarithm of the front's equation is increasing, and tame over the whole bracket."""
 
     def excess(z):
-        return math.log(math.sqrt(math.pi) * z * math.erf(z)) + z * z - math.log1p(-threshold) + math.log(threshold)
+        return (
+            math.log(math.sqrt(math.pi) * z * math.erf(z))
+            + z * z
+            - math.log1p(-threshold)
+            + math.log(threshold)
+        )
 
-    return brentq(excess, _SMALLEST_ROOT, _LARGEST_ROOT, xtol=1e-24, rtol=4 * np.finfo(np.float64).eps)
+    return brentq(
+        excess, _SMALLEST_ROOT, _LARGEST_ROOT, xtol=1e-24, rtol=4 * np.finfo(np.float64).eps
+    )
 
 
 def _threshold_at(root: jax.Array) -> jax.Array:

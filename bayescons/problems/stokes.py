@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from bayescons.constraints.sides import Side
+from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.problems.operators import OperatorProblem, aligned, checked_interval
 from bayescons.problems.problem import checked_parameter
 
@@ -55,14 +55,21 @@ class StokesSecond(OperatorProblem):
     def __post_init__(self):
         for name in ("amplitude", "viscosity"):
             checked_parameter(
-                getattr(self, name), name=name, above=0.0, below=math.inf, instead="Write StokesSecond(viscosity=0.1)"
+                getattr(self, name),
+                name=name,
+                above=0.0,
+                below=math.inf,
+                instead="Write StokesSecond(viscosity=0.1)",
             )
         checked_interval(self.frequencies, name="frequencies", least=0.0)
         checked_interval(self.time_range, name="time_range", least=0.0)
 
-    def sides(self, order: int = 3) -> tuple[Side, ...]:
+    def sides(self, order: int = 3) -> tuple[BoundaryCondition, ...]:
         """The values at the wall and at x = 1."""
-        return tuple(Side("x", end, order=order, at=at) for end, at in zip(("lower", "upper"), self.space_range, strict=True))
+        return tuple(
+            BoundaryCondition("x", end, order=order, at=at)
+            for end, at in zip(("lower", "upper"), self.space_range, strict=True)
+        )
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         """Frequencies ω, uniform."""
@@ -78,6 +85,6 @@ class StokesSecond(OperatorProblem):
         phase = jnp.sqrt(frequency / (2 * self.viscosity)) * x
         return self.amplitude * jnp.exp(-phase) * jnp.cos(phase - frequency * t)
 
-    def wall(self, parameter: ArrayLike, side: Side, t: ArrayLike) -> jax.Array:
+    def wall(self, parameter: ArrayLike, side: BoundaryCondition, t: ArrayLike) -> jax.Array:
         """U cos ωt at the wall, and the wave at x = 1."""
         return self.solution(parameter, t, self.space_range[side.end == "upper"])

@@ -19,15 +19,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayescons.files import whole_file
 from bayescons.grids import Grid
 from bayescons.problems.operators import OperatorProblem, Samples
+from bayescons.results.files import whole_file
 
 _FORMAT = 1
 _PACKAGES = ("bayescons", "jax", "numpy")
 
 
-def stored(problem: OperatorProblem, key: jax.Array, n: int, grid: Grid, *, folder: str | os.PathLike) -> Samples:
+def stored(
+    problem: OperatorProblem, key: jax.Array, n: int, grid: Grid, *, folder: str | os.PathLike
+) -> Samples:
     """`problem.sample(key, n, grid)`, from a file in `folder` if it was drawn before, and left there if not.
 
     The file is named after the problem and a digest of everything the samples follow from; what stands in it is compared as well.
@@ -54,7 +56,9 @@ def stored(problem: OperatorProblem, key: jax.Array, n: int, grid: Grid, *, fold
     return samples
 
 
-def save_samples(path: str | os.PathLike, samples: Samples, problem: OperatorProblem, key: jax.Array, grid: Grid) -> None:
+def save_samples(
+    path: str | os.PathLike, samples: Samples, problem: OperatorProblem, key: jax.Array, grid: Grid
+) -> None:
     """Write samples to an .npz file, whole or not at all.
 
     Args:
@@ -103,10 +107,16 @@ def load_samples(
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
-            arrays = {name: jnp.asarray(file[name], jnp.zeros(()).dtype) for name in file.files if name != "header"}
+            arrays = {
+                name: jnp.asarray(file[name], jnp.zeros(()).dtype)
+                for name in file.files
+                if name != "header"
+            }
         samples = _gathered(arrays)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a whole file of samples ({error}). Delete it, and it is made anew") from error
+        raise ValueError(
+            f"{path} is not a whole file of samples ({error}). Delete it, and it is made anew"
+        ) from error
     expected = _description(problem, key, n, grid)
     for what, wanted in expected.items():
         if wanted is not None and header.get(what) != wanted:
@@ -120,22 +130,43 @@ def load_samples(
 def _description(problem, key, n, grid) -> dict[str, Any]:
     """All that samples follow from, as JSON holds it; None for what is not stated."""
     numbers = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
-    drawn = None if key is None else [str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key)).tolist()]
+    drawn = (
+        None
+        if key is None
+        else [str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key)).tolist()]
+    )
     points = None if grid is None else {name: np.asarray(c).tolist() for name, c in grid.items()}
-    stated = {"format": _FORMAT, "problem": problem.name, "numbers": numbers, "key": drawn, "count": n, "grid": points}
+    stated = {
+        "format": _FORMAT,
+        "problem": problem.name,
+        "numbers": numbers,
+        "key": drawn,
+        "count": n,
+        "grid": points,
+    }
     return json.loads(json.dumps(stated))  # as it will be read: tuples have become lists
 
 
 def _named(samples: Samples) -> dict[str, jax.Array]:
-    parameter = samples.parameter if isinstance(samples.parameter, dict) else {"": samples.parameter}
+    parameter = (
+        samples.parameter if isinstance(samples.parameter, dict) else {"": samples.parameter}
+    )
     parameters = {f"parameter.{name}": array for name, array in parameter.items()}
     sides = {f"boundary.{i}": array for i, array in enumerate(samples.boundary)}
     return parameters | {"inputs": samples.inputs, "outputs": samples.outputs} | sides
 
 
 def _gathered(arrays: dict[str, jax.Array]) -> Samples:
-    parameter = {name.removeprefix("parameter."): a for name, a in arrays.items() if name.startswith("parameter.")}
-    sides = sorted((int(name.removeprefix("boundary.")), name) for name in arrays if name.startswith("boundary."))
+    parameter = {
+        name.removeprefix("parameter."): a
+        for name, a in arrays.items()
+        if name.startswith("parameter.")
+    }
+    sides = sorted(
+        (int(name.removeprefix("boundary.")), name)
+        for name in arrays
+        if name.startswith("boundary.")
+    )
     boundary = tuple(arrays[name] for _, name in sides)
     return Samples(parameter.get("", parameter), arrays["inputs"], boundary, arrays["outputs"])
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 from jax.typing import ArrayLike
 
-from bayescons.constraints.sides import Side
+from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.problems.operators import OperatorProblem, aligned, checked_interval
 from bayescons.problems.problem import checked_parameter
 
@@ -33,17 +33,24 @@ class _Front:
 
     def __post_init__(self):
         instead = f"Write {type(self).__name__}(viscosity=0.1)"
-        checked_parameter(self.viscosity, name="viscosity", above=0.0, below=math.inf, instead=instead)
-        left, right = (checked_interval(getattr(self, name), name=name) for name in ("lefts", "rights"))
+        checked_parameter(
+            self.viscosity, name="viscosity", above=0.0, below=math.inf, instead=instead
+        )
+        left, right = (
+            checked_interval(getattr(self, name), name=name) for name in ("lefts", "rights")
+        )
         checked_interval(self.time_range, name="time_range", least=0.0)
         if right[1] > left[0]:
             raise ValueError(
                 f"states ahead must not exceed those behind, or there is no front; got rights={right} and lefts={left}"
             )
 
-    def sides(self, order: int = 3) -> tuple[Side, ...]:
+    def sides(self, order: int = 3) -> tuple[BoundaryCondition, ...]:
         """The values at both ends."""
-        return tuple(Side("x", end, order=order, at=at) for end, at in zip(("lower", "upper"), self.space_range, strict=True))
+        return tuple(
+            BoundaryCondition("x", end, order=order, at=at)
+            for end, at in zip(("lower", "upper"), self.space_range, strict=True)
+        )
 
     def draw(self, key: jax.Array, n: int) -> dict[str, jax.Array]:
         """States `left` and `right`, uniform and independent."""
@@ -53,7 +60,9 @@ class _Front:
             for k, (name, (low, high)) in zip(keys, intervals.items(), strict=True)
         }
 
-    def wall(self, parameter: Mapping[str, Any], side: Side, t: ArrayLike) -> jax.Array:
+    def wall(
+        self, parameter: Mapping[str, Any], side: BoundaryCondition, t: ArrayLike
+    ) -> jax.Array:
         """The formula's own values at x = 0 and x = 1."""
         return self.solution(parameter, t, self.space_range[side.end == "upper"])
 
@@ -96,7 +105,9 @@ class BurgersWave(_Front, OperatorProblem):
         """The travelling front; `left`, `right`, t and x broadcast."""
         left, right, t, x = aligned(parameter["left"], parameter["right"], t, x)
         ahead = x - _MIDDLE - (left + right) / 2 * t
-        return (left + right) / 2 - (left - right) / 2 * jnp.tanh((left - right) * ahead / (4 * self.viscosity))
+        return (left + right) / 2 - (left - right) / 2 * jnp.tanh(
+            (left - right) * ahead / (4 * self.viscosity)
+        )
 
 
 @dataclass(frozen=True)
@@ -138,8 +149,16 @@ class BurgersStep(_Front, OperatorProblem):
     def solution(self, parameter: Mapping[str, Any], t: ArrayLike, x: ArrayLike) -> jax.Array:
         """The smoothed step; `left`, `right`, t and x broadcast."""
         left, right, t, x = aligned(parameter["left"], parameter["right"], t, x)
-        begun = jnp.where(t > 0, t, 1.0)  # keeps the division by zero at t = 0 out of values and gradients
+        begun = jnp.where(
+            t > 0, t, 1.0
+        )  # keeps the division by zero at t = 0 out of values and gradients
         distance, spread = x - _MIDDLE, jnp.sqrt(2 * self.viscosity * begun)
-        ratio = log_ndtr((distance - right * begun) / spread) - log_ndtr((left * begun - distance) / spread)
-        exponent = (left - right) * (distance - (left + right) / 2 * begun) / (2 * self.viscosity) + ratio
-        return jnp.where(t > 0, right + (left - right) * jax.nn.sigmoid(-exponent), self.initial(parameter, x))
+        ratio = log_ndtr((distance - right * begun) / spread) - log_ndtr(
+            (left * begun - distance) / spread
+        )
+        exponent = (left - right) * (distance - (left + right) / 2 * begun) / (
+            2 * self.viscosity
+        ) + ratio
+        return jnp.where(
+            t > 0, right + (left - right) * jax.nn.sigmoid(-exponent), self.initial(parameter, x)
+        )

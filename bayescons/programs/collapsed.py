@@ -17,9 +17,9 @@ import jax
 import numpyro
 from numpyro import handlers
 
-from bayescons.programs.passes import Above, Below, given
-from bayescons.programs.posteriors import absorb, refuse
-from bayescons.programs.survey import Survey, survey
+from bayescons.programs.conjugate import absorb, refuse
+from bayescons.programs.handlers import Above, Below, given
+from bayescons.programs.structure import ProgramStructure, survey
 
 
 def collapsed(program: Callable) -> Callable:
@@ -47,7 +47,10 @@ def collapsed(program: Callable) -> Callable:
         with jax.ensure_compile_time_eval():
             above = Above(program, structure)
             above(*args, **kwargs)
-            learnt = [(group.names, *given(group)[1:]) for group in absorb(program, structure, above, args, kwargs)]
+            learnt = [
+                (group.names, *given(group)[1:])
+                for group in absorb(program, structure, above, args, kwargs)
+            ]
         for names, log_evidence, gap in learnt:
             if log_evidence is not None:
                 numpyro.factor(f"{'_'.join(names)}_evidence", log_evidence)
@@ -76,7 +79,11 @@ def fields_given(program: Callable) -> Callable:
         structure = _surveyed(program, args, kwargs)
         key_above, key_fields, key_below = jax.random.split(key, 3)
         above = Above(program, structure)
-        with handlers.block(), handlers.seed(rng_seed=key_above), handlers.substitute(data=dict(latents)):
+        with (
+            handlers.block(),
+            handlers.seed(rng_seed=key_above),
+            handlers.substitute(data=dict(latents)),
+        ):
             above(*args, **kwargs)
         found = absorb(program, structure, above, args, kwargs)
         fields, gaps = {}, {}
@@ -92,7 +99,7 @@ def fields_given(program: Callable) -> Callable:
     return drawn
 
 
-def _surveyed(program, args, kwargs) -> Survey:
+def _surveyed(program, args, kwargs) -> ProgramStructure:
     structure = survey(program, args, kwargs)
     if not structure.fields:
         raise ValueError(

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
-from bayescons.composites import Blocks
-from bayescons.covariances import Dense, Diagonal, Kronecker, LowRank
-from bayescons.gaussian import Gaussian
+from bayescons.gaussians.composites import BlockDiagonal
+from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
+from bayescons.gaussians.gaussian import Gaussian
 
 
 def unwrapped(site: dist.Distribution) -> dist.Distribution:
@@ -52,7 +52,7 @@ def join(fields: list[Gaussian]) -> Gaussian:
     """Independent fields as one vector, end to end."""
     lead = fields[0].batch_shape
     mean = jnp.concatenate([f.mean.reshape(*lead, -1) for f in fields], axis=-1)
-    return Gaussian(mean, Blocks(tuple(f.covariance for f in fields)))
+    return Gaussian(mean, BlockDiagonal(tuple(f.covariance for f in fields)))
 
 
 def _normal(base, shape, event_dims) -> Gaussian:
@@ -70,12 +70,17 @@ def _multivariate(base, shape, event_dims) -> Gaussian:
 def _low_rank(base, shape, event_dims) -> Gaussian:
     _one_event_axis(base, event_dims)
     factor = jnp.broadcast_to(base.cov_factor, (*shape, base.cov_factor.shape[-1]))
-    return Gaussian(_fill(base.loc, shape), LowRank(jnp.broadcast_to(base.cov_diag, shape), factor, 1))
+    return Gaussian(
+        _fill(base.loc, shape), LowRank(jnp.broadcast_to(base.cov_diag, shape), factor, 1)
+    )
 
 
 def _matrix(base, shape, event_dims) -> Gaussian:
     lead = shape[: len(shape) - event_dims]
-    roots = tuple(jnp.broadcast_to(r, (*lead, *r.shape[-2:])) for r in (base.scale_tril_row, base.scale_tril_column))
+    roots = tuple(
+        jnp.broadcast_to(r, (*lead, *r.shape[-2:]))
+        for r in (base.scale_tril_row, base.scale_tril_column)
+    )
     return Gaussian(_fill(base.loc, shape), Kronecker(roots, jnp.ones(lead), shape[len(lead) :]))
 
 
@@ -102,7 +107,10 @@ def _fill(loc, shape) -> jax.Array:
     """A fresh array of the full shape: sites are told apart by the identity of their values."""
     loc = jnp.asarray(loc)
     return (
-        jnp.broadcast_to(loc.reshape((1,) * (len(shape) - loc.ndim) + loc.shape), shape).astype(jnp.result_type(float, loc)) + 0.0
+        jnp.broadcast_to(loc.reshape((1,) * (len(shape) - loc.ndim) + loc.shape), shape).astype(
+            jnp.result_type(float, loc)
+        )
+        + 0.0
     )
 
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from bayescons.constraints import functional as as_functional
-from bayescons.functionals import Linear, Stack
-from bayescons.gaussian import over_batch, positive
+from bayescons.arrays import over_batch, positive
+from bayescons.functionals.functions import FunctionFunctional
+from bayescons.functionals.functions import functional as as_functional
+from bayescons.functionals.stack import Stack
 from bayescons.programs.fields import unwrapped
 
 
@@ -18,7 +19,7 @@ class VanishingNoiseError(RuntimeError):
     """A program that states exact facts was read by plain NumPyro, which has no density for them."""
 
 
-class Known(dist.Distribution):
+class FunctionalObservation(dist.Distribution):
     """Distribution of a statement's site: functional(field) + noise, noise of standard deviation `scale` or vanishing.
 
     Args:
@@ -36,23 +37,43 @@ class Known(dist.Distribution):
     pytree_aux_fields = ("name", "functional", "learns", "plates")
 
     def __init__(self, name, functional, fields, shape, scale, learns, plates=0):
-        self.name, self.functional, self.fields, self.scale, self.learns = name, functional, fields, scale, learns
+        self.name, self.functional, self.fields, self.scale, self.learns = (
+            name,
+            functional,
+            fields,
+            scale,
+            learns,
+        )
         self.plates = plates
         super().__init__(batch_shape=(), event_shape=shape)
 
-    def expand(self, batch_shape) -> Known:
+    def expand(self, batch_shape) -> FunctionalObservation:
         """In a plate: the same statement of every field of it. Its density is summed over the plate, so no batch axes are gained."""
         plates = len(batch_shape)
-        return Known(self.name, self.functional, self.fields, self.event_shape, self.scale, self.learns, plates)
+        return FunctionalObservation(
+            self.name,
+            self.functional,
+            self.fields,
+            self.event_shape,
+            self.scale,
+            self.learns,
+            plates,
+        )
 
     @property
     def lead(self) -> int:
         """Number of axes in front of a field: a functional knows its field's, a function is told by the plate it stands in."""
-        return jnp.ndim(self.fields[0]) - len(self.functional.shape) if hasattr(self.functional, "rows") else self.plates
+        return (
+            jnp.ndim(self.fields[0]) - len(self.functional.shape)
+            if hasattr(self.functional, "rows")
+            else self.plates
+        )
 
     def computed(self) -> jax.Array:
         """G u + c of the fields as they are, with the batch axes of a plate in front."""
-        return over_batch(lambda *fields: jnp.asarray(self.functional(*fields)), self.lead)(*self.fields)
+        return over_batch(lambda *fields: jnp.asarray(self.functional(*fields)), self.lead)(
+            *self.fields
+        )
 
     def sample(self, key, sample_shape=()) -> jax.Array:
         """G u + c, with noise where the scale is finite."""
@@ -64,7 +85,13 @@ class Known(dist.Distribution):
     def log_prob(self, value) -> jax.Array:
         """log N(value; G u + c, scale²), summed over rows; an error where the noise vanishes."""
         if self.scale is None or isinstance(self.scale, str) or not self.learns:
-            what = "is imposed" if not self.learns else "states an exact fact" if self.scale is None else "has scale='quadrature'"
+            what = (
+                "is imposed"
+                if not self.learns
+                else "states an exact fact"
+                if self.scale is None
+                else "has scale='quadrature'"
+            )
             raise VanishingNoiseError(
                 f"{self.name!r} {what}, which has no density under plain NumPyro. Wrap the program: bc.exact(program) "
                 "inside NUTS, SVI or BlackJAX; bc.conjugate(program)(...) for the closed form; bc.soft(program, scale=1e-2) for a "
@@ -72,7 +99,9 @@ class Known(dist.Distribution):
             )
         computed = self.computed()
         scale = jnp.broadcast_to(self.scale, computed.shape)
-        return jnp.sum(dist.Normal(computed, scale).log_prob(jnp.broadcast_to(value, computed.shape)))
+        return jnp.sum(
+            dist.Normal(computed, scale).log_prob(jnp.broadcast_to(value, computed.shape))
+        )
 
 
 def observe(name: str, functional, field, value, scale=None):
@@ -109,13 +138,17 @@ def impose(name: str, functional, field, value, scale=None):
 def _state(name, functional, field, value, scale, *, learns):
     fields = field if isinstance(field, tuple) else (field,)
     if isinstance(functional, Stack):
-        raise ValueError(f"{name!r} holds several functionals; state them one by one, each under its own name")
+        raise ValueError(
+            f"{name!r} holds several functionals; state them one by one, each under its own name"
+        )
     if not callable(functional):
         raise TypeError(
             f"the functional of {name!r} must be a functional or a function of the field; got {type(functional).__name__}"
         )
     if isinstance(scale, str) and scale != "quadrature":
-        raise ValueError(f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}")
+        raise ValueError(
+            f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}"
+        )
     if len(getattr(functional, "parts", fields)) != len(fields):
         raise ValueError(
             f"{name!r} states a law of {len(functional.parts)} fields; give it their tuple, in order, and not {len(fields)}"
@@ -124,14 +157,14 @@ def _state(name, functional, field, value, scale, *, learns):
         positive(f"scale of {name!r}", scale, jnp.shape(scale), zero=True)
     scale = None if isinstance(scale, int | float) and scale == 0 else scale
     value = jnp.asarray(value, jnp.result_type(float))
-    site = Known(name, functional, fields, value.shape, scale, learns)
+    site = FunctionalObservation(name, functional, fields, value.shape, scale, learns)
     return numpyro.sample(name, site, obs=value, infer={"kind": "constraint"})
 
 
-def statement(site: dist.Distribution) -> Known | None:
+def statement(site: dist.Distribution) -> FunctionalObservation | None:
     """The statement behind a site's distribution, through the wrappers that plates put around it; None for an ordinary site."""
     site = unwrapped(site)
-    return site if isinstance(site, Known) else None
+    return site if isinstance(site, FunctionalObservation) else None
 
 
 def functional_of(name: str, function, shape: tuple[int, ...]):
@@ -149,11 +182,15 @@ def functional_of(name: str, function, shape: tuple[int, ...]):
     return function
 
 
-def closed(functional: Linear) -> Linear:
+def closed(functional: FunctionFunctional) -> FunctionFunctional:
     """The functional with the random variables that its function closes over as parameters, so that it can leave the `vmap` over them."""
-    traced = jax.make_jaxpr(functional.function)(jnp.zeros(functional.shape, jnp.result_type(float)))
+    traced = jax.make_jaxpr(functional.function)(
+        jnp.zeros(functional.shape, jnp.result_type(float))
+    )
 
     def function(field, *parameters):
-        return jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(traced.jaxpr, parameters))(field)[0]
+        return jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(traced.jaxpr, parameters))(
+            field
+        )[0]
 
-    return Linear(function, functional.shape, tuple(traced.consts))
+    return FunctionFunctional(function, functional.shape, tuple(traced.consts))

@@ -11,9 +11,9 @@ import jax
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
-from bayescons.programs.passes import Above
-from bayescons.programs.posteriors import absorb, refuse
-from bayescons.programs.survey import Survey, survey
+from bayescons.programs.conjugate import absorb, refuse
+from bayescons.programs.handlers import Above
+from bayescons.programs.structure import ProgramStructure, survey
 
 ROWS = 500  # of likelihoods absorbed; S of so many rows is factored at every gradient, some 10 ms
 
@@ -32,7 +32,9 @@ class _Found(NamedTuple):
     rows: int
 
 
-def choose(program: Callable, *args, given: Mapping | None = None, rows: float | int = ROWS) -> Choice:
+def choose(
+    program: Callable, *args, given: Mapping | None = None, rows: float | int = ROWS
+) -> Choice:
     """The first of these that the program allows; nothing is sampled and no field is computed.
 
     1. "conjugate", independent exact draws: the fields are Gaussian, all likelihoods below them are Normal and affine, and there is no
@@ -55,22 +57,39 @@ def choose(program: Callable, *args, given: Mapping | None = None, rows: float |
     kwargs = dict(given or {})
     structure = survey(program, args, kwargs)
     if not structure.fields:
-        return Choice("nuts", "the program states nothing about a field, so there is none to integrate out")
+        return Choice(
+            "nuts", "the program states nothing about a field, so there is none to integrate out"
+        )
     try:
         found = _collapsible(program, structure, args, kwargs)
     except TypeError as error:
-        return Choice("nuts", f"the fields have no closed form: {re.split(r'[:;]|[.] ', str(error), maxsplit=1)[0]}")
+        return Choice(
+            "nuts",
+            f"the fields have no closed form: {re.split(r'[:;]|[.] ', str(error), maxsplit=1)[0]}",
+        )
     if not structure.latents:
-        return Choice("conjugate", "the fields are Gaussian given all that is known of them, and nothing else is random above them")
+        return Choice(
+            "conjugate",
+            "the fields are Gaussian given all that is known of them, and nothing else is random above them",
+        )
     names = ", ".join(structure.latents)
     if not found.informed:
-        return Choice("conjugate", f"nothing observed bears on {names}, which keep their prior; the fields are Gaussian given them")
+        return Choice(
+            "conjugate",
+            f"nothing observed bears on {names}, which keep their prior; the fields are Gaussian given them",
+        )
     if found.rows > rows:
-        return Choice("nuts", f"collapsing would factor a matrix of {found.rows} observed rows at every gradient")
-    return Choice("collapsed", f"the fields are Gaussian given {names}: they are integrated out, and NUTS moves {names} alone")
+        return Choice(
+            "nuts",
+            f"collapsing would factor a matrix of {found.rows} observed rows at every gradient",
+        )
+    return Choice(
+        "collapsed",
+        f"the fields are Gaussian given {names}: they are integrated out, and NUTS moves {names} alone",
+    )
 
 
-def _collapsible(program, structure: Survey, args, kwargs) -> _Found:
+def _collapsible(program, structure: ProgramStructure, args, kwargs) -> _Found:
     """Integrate the fields out, abstractly.
 
     Raises:
@@ -81,11 +100,17 @@ def _collapsible(program, structure: Survey, args, kwargs) -> _Found:
 
     def run() -> None:
         above = Above(program, structure)
-        with handlers.block(), handlers.substitute(substitute_fn=init_to_uniform), handlers.seed(rng_seed=0):
+        with (
+            handlers.block(),
+            handlers.substitute(substitute_fn=init_to_uniform),
+            handlers.seed(rng_seed=0),
+        ):
             above(*args, **kwargs)
         groups = absorb(program, structure, above, args, kwargs)
         members = [m for g in groups if g.observed is not None for m in g.observed.members]
-        rows = sum(math.prod(m.functional.value_shape) for m in members if m.name in structure.likelihoods)
+        rows = sum(
+            math.prod(m.functional.value_shape) for m in members if m.name in structure.likelihoods
+        )
         found.append(_Found(bool(members or above.weights), rows))
 
     jax.eval_shape(run)

@@ -21,7 +21,7 @@ import numpy as np
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
-from bayescons.programs.readings import StiffnessWarning
+from bayescons.programs.interpretations import StiffnessWarning
 from bayescons.programs.statements import statement
 
 KEPT = 32  # compiled runs
@@ -44,7 +44,9 @@ class Compiled(NamedTuple):
 _kept: OrderedDict[Any, Compiled] = OrderedDict()
 
 
-def compiled(run: Callable, under: tuple, program: Callable, key: jax.Array, args: tuple, given: dict) -> Compiled:
+def compiled(
+    run: Callable, under: tuple, program: Callable, key: jax.Array, args: tuple, given: dict
+) -> Compiled:
     """The run, compiled for a program and for the shapes of its arguments, or as it was kept.
 
     A program that needs the numbers themselves while it is traced - it branches on one, or builds a grid from an array - is compiled for
@@ -111,7 +113,9 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")  # of a function in memory, new with every
 
 def _constants(traced) -> Iterator:
     """The constants of a traced function and of those inside it that numbers were closed over by."""
-    yield from (c for c in getattr(traced, "consts", ()) if not jnp.issubdtype(c.dtype, jax.dtypes.extended))
+    yield from (
+        c for c in getattr(traced, "consts", ()) if not jnp.issubdtype(c.dtype, jax.dtypes.extended)
+    )
     for equation in getattr(traced, "jaxpr", traced).eqns:
         yield from (v.val for v in equation.invars if isinstance(v, jax.extend.core.Literal))
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
@@ -132,7 +136,9 @@ def _sites(program: Callable, args: tuple, given: dict, words: list[str]) -> lis
     for name, site in trace.items():
         if site["type"] == "sample":
             known = statement(site["fn"])
-            numbers += jax.tree.leaves(site["fn"]) if known is None else [known.computed(), known.scale]
+            numbers += (
+                jax.tree.leaves(site["fn"]) if known is None else [known.computed(), known.scale]
+            )
             kind = str(jax.tree.structure(site["fn"])) if known is None else f"{known.learns}"
             words += [name, kind, str(site["is_observed"])]
             numbers.append(site["scale"])

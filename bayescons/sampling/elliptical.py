@@ -35,8 +35,12 @@ def elliptical(target: Target, method: Method, key: jax.Array, start: dict) -> R
         state, tries = sampler.step(indexed[1], state)
         return state, (state.position, {"n_steps": tries, "lp": state.logdensity})
 
-    _, (z, told) = scan(step, sampler.init(start), total, jax.random.split(key, total), on=method.progress)
+    _, (z, told) = scan(
+        step, sampler.init(start), total, jax.random.split(key, total), on=method.progress
+    )
     warm = {name: values[: method.warmup] for name, values in told.items()}
     z, told = jax.tree.map(lambda values: values[method.warmup :], (z, told))
     told |= {"diverging": jnp.zeros(method.draws, bool)}
-    return Run(z, told, warm, {"gradients": jnp.zeros((), int), "warmup_gradients": jnp.zeros((), int)})
+    return Run(
+        z, told, warm, {"gradients": jnp.zeros((), int), "warmup_gradients": jnp.zeros((), int)}
+    )

@@ -16,7 +16,9 @@ from bayescons.sampling.targets import Target
 
 def nuts(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
     """NumPyro's NUTS. One loop runs through warm-up and draws, so that the trajectory is compiled once."""
-    kernel = NUTS(potential_fn=lambda z: -target.log_density(z), target_accept_prob=method.acceptance)
+    kernel = NUTS(
+        potential_fn=lambda z: -target.log_density(z), target_accept_prob=method.acceptance
+    )
     state = kernel.init(key, method.warmup, start, (), {})
     total = method.warmup + method.draws * method.every
 
@@ -41,7 +43,9 @@ def blackjax_nuts(target: Target, method: Method, key: jax.Array, start: dict) -
     import blackjax
 
     key_warm, key_draws = jax.random.split(key)
-    tuning = blackjax.window_adaptation(blackjax.nuts, target.log_density, target_acceptance_rate=method.acceptance)
+    tuning = blackjax.window_adaptation(
+        blackjax.nuts, target.log_density, target_acceptance_rate=method.acceptance
+    )
     (state, parameters), history = tuning.run(key_warm, start, num_steps=method.warmup)
     sampler = blackjax.nuts(target.log_density, **parameters)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import NamedTuple
+
+from bayescons.arrays import one_of
 
 SAMPLERS = {
     "auto": "the first of conjugate, collapsed and nuts that the program allows",
@@ -24,7 +25,11 @@ THINNING = {"mclmc": 10, "adjusted_mclmc": 10, "elliptical": 5}
 # Of "collapsed" higher than NUTS's own: where the evidence falls off a cliff, as exp(-c / amplitude²) does, long steps diverge, and in the
 # few unknowns that are left short ones cost little.
 ACCEPTANCE = {"adjusted_mclmc": 0.9, "collapsed": 0.95}
-LEAST_WARMUP = {"blackjax_nuts": 20, "mclmc": 20, "adjusted_mclmc": 20}  # steps without which there is nothing to tune with
+LEAST_WARMUP = {
+    "blackjax_nuts": 20,
+    "mclmc": 20,
+    "adjusted_mclmc": 20,
+}  # steps without which there is nothing to tune with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +67,11 @@ class Method:
     @property
     def acceptance(self) -> float | int:
         """Acceptance probability that the step is tuned to."""
-        return ACCEPTANCE.get(self.sampler, 0.8) if self.target_acceptance is None else self.target_acceptance
+        return (
+            ACCEPTANCE.get(self.sampler, 0.8)
+            if self.target_acceptance is None
+            else self.target_acceptance
+        )
 
 
 class Run(NamedTuple):
@@ -105,15 +114,7 @@ def checked(method: Method | str) -> Method:
             f"sampler {method.sampler!r} is tuned in its warm-up and needs warmup={least} or more; got {method.warmup}"
         )
     if not 0 < method.acceptance < 1:
-        raise ValueError(f"target_acceptance is a probability between 0 and 1; got {method.target_acceptance!r}. Write 0.9")
+        raise ValueError(
+            f"target_acceptance is a probability between 0 and 1; got {method.target_acceptance!r}. Write 0.9"
+        )
     return method
-
-
-def one_of(what: str, name, names: tuple) -> None:
-    """An error that offers the nearest, unless the name is one of the names."""
-    if name in names:
-        return
-    known = [n for n in names if n is not None]
-    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"there is no {what} {name!r}; {hint}There are {', '.join(map(repr, known))}")

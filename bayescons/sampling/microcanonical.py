@@ -36,16 +36,31 @@ def mclmc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
         frac_tune2=0.3,
         frac_tune3=0.3,
     )
-    tuned = {"L": found.L, "step_size": found.step_size, "inverse_mass_matrix": found.inverse_mass_matrix}
-    sampler = blackjax.util.thin_algorithm(blackjax.mclmc(target.log_density, **tuned), method.every, _between)
+    tuned = {
+        "L": found.L,
+        "step_size": found.step_size,
+        "inverse_mass_matrix": found.inverse_mass_matrix,
+    }
+    sampler = blackjax.util.thin_algorithm(
+        blackjax.mclmc(target.log_density, **tuned), method.every, _between
+    )
 
     def step(state, indexed):
         state, info = sampler.step(indexed[1], state)
-        told = {"diverging": ~info.nonans, "energy_change": info.energy_change, "lp": state.logdensity}
+        told = {
+            "diverging": ~info.nonans,
+            "energy_change": info.energy_change,
+            "lp": state.logdensity,
+        }
         return state, (state.position, told)
 
-    _, (z, told) = scan(step, state, method.draws, jax.random.split(key_draws, method.draws), on=method.progress)
-    told |= {name: jnp.full(method.draws, value) for name, value in {"n_steps": method.every, "step_size": found.step_size}.items()}
+    _, (z, told) = scan(
+        step, state, method.draws, jax.random.split(key_draws, method.draws), on=method.progress
+    )
+    told |= {
+        name: jnp.full(method.draws, value)
+        for name, value in {"n_steps": method.every, "step_size": found.step_size}.items()
+    }
     gradients = jnp.asarray([GRADIENTS * method.every * method.draws, GRADIENTS * tuning])
     return Run(z, told, {}, {"gradients": gradients[0], "warmup_gradients": gradients[1]})
 
@@ -87,8 +102,13 @@ def adjusted_mclmc(target: Target, method: Method, key: jax.Array, start: dict) 
         }
         return state, (state.position, told)
 
-    _, (z, told) = scan(step, state, method.draws, jax.random.split(key_draws, method.draws), on=method.progress)
-    counted = {"gradients": GRADIENTS * jnp.sum(told["n_steps"]), "warmup_gradients": GRADIENTS * tuning}
+    _, (z, told) = scan(
+        step, state, method.draws, jax.random.split(key_draws, method.draws), on=method.progress
+    )
+    counted = {
+        "gradients": GRADIENTS * jnp.sum(told["n_steps"]),
+        "warmup_gradients": GRADIENTS * tuning,
+    }
     return Run(z, told | {"step_size": jnp.full(method.draws, found.step_size)}, {}, counted)
 
 
@@ -98,7 +118,11 @@ def _between(info):
     def told(values):
         if values.dtype == bool:
             return jnp.any(values, axis=0)
-        return jnp.sum(values, axis=0) if jnp.issubdtype(values.dtype, jnp.integer) else jnp.mean(values, axis=0)
+        return (
+            jnp.sum(values, axis=0)
+            if jnp.issubdtype(values.dtype, jnp.integer)
+            else jnp.mean(values, axis=0)
+        )
 
     return jax.tree.map(told, info)
 

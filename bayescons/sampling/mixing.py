@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayescons.programs.results import worst_mixing
+from bayescons.results.trees import worst_mixing
 
-R_HAT, ESS = 1.01, 100  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Anal. 16, 2021) ask for 1.01, and for 100 a chain
+R_HAT, ESS = (
+    1.01,
+    100,
+)  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Anal. 16, 2021) ask for 1.01, and for 100 a chain
 MOVED = 0.2  # of the last moves; they are tuned to 0.8
 
 
@@ -42,7 +45,9 @@ class Mixing(NamedTuple):
         if self.ess < ESS:
             wrong.append(f"there are {self.ess:.0f} effective draws, fewer than {ESS}")
         if self.moved < MOVED:
-            wrong.append(f"particles took {self.moved:.2g} of their last moves and are copies of each other")
+            wrong.append(
+                f"particles took {self.moved:.2g} of their last moves and are copies of each other"
+            )
         if not wrong:
             return ""
         return (
@@ -60,12 +65,18 @@ def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None) -> Mixing
     ESS is the number of draws; with one chain there is no R-hat. For particles, `acceptance` is the share of moves taken, by population.
     """
     moved = 1.0 if acceptance is None else float(np.min(acceptance))
-    found = {name: told for name in unknowns if (told := _worst(np.asarray(draws[name], float))) is not None}
+    found = {
+        name: told
+        for name in unknowns
+        if (told := _worst(np.asarray(draws[name], float))) is not None
+    }
     if not found:
         return Mixing(math.nan, math.nan, "", moved)
     worst = max(found, key=lambda name: (np.nan_to_num(found[name][1], nan=0.0), -found[name][0]))
     r_hats = [r_hat for _, r_hat in found.values() if not math.isnan(r_hat)]
-    return Mixing(max(r_hats, default=math.nan), min(ess for ess, _ in found.values()), worst, moved)
+    return Mixing(
+        max(r_hats, default=math.nan), min(ess for ess, _ in found.values()), worst, moved
+    )
 
 
 def _worst(values: np.ndarray) -> tuple[float, float] | None:

@@ -13,11 +13,11 @@ import numpy as np
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
-from bayescons.consistency import InconsistentConstraintsError
+from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.programs.fields import improper
 from bayescons.programs.statements import statement
 from bayescons.sampling.methods import Run
-from bayescons.sampling.structure import Structure, structure_of
+from bayescons.sampling.residuals import Structure, structure_of
 from bayescons.sampling.targets import read
 
 FROM_THE_PRIOR = ("conjugate", "smc")
@@ -43,7 +43,9 @@ def refuse_sites(reading: Callable, sampler: str, args: tuple, given: dict) -> N
             f"sampler {sampler!r} begins with draws from the prior, and {_list(endless)} has an improper one, with no draws and no "
             "evidence. Give it a proper prior, dist.Normal(0, 10) say, or use sampler='nuts'"
         )
-    discrete = [name for name, fn in latents.items() if fn.support is not None and fn.support.is_discrete]
+    discrete = [
+        name for name, fn in latents.items() if fn.support is not None and fn.support.is_discrete
+    ]
     if discrete and sampler != "conjugate":
         raise TypeError(
             f"the latent sites {_list(discrete)} are discrete, and {sampler!r} moves along gradients or ellipses. Sum them out in the "
@@ -64,9 +66,17 @@ def refuse_run(found: Run, structure: Structure, program, reading, scale, args, 
     The program is run once more where there is reason, with all values known, because then the library names what is wrong.
     """
     lost = not np.isfinite(found.summary["start"]).any()
-    gaps = {name: values for name, values in found.draws.items() if name.endswith("_gap") and name not in structure.names}
-    widest = max(float(np.max(values)) for values in (*gaps.values(), found.summary.get("gap", np.zeros(1))))
-    broken = not all(np.isfinite(values).all() for values in found.draws.values() if values.dtype.kind == "f")
+    gaps = {
+        name: values
+        for name, values in found.draws.items()
+        if name.endswith("_gap") and name not in structure.names
+    }
+    widest = max(
+        float(np.max(values)) for values in (*gaps.values(), found.summary.get("gap", np.zeros(1)))
+    )
+    broken = not all(
+        np.isfinite(values).all() for values in found.draws.values() if values.dtype.kind == "f"
+    )
     if lost or broken or not widest <= GAP:
         _diagnose(program, reading, scale, args, given)
     if not widest <= GAP:
@@ -115,7 +125,11 @@ def _diagnose(program, reading: str, scale, args, given) -> None:
     with handlers.block(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = handlers.trace(begun(read(program, reading, scale))).get_trace(*args, **given)
-        densities = {name: site["fn"].log_prob(site["value"]) for name, site in trace.items() if site["type"] == "sample"}
+        densities = {
+            name: site["fn"].log_prob(site["value"])
+            for name, site in trace.items()
+            if site["type"] == "sample"
+        }
     for name, density in densities.items():
         if not np.isfinite(np.asarray(density)).all():
             raise ValueError(

@@ -21,7 +21,9 @@ def starts(target: Target, method: Method, keys: jax.Array) -> dict:
     """
     if method.start is None:
         return target.starts
-    return (_pathfinder if method.start == "pathfinder" else _svi)(target.log_density, target.starts, keys)
+    return (_pathfinder if method.start == "pathfinder" else _svi)(
+        target.log_density, target.starts, keys
+    )
 
 
 def _pathfinder(log_density: Callable, begun: dict, keys: jax.Array) -> dict:

@@ -18,14 +18,20 @@ import numpyro.distributions as dist
 from jax.interpreters import partial_eval
 from numpyro import handlers
 from numpyro.infer.reparam import Reparam
-from numpyro.infer.util import compute_log_probs, constrain_fn, initialize_model, potential_energy, unconstrain_fn
+from numpyro.infer.util import (
+    compute_log_probs,
+    constrain_fn,
+    initialize_model,
+    potential_energy,
+    unconstrain_fn,
+)
 
 from bayescons.programs.collapsed import collapsed
 from bayescons.programs.fields import as_gaussian
-from bayescons.programs.passes import Above, groups
-from bayescons.programs.passes import given as conditioned
-from bayescons.programs.readings import exact, soft
-from bayescons.programs.survey import survey
+from bayescons.programs.handlers import Above, groups
+from bayescons.programs.handlers import given as conditioned
+from bayescons.programs.interpretations import exact, soft
+from bayescons.programs.structure import survey
 
 
 class Target(NamedTuple):
@@ -57,7 +63,9 @@ def read(program: Callable, reading: str, scale: float | int = 1e-2) -> Callable
     return whitened(exact(program)) if reading == "whitened" else exact(program)
 
 
-def target(program: Callable, keys: jax.Array, args: tuple, given: dict, *, parted: bool = False) -> Target:
+def target(
+    program: Callable, keys: jax.Array, args: tuple, given: dict, *, parted: bool = False
+) -> Target:
     """The target of a reading, with a start for each of the keys: uniform within 2 of the origin, where the density is finite.
 
     Args:
@@ -69,7 +77,11 @@ def target(program: Callable, keys: jax.Array, args: tuple, given: dict, *, part
     """
     info = initialize_model(keys, program, model_args=args, model_kwargs=given, validate_grad=False)
     example = jax.tree.map(lambda z: z[0], info.param_info.z)
-    observed = frozenset(n for n, site in info.model_trace.items() if site["type"] == "sample" and site["is_observed"])
+    observed = frozenset(
+        n
+        for n, site in info.model_trace.items()
+        if site["type"] == "sample" and site["is_observed"]
+    )
 
     def sites(z):
         return constrain_fn(program, args, given, z, return_deterministic=True)
@@ -84,9 +96,15 @@ def target(program: Callable, keys: jax.Array, args: tuple, given: dict, *, part
     def prior_draw(key):
         with handlers.block():
             trace = handlers.trace(handlers.seed(program, key)).get_trace(*args, **given)
-        return unconstrain_fn(program, args, given, {name: trace[name]["value"] for name in example})
+        return unconstrain_fn(
+            program, args, given, {name: trace[name]["value"] for name in example}
+        )
 
-    parts = [differentiable(part, example) for part in (log_prior, log_likelihood)] if parted else [None, None]
+    parts = (
+        [differentiable(part, example) for part in (log_prior, log_likelihood)]
+        if parted
+        else [None, None]
+    )
     return Target(
         log_density=differentiable(lambda z: -info.potential_fn(z), example),
         log_prior=parts[0],

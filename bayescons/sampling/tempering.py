@@ -53,20 +53,29 @@ def smc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
     def tuned(_, state, info) -> dict:
         """Of the particles as weighted for the next temperature, and of how the last moves were accepted."""
         moved = info.update_info
-        scale = update_scale_from_acceptance_rate(moved.step_size[:1, 0], jnp.mean(moved.acceptance)[None], method.acceptance)
-        return {"step_size": scale, "inverse_mass_matrix": _spread(state.particles, state.weights)[None]}
+        scale = update_scale_from_acceptance_rate(
+            moved.step_size[:1, 0], jnp.mean(moved.acceptance)[None], method.acceptance
+        )
+        return {
+            "step_size": scale,
+            "inverse_mass_matrix": _spread(state.particles, state.weights)[None],
+        }
 
     sampler = blackjax.inner_kernel_tuning(
         smc_algorithm=blackjax.adaptive_tempered_smc,
         logprior_fn=target.log_prior,
-        loglikelihood_fn=lambda z: jnp.nan_to_num(target.log_likelihood(z), nan=-jnp.inf, posinf=jnp.inf, neginf=-jnp.inf),
+        loglikelihood_fn=lambda z: jnp.nan_to_num(
+            target.log_likelihood(z), nan=-jnp.inf, posinf=jnp.inf, neginf=-jnp.inf
+        ),
         mcmc_step_fn=move,
         mcmc_init_fn=blackjax.hmc.init,
         resampling_fn=systematic,
         mcmc_parameter_update_fn=tuned,
         initial_parameter_value={
             "step_size": jnp.asarray([size**-0.25]),
-            "inverse_mass_matrix": _spread(particles, jnp.full(method.draws, 1 / method.draws))[None],
+            "inverse_mass_matrix": _spread(particles, jnp.full(method.draws, 1 / method.draws))[
+                None
+            ],
         },
         num_mcmc_steps=MOVES,
         target_ess=EFFECTIVE,
@@ -77,14 +86,30 @@ def smc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
         key, key_step = jax.random.split(key)
         state, info = sampler.step(key_step, state)
         told = (jnp.mean(info.update_info.acceptance), jnp.sum(info.update_info.diverging))
-        return state, log_evidence + info.log_likelihood_increment, lineage[info.ancestors], number + 1, key, told
+        return (
+            state,
+            log_evidence + info.log_likelihood_increment,
+            lineage[info.ancestors],
+            number + 1,
+            key,
+            told,
+        )
 
     def hot(carry):
         return (carry[0].sampler_state.tempering_param < 1) & (carry[3] < STEPS)
 
     nothing = (jnp.zeros(()), jnp.zeros((), int))
-    begun = (sampler.init(particles), jnp.zeros(()), jnp.arange(method.draws), 0, key_steps, nothing)
-    state, log_evidence, lineage, number, _, told = advanced(jax.lax.while_loop(hot, advanced, begun))
+    begun = (
+        sampler.init(particles),
+        jnp.zeros(()),
+        jnp.arange(method.draws),
+        0,
+        key_steps,
+        nothing,
+    )
+    state, log_evidence, lineage, number, _, told = advanced(
+        jax.lax.while_loop(hot, advanced, begun)
+    )
     return Run(
         draws=state.sampler_state.particles,
         statistics={"lineage": lineage},
@@ -92,7 +117,9 @@ def smc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
         summary={
             "gradients": jnp.zeros((), int),
             "warmup_gradients": number * method.draws * (MOVES * TRAJECTORY + 1),
-            "log_evidence": jnp.where(state.sampler_state.tempering_param >= 1, log_evidence, jnp.nan),
+            "log_evidence": jnp.where(
+                state.sampler_state.tempering_param >= 1, log_evidence, jnp.nan
+            ),
             "temperatures": number - 1,
             "acceptance_rate": told[0],
             "divergences": told[1],

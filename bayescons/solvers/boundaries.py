@@ -12,7 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from bayescons.functionals import Leaf
+from bayescons.functionals.abstract import Leaf
 
 
 @jax.tree_util.register_dataclass
@@ -36,7 +36,9 @@ class Dirichlet:
     def outside(self, t: jax.Array, own: jax.Array, other: jax.Array) -> jax.Array:
         """The wall's value, whatever the first cell holds and the cell at the other end."""
         del other
-        return jnp.broadcast_to(jnp.asarray(self.value(t) if callable(self.value) else self.value, own.dtype), own.shape)
+        return jnp.broadcast_to(
+            jnp.asarray(self.value(t) if callable(self.value) else self.value, own.dtype), own.shape
+        )
 
     def distance(self, own: jax.Array, other: jax.Array) -> jax.Array:
         """From the centre of the cell to the wall: half its width."""

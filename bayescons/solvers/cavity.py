@@ -38,10 +38,14 @@ def longest_step(viscosity: float, *, nodes: int, fastest: float) -> float:
         nodes: along each side.
         fastest: the largest lid speed U.
     """
-    return _COURANT * min(1 / (4 * viscosity * (nodes - 1) ** 2), 2 * viscosity / max(fastest**2, 1e-300))
+    return _COURANT * min(
+        1 / (4 * viscosity * (nodes - 1) ** 2), 2 * viscosity / max(fastest**2, 1e-300)
+    )
 
 
-def cavity_flow(lid_speed: ArrayLike, *, viscosity: ArrayLike, nodes: int, times: ArrayLike, step: float) -> Flow:
+def cavity_flow(
+    lid_speed: ArrayLike, *, viscosity: ArrayLike, nodes: int, times: ArrayLike, step: float
+) -> Flow:
     """Flow from rest in the unit square, with no slip at the walls and a lid at y = 1 that slides in the direction of x.
 
         ∂ω/∂t + u ∂ω/∂x + v ∂ω/∂y = ν ∇²ω,   -∇²ψ = ω,   u = ∂ψ/∂y,  v = -∂ψ/∂x,   ψ = 0 and ∂ψ/∂n given on the walls
@@ -74,7 +78,9 @@ def cavity_flow(lid_speed: ArrayLike, *, viscosity: ArrayLike, nodes: int, times
     times, speed, viscosity = (jnp.asarray(a, dtype) for a in (times, lid_speed, viscosity))
     h = 1 / (nodes - 1)
     k = np.arange(1, nodes - 1)
-    sines = jnp.asarray(np.sqrt(2 * h) * np.sin(np.pi * h * np.outer(k, k)), dtype)  # symmetric, and its own inverse
+    sines = jnp.asarray(
+        np.sqrt(2 * h) * np.sin(np.pi * h * np.outer(k, k)), dtype
+    )  # symmetric, and its own inverse
     eigenvalues = jnp.asarray((2 - 2 * np.cos(np.pi * h * k)) / h**2, dtype)
     eigenvalues = eigenvalues[:, None] + eigenvalues[None]
 
@@ -84,8 +90,13 @@ def cavity_flow(lid_speed: ArrayLike, *, viscosity: ArrayLike, nodes: int, times
     def rate(vorticity):
         stream = jnp.pad(transform(transform(vorticity) / eigenvalues), 1)
         full = _with_walls(vorticity, stream, speed, h)
-        u, v = (stream[1:-1, 2:] - stream[1:-1, :-2]) / (2 * h), (stream[:-2, 1:-1] - stream[2:, 1:-1]) / (2 * h)
-        carried = u * (full[2:, 1:-1] - full[:-2, 1:-1]) / (2 * h) + v * (full[1:-1, 2:] - full[1:-1, :-2]) / (2 * h)
+        u, v = (
+            (stream[1:-1, 2:] - stream[1:-1, :-2]) / (2 * h),
+            (stream[:-2, 1:-1] - stream[2:, 1:-1]) / (2 * h),
+        )
+        carried = u * (full[2:, 1:-1] - full[:-2, 1:-1]) / (2 * h) + v * (
+            full[1:-1, 2:] - full[1:-1, :-2]
+        ) / (2 * h)
         return -viscosity * _minus_laplacian(full, h) - carried
 
     def interval(vorticity, span):
@@ -116,20 +127,31 @@ def curl(velocity_x: ArrayLike, velocity_y: ArrayLike, spacing: float) -> jax.Ar
 
     def slope(field, axis):
         f = jnp.moveaxis(jnp.asarray(field), axis, 0)
-        lower, upper = (-3 * f[:1] + 4 * f[1:2] - f[2:3]) / 2, (3 * f[-1:] - 4 * f[-2:-1] + f[-3:-2]) / 2
-        return jnp.moveaxis(jnp.concatenate([lower, (f[2:] - f[:-2]) / 2, upper]) / spacing, 0, axis)
+        lower, upper = (
+            (-3 * f[:1] + 4 * f[1:2] - f[2:3]) / 2,
+            (3 * f[-1:] - 4 * f[-2:-1] + f[-3:-2]) / 2,
+        )
+        return jnp.moveaxis(
+            jnp.concatenate([lower, (f[2:] - f[:-2]) / 2, upper]) / spacing, 0, axis
+        )
 
     return slope(velocity_y, -2) - slope(velocity_x, -1)
 
 
 def _minus_laplacian(full, h):
     """-∇² by five points, at the interior nodes."""
-    return (4 * full[1:-1, 1:-1] - full[2:, 1:-1] - full[:-2, 1:-1] - full[1:-1, 2:] - full[1:-1, :-2]) / h**2
+    return (
+        4 * full[1:-1, 1:-1] - full[2:, 1:-1] - full[:-2, 1:-1] - full[1:-1, 2:] - full[1:-1, :-2]
+    ) / h**2
 
 
 def _with_walls(vorticity, stream, speed, h):
     """Vorticity at all nodes, from that of the interior and Thom's formula; corners are 0."""
-    walls = -2 / h**2 * jnp.stack([stream[1, 1:-1], stream[-2, 1:-1], stream[1:-1, 1], stream[1:-1, -2]])
+    walls = (
+        -2
+        / h**2
+        * jnp.stack([stream[1, 1:-1], stream[-2, 1:-1], stream[1:-1, 1], stream[1:-1, -2]])
+    )
     rows = jnp.concatenate([walls[:1], vorticity, walls[1:2]])
     columns = [jnp.pad(wall, 1)[:, None] for wall in (walls[2], walls[3] - 2 * speed / h)]
     return jnp.concatenate([columns[0], rows, columns[1]], axis=1)

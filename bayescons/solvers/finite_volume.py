@@ -19,7 +19,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from bayescons.functionals import Leaf
+from bayescons.functionals.abstract import Leaf
 from bayescons.solvers.boundaries import Dirichlet, Outflow, Periodic
 
 _SAMPLES = 257  # of the values and of the walls' times, in search of the largest speed; their ends are among them
@@ -134,15 +134,24 @@ def solve(
     initial = _checked_initial(initial, cells=len(edges) - 1)
     if order not in (1, 2):
         raise ValueError(f"order must be 1 (monotone) or 2 (limited slopes); got {order!r}")
-    if not (isinstance(courant, Tracer) or (np.shape(courant) == () and bool(0 < np.asarray(courant) <= 1))):
-        raise ValueError(f"courant is a share of the longest stable step, above 0 and at most 1; got {courant}. Write courant=0.9")
+    if not (
+        isinstance(courant, Tracer)
+        or (np.shape(courant) == () and bool(0 < np.asarray(courant) <= 1))
+    ):
+        raise ValueError(
+            f"courant is a share of the longest stable step, above 0 and at most 1; got {courant}. Write courant=0.9"
+        )
     dtype = initial.dtype
     widths, times, courant = (jnp.asarray(a, dtype) for a in (np.diff(edges), times, courant))
-    evolution, needed, least = _run(_traceable(law), initial, widths, times, courant, max_steps, order=order)
+    evolution, needed, least = _run(
+        _traceable(law), initial, widths, times, courant, max_steps, order=order
+    )
     if any(isinstance(leaf, Tracer) for leaf in (*evolution, needed, least)):
         return evolution
     if least < 0:
-        raise ValueError(f"potential must not decrease: its slope, the conductivity, reaches {least:.3g}; this is ill-posed")
+        raise ValueError(
+            f"potential must not decrease: its slope, the conductivity, reaches {least:.3g}; this is ill-posed"
+        )
     if not needed <= max_steps:
         raise ValueError(
             f"{needed:.3g} steps are needed and max_steps is {max_steps}: (a) explicit diffusion needs as many as 1/h²: take wider cells; "
@@ -152,7 +161,9 @@ def solve(
     return evolution._replace(steps=int(needed))
 
 
-def cell_averages(function: Callable, edges: ArrayLike | Sequence, *, points: int = 64) -> jax.Array:
+def cell_averages(
+    function: Callable, edges: ArrayLike | Sequence, *, points: int = 64
+) -> jax.Array:
     """Averages of a function over cells, (1/w) ∫ u dx, by the midpoint rule on equal parts of each cell.
 
     The error is w² u''/(24 points²) where the function is smooth, and up to jump/(2 points) in a cell with a jump.
@@ -167,9 +178,13 @@ def cell_averages(function: Callable, edges: ArrayLike | Sequence, *, points: in
     """
     edges = _increasing(edges, "edges", least=2)
     if points < 1:
-        raise ValueError(f"points are the parts of each cell, 1 or more; got {points}. Write points=64")
+        raise ValueError(
+            f"points are the parts of each cell, 1 or more; got {points}. Write points=64"
+        )
     shares = (np.arange(points) + 0.5) / points
-    return jnp.mean(function(jnp.asarray(edges[:-1, None] + np.diff(edges)[:, None] * shares)), axis=1)
+    return jnp.mean(
+        function(jnp.asarray(edges[:-1, None] + np.diff(edges)[:, None] * shares)), axis=1
+    )
 
 
 @functools.partial(jax.jit, static_argnames="order")
@@ -202,7 +217,9 @@ def _run(law, initial, widths, times, courant, max_steps, *, order):
 
     first = initial, jnp.zeros_like(initial, shape=(2,))
     _, (averages, through) = jax.lax.scan(interval, first, (times[:-1], gaps, counts))
-    averages, through = (jnp.concatenate([a[None], rows]) for a, rows in zip(first, (averages, through), strict=True))
+    averages, through = (
+        jnp.concatenate([a[None], rows]) for a, rows in zip(first, (averages, through), strict=True)
+    )
     failed = ~(needed <= max_steps) | (least < 0)
     averages, through = (jnp.where(failed, jnp.nan, a) for a in (averages, through))
     return Evolution(averages, through[:, 0], through[:, 1], needed), needed, least
@@ -210,7 +227,9 @@ def _run(law, initial, widths, times, courant, max_steps, *, order):
 
 def _current(law, u, t, *, widths, distances, order):
     """F through every face, shape (cells + 1,)."""
-    met = jnp.concatenate([law.lower.outside(t, u[:1], u[-1:]), u, law.upper.outside(t, u[-1:], u[:1])])
+    met = jnp.concatenate(
+        [law.lower.outside(t, u[:1], u[-1:]), u, law.upper.outside(t, u[-1:], u[:1])]
+    )
     current = jnp.zeros_like(met[1:])
     if law.potential is not None:
         current -= jnp.diff(law.potential(met)) / distances
@@ -243,7 +262,9 @@ def _slope(function, u):
 
 def _extremes(law, initial, times):
     """The largest |f'|, and the largest and the least k, over all values that the field can take."""
-    sampled = jnp.concatenate([times, times[0] + (times[-1] - times[0]) * jnp.linspace(0, 1, _SAMPLES, dtype=times.dtype)])
+    sampled = jnp.concatenate(
+        [times, times[0] + (times[-1] - times[0]) * jnp.linspace(0, 1, _SAMPLES, dtype=times.dtype)]
+    )
     taken = jnp.concatenate([initial, law.lower.imposed(sampled), law.upper.imposed(sampled)])
     low, high = jnp.min(taken), jnp.max(taken)
     values = low + (high - low) * jnp.linspace(0, 1, _SAMPLES, dtype=taken.dtype)
@@ -256,15 +277,23 @@ def _extremes(law, initial, times):
 def _traceable(law):
     """The law with its plain functions as pytrees without leaves, so that they may pass through `jax.jit`."""
     wrap = jax.tree_util.Partial
-    return jax.tree.map(lambda leaf: wrap(leaf) if callable(leaf) and not isinstance(leaf, wrap) else leaf, law, is_leaf=callable)
+    return jax.tree.map(
+        lambda leaf: wrap(leaf) if callable(leaf) and not isinstance(leaf, wrap) else leaf,
+        law,
+        is_leaf=callable,
+    )
 
 
 def _check_law(law):
     if law.flux is None and law.potential is None:
-        raise ValueError("a law needs a flux f(u), a potential Φ(u), or both; write ConservationLaw(flux=lambda u: u**2 / 2, ...)")
+        raise ValueError(
+            "a law needs a flux f(u), a potential Φ(u), or both; write ConservationLaw(flux=lambda u: u**2 / 2, ...)"
+        )
     for side in ("lower", "upper"):
         if not isinstance(boundary := getattr(law, side), (Dirichlet, Outflow, Periodic)):
-            raise ValueError(f"{side} must be Dirichlet(value), Outflow() or Periodic(); got {boundary!r}")
+            raise ValueError(
+                f"{side} must be Dirichlet(value), Outflow() or Periodic(); got {boundary!r}"
+            )
     if isinstance(law.lower, Periodic) != isinstance(law.upper, Periodic):
         raise ValueError(
             "one boundary is periodic and the other is not: a ring has no ends. Write Periodic() for both, or for neither"
@@ -275,7 +304,9 @@ def _increasing(values, name, *, least):
     """The values in NumPy and float64, if they are at least so many and increase strictly."""
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or len(values) < least:
-        raise ValueError(f"{name} must be a one-dimensional array of at least {least} numbers; got shape {values.shape}")
+        raise ValueError(
+            f"{name} must be a one-dimensional array of at least {least} numbers; got shape {values.shape}"
+        )
     if not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
         worst = int(np.argmin(np.diff(values) > 0))
         raise ValueError(

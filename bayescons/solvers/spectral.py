@@ -14,7 +14,12 @@ _CONTOUR = 32  # points of the half circle over which the weights are averaged; 
 
 
 def exponential_steps(
-    linear: ArrayLike, nonlinear: Callable[[jax.Array], jax.Array], initial: ArrayLike, *, times: ArrayLike, step: float
+    linear: ArrayLike,
+    nonlinear: Callable[[jax.Array], jax.Array],
+    initial: ArrayLike,
+    *,
+    times: ArrayLike,
+    step: float,
 ) -> jax.Array:
     """Advance dv/dt = λ v + N(v) with the linear part exact: exponential time differencing with fourth-order Runge-Kutta steps.
 
@@ -37,7 +42,9 @@ def exponential_steps(
     linear, initial = jnp.asarray(linear), jnp.asarray(initial)
     times = jnp.asarray(times, linear.dtype)
     gaps = jnp.diff(times, prepend=jnp.zeros_like(times, shape=(1,)))
-    counts = jnp.maximum(jnp.ceil(gaps / step * (1 - 1e-6)), 1.0)  # a gap of a whole number of steps takes that many
+    counts = jnp.maximum(
+        jnp.ceil(gaps / step * (1 - 1e-6)), 1.0
+    )  # a gap of a whole number of steps takes that many
 
     def interval(v, span):
         gap, count = span
@@ -57,7 +64,9 @@ def exponential_steps(
     return jax.lax.scan(interval, initial, (gaps, counts))[1]
 
 
-def burgers_ring(initial: ArrayLike, *, viscosity: ArrayLike, resolution: int, times: ArrayLike, step: float) -> jax.Array:
+def burgers_ring(
+    initial: ArrayLike, *, viscosity: ArrayLike, resolution: int, times: ArrayLike, step: float
+) -> jax.Array:
     """Burgers' equation with viscosity, ∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x², on a ring of length 1.
 
     A Fourier series of the modes below a third of `resolution`, with products formed at `resolution` points (the 2/3 rule: no aliasing).
@@ -89,7 +98,9 @@ def burgers_ring(initial: ArrayLike, *, viscosity: ArrayLike, resolution: int, t
         return -0.5j * wavenumbers * jnp.fft.rfft(u * u, norm="forward")[:modes]
 
     start = jnp.pad(initial, (0, modes - len(initial)))
-    return exponential_steps(-jnp.asarray(viscosity) * wavenumbers**2, steepening, start, times=times, step=step)
+    return exponential_steps(
+        -jnp.asarray(viscosity) * wavenumbers**2, steepening, start, times=times, step=step
+    )
 
 
 def series(coefficients: ArrayLike, x: ArrayLike) -> jax.Array:
@@ -107,12 +118,16 @@ def series(coefficients: ArrayLike, x: ArrayLike) -> jax.Array:
     angle = 2 * np.pi * jnp.outer(k, x - jnp.floor(x))
     weights = jnp.where(k > 0, 2.0, 1.0).astype(x.dtype)[:, None]
     product = functools.partial(jnp.matmul, precision="highest")
-    return product(coefficients.real, weights * jnp.cos(angle)) - product(coefficients.imag, weights * jnp.sin(angle))
+    return product(coefficients.real, weights * jnp.cos(angle)) - product(
+        coefficients.imag, weights * jnp.sin(angle)
+    )
 
 
 def _weights(z, step):
     """e^z, e^(z/2) and the four weights of a step, for real z."""
-    circle = jnp.asarray(np.exp(1j * np.pi * (np.arange(_CONTOUR) + 0.5) / _CONTOUR), jnp.result_type(z.dtype, 1j))
+    circle = jnp.asarray(
+        np.exp(1j * np.pi * (np.arange(_CONTOUR) + 0.5) / _CONTOUR), jnp.result_type(z.dtype, 1j)
+    )
     r = z[:, None] + circle[None]
 
     def mean(values):

@@ -21,5 +21,11 @@ from bayescons.surrogates.neural_process import (
     moments,
     stretched_draws,
 )
-from bayescons.surrogates.operator_network import Readout, operator_belief, operator_effects, readout, readouts
+from bayescons.surrogates.operator_network import (
+    Readout,
+    operator_belief,
+    operator_effects,
+    readout,
+    readouts,
+)
 from bayescons.surrogates.random_effects import RandomEffects, random_effects

@@ -4,7 +4,7 @@
 
 with one stationary kernel per axis a and readings y_j at points z_j anywhere. The prior is a Kronecker product over the grid, extended
 along each axis by the coordinates of the readings, and the readings are points of this larger grid; so the posterior on the grid is
-`Restricted(Downdate(Kronecker))` and no n x n matrix is formed. Hyper-parameters are fitted by maximum marginal likelihood, or come
+`Marginal(Conditioned(Kronecker))` and no n x n matrix is formed. Hyper-parameters are fitted by maximum marginal likelihood, or come
 from a program that samples them.
 
 Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, MIT Press 2006 (chapters 2, 4.2 and 5.4.1). The kernels are
@@ -26,10 +26,11 @@ import tinygp
 from jax.typing import ArrayLike
 from tinygp.transforms import Subspace
 
-from bayescons.composites import Restricted
-from bayescons.conditioning import Constraint, condition
-from bayescons.functionals import Points
-from bayescons.gaussian import Gaussian, concrete, finite, kronecker, positive
+from bayescons.arrays import concrete, finite, positive
+from bayescons.functionals.points import PointEvaluation
+from bayescons.gaussians.composites import Marginal
+from bayescons.gaussians.conditioning import Constraint, condition
+from bayescons.gaussians.gaussian import Gaussian, kronecker
 from bayescons.grids import Grid
 
 KERNELS = {
@@ -111,12 +112,20 @@ def gaussian_process(
 
     joint = [_joint_axis(grid[name], places[name]) for name in grid.names]
     prior = _separable(dict(zip(grid.names, joint, strict=True)), lengths, kernels, amplitude, mean)
-    indices = tuple(_positions(axis, places[name]) for name, axis in zip(grid.names, joint, strict=True))
-    readings = Points(indices, tuple(places.values()), shape=prior.event_shape, names=grid.names)
-    posterior = condition(prior, Constraint(readings, values, None if _is_zero(noise) else noise, "readings"))
+    indices = tuple(
+        _positions(axis, places[name]) for name, axis in zip(grid.names, joint, strict=True)
+    )
+    readings = PointEvaluation(
+        indices, tuple(places.values()), shape=prior.event_shape, names=grid.names
+    )
+    posterior = condition(
+        prior, Constraint(readings, values, None if _is_zero(noise) else noise, "readings")
+    )
 
-    kept = tuple(None if len(axis) == n else np.arange(n) for axis, n in zip(joint, grid.shape, strict=True))
-    part = Restricted(posterior.covariance, kept)
+    kept = tuple(
+        None if len(axis) == n else np.arange(n) for axis, n in zip(joint, grid.shape, strict=True)
+    )
+    part = Marginal(posterior.covariance, kept)
     return Gaussian(part.take(posterior.loc), part)
 
 
@@ -175,14 +184,25 @@ def fit(
             )
         known = None if noise is None else float(positive("noise", noise, (), zero=True))
         shares = itertools.product(*[_LENGTHS] * len(places), _NOISES if known is None else (None,))
-        starts = [[size, *np.multiply(s[:-1], extents), *([s[-1] * size] if known is None else [])] for s in shares]
+        starts = [
+            [size, *np.multiply(s[:-1], extents), *([s[-1] * size] if known is None else [])]
+            for s in shares
+        ]
         bounds = [(0.01 * size, 100 * size)]
-        bounds += [(extent / count, 10 * extent) for extent, count in zip(extents, counts, strict=True)]
+        bounds += [
+            (extent / count, 10 * extent) for extent, count in zip(extents, counts, strict=True)
+        ]
         bounds += [(1e-4 * size, size)] if known is None else []
-        cost = jax.tree_util.Partial(_cost, _kinds(tuple(places), kernels), _rows(places), residual, known)
+        cost = jax.tree_util.Partial(
+            _cost, _kinds(tuple(places), kernels), _rows(places), residual, known
+        )
         best = _minimize(cost, np.log(starts), np.log(bounds))
     amplitude, *lengths = map(float, np.exp(best[: 1 + len(places)]))
-    return Hyperparameters(amplitude, dict(zip(places, lengths, strict=True)), float(np.exp(best[-1])) if known is None else known)
+    return Hyperparameters(
+        amplitude,
+        dict(zip(places, lengths, strict=True)),
+        float(np.exp(best[-1])) if known is None else known,
+    )
 
 
 def log_evidence_of_readings(
@@ -215,7 +235,14 @@ def log_evidence_of_readings(
     places, values = _checked_readings(coordinates, values, tuple(coordinates))
     amplitude, lengths, noise = _checked_hyperparameters(hyperparameters, tuple(places))
     residual = values - _mean_at(mean, places, values.shape)
-    return _log_evidence(_kinds(tuple(places), kernels), _rows(places), residual, amplitude, tuple(lengths.values()), noise)
+    return _log_evidence(
+        _kinds(tuple(places), kernels),
+        _rows(places),
+        residual,
+        amplitude,
+        tuple(lengths.values()),
+        noise,
+    )
 
 
 def separable(
@@ -271,18 +298,24 @@ def straight_between(grid: Grid, axis: str, lower: Mean, upper: Mean) -> Callabl
     def mean(**coordinates):
         shape = np.broadcast_shapes(*map(np.shape, coordinates.values()))
         low, high = (_mean_at(end, coordinates, shape) for end in (lower, upper))
-        return low + (high - low) * jnp.broadcast_to((coordinates[axis] - first) / (last - first), shape)
+        return low + (high - low) * jnp.broadcast_to(
+            (coordinates[axis] - first) / (last - first), shape
+        )
 
     return mean
 
 
-def _separable(axes: Mapping, lengths: Mapping, kernels: Kernels, amplitude, mean: Mean) -> Gaussian:
+def _separable(
+    axes: Mapping, lengths: Mapping, kernels: Kernels, amplitude, mean: Mean
+) -> Gaussian:
     """The prior over any tensor grid; its axes need not be sorted."""
     dtype = jnp.result_type(float)
     factors = []
     for (name, points), kind in zip(axes.items(), _kinds(tuple(axes), kernels), strict=True):
         points = jnp.asarray(points, dtype)
-        factors.append(None if lengths[name] is None else KERNELS[kind](lengths[name])(points, points))
+        factors.append(
+            None if lengths[name] is None else KERNELS[kind](lengths[name])(points, points)
+        )
     mesh = dict(zip(axes, np.meshgrid(*axes.values(), indexing="ij", sparse=True), strict=True))
     level = _mean_at(mean, mesh, tuple(map(len, axes.values())))
     return kronecker(level, factors, scale=amplitude, jitter=_jitter(dtype))
@@ -294,7 +327,9 @@ def _log_evidence(kinds: tuple[str, ...], points, residual, amplitude, lengths, 
     for column, (kind, length) in enumerate(zip(kinds, lengths, strict=True)):
         kernel = kernel * Subspace(column, KERNELS[kind](length))
     diagonal = noise**2 + _jitter(residual.dtype) * amplitude**2
-    return tinygp.GaussianProcess(kernel, jnp.asarray(points, residual.dtype), diag=diagonal).log_probability(residual)
+    return tinygp.GaussianProcess(
+        kernel, jnp.asarray(points, residual.dtype), diag=diagonal
+    ).log_probability(residual)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -303,7 +338,14 @@ def _cost(kinds: tuple[str, ...], points, residual, noise, logs):
 
     def cost(logs):
         amplitude, *lengths = jnp.exp(logs[: 1 + len(kinds)])
-        return -_log_evidence(kinds, points, residual, amplitude, lengths, jnp.exp(logs[-1]) if noise is None else noise)
+        return -_log_evidence(
+            kinds,
+            points,
+            residual,
+            amplitude,
+            lengths,
+            jnp.exp(logs[-1]) if noise is None else noise,
+        )
 
     return jax.value_and_grad(cost)(logs)
 
@@ -337,10 +379,17 @@ def _minimize(cost: Callable, starts: np.ndarray, bounds: np.ndarray) -> np.ndar
 
     def on_host(logs):
         value, slope = (np.asarray(part, np.float64) for part in cost(logs))
-        return (float(value), slope) if np.isfinite(value) and np.isfinite(slope).all() else (1e25, np.zeros_like(slope))
+        return (
+            (float(value), slope)
+            if np.isfinite(value) and np.isfinite(slope).all()
+            else (1e25, np.zeros_like(slope))
+        )
 
     order = np.argsort([on_host(start)[0] for start in starts], kind="stable")[:_REFINED]
-    found = [scipy.optimize.minimize(on_host, starts[i], jac=True, method="L-BFGS-B", bounds=bounds) for i in order]
+    found = [
+        scipy.optimize.minimize(on_host, starts[i], jac=True, method="L-BFGS-B", bounds=bounds)
+        for i in order
+    ]
     best = min(found, key=lambda result: result.fun)
     if best.fun >= 1e25:
         raise FloatingPointError(
@@ -381,24 +430,37 @@ def _is_zero(noise) -> bool:
     return concrete(noise) and bool(noise == 0)
 
 
-def _checked_readings(coordinates: Mapping, values, names: tuple[str, ...]) -> tuple[dict, jax.Array]:
+def _checked_readings(
+    coordinates: Mapping, values, names: tuple[str, ...]
+) -> tuple[dict, jax.Array]:
     """Coordinates in the order of the axes, on the host, and values."""
     _same_axes("coordinates", coordinates, names)
     if any(not concrete(c) for c in coordinates.values()):
-        raise TypeError("coordinates of readings lay out the grid and cannot be traced; keep them out of jit and vmap's arguments")
+        raise TypeError(
+            "coordinates of readings lay out the grid and cannot be traced; keep them out of jit and vmap's arguments"
+        )
     places = {name: np.asarray(coordinates[name], np.float64) for name in names}
     shapes = {name: c.shape for name, c in places.items()} | {"values": jnp.shape(values)}
     if len(set(shapes.values())) > 1 or jnp.ndim(values) != 1 or jnp.size(values) == 0:
         given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"coordinates and values must be arrays of one shape (r,), one entry per reading; got {given}")
+        raise ValueError(
+            f"coordinates and values must be arrays of one shape (r,), one entry per reading; got {given}"
+        )
     for name, c in places.items():
         finite(f"coordinates of readings along {name!r}", c)
     return places, finite("values of the readings", jnp.asarray(values, jnp.result_type(float)))
 
 
 def _checked_hyperparameters(given: Hyperparameters, names: tuple[str, ...]):
-    lengths = {name: _checked_length(name, given.lengths[name]) for name in _same_axes("lengths", given.lengths, names)}
-    return positive("amplitude", given.amplitude, ()), lengths, positive("noise", given.noise, (), zero=True)
+    lengths = {
+        name: _checked_length(name, given.lengths[name])
+        for name in _same_axes("lengths", given.lengths, names)
+    }
+    return (
+        positive("amplitude", given.amplitude, ()),
+        lengths,
+        positive("noise", given.noise, (), zero=True),
+    )
 
 
 def _checked_length(name: str, length) -> jax.Array:

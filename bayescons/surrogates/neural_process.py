@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
 
-from bayescons.conditioning import Constraint, condition
-from bayescons.gaussian import Gaussian, diagonal, low_rank
+from bayescons.gaussians.conditioning import Constraint, condition
+from bayescons.gaussians.gaussian import Gaussian, diagonal, low_rank
 from bayescons.grids import Grid
-from bayescons.problems import Readings
+from bayescons.problems.readings import Readings
 
 TILE = 1000  # points decoded at once, so that their hidden channels stay in a processor's cache: on large grids faster by half
 CHUNK = 10  # most draws held at once by `latent_moments`
@@ -61,7 +61,9 @@ def latent(network: Any, readings: Readings) -> dist.Distribution:
     return dist.Normal(found.mean, found.scale).to_event(1)
 
 
-def field(network: Any, readings: Readings, grid: Grid, z: jax.Array, *, stretch: ArrayLike = 1.0) -> Gaussian:
+def field(
+    network: Any, readings: Readings, grid: Grid, z: jax.Array, *, stretch: ArrayLike = 1.0
+) -> Gaussian:
     """The belief about the field given its latent: u | z ~ N(μ(z), diag σ(z)²) on a grid with axes t and x, in JAX's default float.
 
     Args:
@@ -79,7 +81,13 @@ def field(network: Any, readings: Readings, grid: Grid, z: jax.Array, *, stretch
 
 
 def latent_draws(
-    network: Any, readings: Readings, grid: Grid, key: jax.Array, *, draws: int = 100, stretch: ArrayLike = 1.0
+    network: Any,
+    readings: Readings,
+    grid: Grid,
+    key: jax.Array,
+    *,
+    draws: int = 100,
+    stretch: ArrayLike = 1.0,
 ) -> Members:
     """The beliefs given `draws` values of the latent; mean and scale (draws, *grid.shape), and little memory beside them.
 
@@ -89,11 +97,20 @@ def latent_draws(
     found = network.latent(readings.inputs, readings.u)
     representation = network.represent(readings.inputs, readings.u, points)
     noise = jax.random.normal(key, (draws, *found.mean.shape), found.mean.dtype)
-    return _decoded(network, representation, found.mean[None] + found.scale[None] * noise, points, grid)
+    return _decoded(
+        network, representation, found.mean[None] + found.scale[None] * noise, points, grid
+    )
 
 
 def stretched_draws(
-    network: Any, readings: Readings, grid: Grid, key: jax.Array, *, draws: int = 20, spread: float = 0.05, stretches: int = 41
+    network: Any,
+    readings: Readings,
+    grid: Grid,
+    key: jax.Array,
+    *,
+    draws: int = 20,
+    spread: float = 0.05,
+    stretches: int = 41,
 ) -> Members:
     """`latent_draws` under an unknown stretch, log s ~ N(0, spread²), on equally spaced values of log s out to three spreads.
 
@@ -101,7 +118,9 @@ def stretched_draws(
     observed is sharp evidence of s, for which draws from its prior are too few; on a line, as here, there is always one nearby.
     """
     logs = spread * jnp.linspace(-3.0, 3.0, stretches)
-    found = jax.lax.map(lambda s: latent_draws(network, readings, grid, key, draws=draws, stretch=jnp.exp(s)), logs)
+    found = jax.lax.map(
+        lambda s: latent_draws(network, readings, grid, key, draws=draws, stretch=jnp.exp(s)), logs
+    )
     mean, scale = (a.reshape(stretches * draws, *grid.shape) for a in found[:2])
     return Members(mean, scale, jnp.repeat(-((logs / spread) ** 2) / 2, draws))
 
@@ -149,7 +168,9 @@ def moments(members: Members, constraint: Constraint | None = None) -> Moments:
     """
     logs = jnp.zeros(len(members.mean)) if members.log_weight is None else members.log_weight
     weights = jax.nn.softmax(logs)
-    return _finished(_added(_nothing(members.mean.shape[1:]), members, weights, constraint), weights)
+    return _finished(
+        _added(_nothing(members.mean.shape[1:]), members, weights, constraint), weights
+    )
 
 
 def latent_moments(
@@ -181,11 +202,15 @@ def latent_moments(
     Source: Hammersley and Morton, "A new Monte Carlo technique: antithetic variates", Proc. Cambridge Phil. Soc. 52, 1956.
     """
     if draws < 2 or (pairs and draws % 2):
-        raise ValueError(f"moments need two draws or more{', an even number in pairs' if pairs else ''}; got draws={draws}")
+        raise ValueError(
+            f"moments need two draws or more{', an even number in pairs' if pairs else ''}; got draws={draws}"
+        )
     points = _points(grid)
     found = network.latent(readings.inputs, readings.u)
     representation = network.represent(readings.inputs, readings.u, points)
-    noise = jax.random.normal(key, (draws // 2 if pairs else draws, *found.mean.shape), found.mean.dtype)
+    noise = jax.random.normal(
+        key, (draws // 2 if pairs else draws, *found.mean.shape), found.mean.dtype
+    )
     noise = jnp.concatenate([noise, -noise]) if pairs else noise
     latents = found.mean[None] + found.scale[None] * noise
     chunk = max(size for size in range(1, CHUNK + 1) if draws % size == 0)
@@ -193,7 +218,9 @@ def latent_moments(
 
     def add(running, some):
         z, weights = some
-        return _added(running, _decoded(network, representation, z, points, grid), weights, constraint), None
+        return _added(
+            running, _decoded(network, representation, z, points, grid), weights, constraint
+        ), None
 
     chunks = latents.reshape(-1, chunk, latents.shape[-1]), weights.reshape(-1, chunk)
     running, _ = jax.lax.scan(add, _nothing(grid.shape), chunks)
@@ -213,7 +240,9 @@ def _nothing(shape: tuple[int, ...]) -> _Running:
     return _Running(jnp.zeros(()), jnp.zeros(shape), jnp.zeros(shape), jnp.zeros(shape))
 
 
-def _added(running: _Running, members: Members, weights: jax.Array, constraint: Constraint | None) -> _Running:
+def _added(
+    running: _Running, members: Members, weights: jax.Array, constraint: Constraint | None
+) -> _Running:
     """The sums with more members in them (Welford's recursion)."""
 
     def add(so_far, member):
@@ -222,10 +251,14 @@ def _added(running: _Running, members: Members, weights: jax.Array, constraint: 
         belief = belief if constraint is None else condition(belief, constraint)
         total = so_far.weight + weight
         off = belief.mean - so_far.mean
-        share = weight / jnp.maximum(total, jnp.finfo(total.dtype).tiny)  # 1 for the first, so that it is taken over exactly
+        share = weight / jnp.maximum(
+            total, jnp.finfo(total.dtype).tiny
+        )  # 1 for the first, so that it is taken over exactly
         mean = so_far.mean + off * share
         own = so_far.own + weight * belief.variance
-        return _Running(total, mean, own, so_far.between + weight * off * (belief.mean - mean)), None
+        return _Running(
+            total, mean, own, so_far.between + weight * off * (belief.mean - mean)
+        ), None
 
     return jax.lax.scan(add, running, (members.mean, members.scale, weights))[0]
 
@@ -234,7 +267,9 @@ def _finished(running: _Running, weights: jax.Array) -> Moments:
     return Moments(running.mean, running.own + running.between / (1 - jnp.sum(weights**2)))
 
 
-def _decoded(network: Any, representation: jax.Array, latents: jax.Array, points: jax.Array, grid: Grid) -> Members:
+def _decoded(
+    network: Any, representation: jax.Array, latents: jax.Array, points: jax.Array, grid: Grid
+) -> Members:
     """The beliefs given latents (draws, width). For a tile of points after another all draws are gone through."""
 
     def at_point(known):
@@ -242,7 +277,9 @@ def _decoded(network: Any, representation: jax.Array, latents: jax.Array, points
         return jax.lax.map(lambda z: network.decode(r[None], z, x[None]), latents)
 
     predicted = jax.lax.map(at_point, (representation, points), batch_size=TILE)
-    return Members(*(jnp.moveaxis(a[..., 0], 0, 1).reshape(len(latents), *grid.shape) for a in predicted))
+    return Members(
+        *(jnp.moveaxis(a[..., 0], 0, 1).reshape(len(latents), *grid.shape) for a in predicted)
+    )
 
 
 def _points(grid: Grid, stretch: ArrayLike = 1.0) -> jax.Array:

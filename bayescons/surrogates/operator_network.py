@@ -27,8 +27,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from bayescons.constraints.sides import Boundary, Side
-from bayescons.gaussian import Gaussian
+from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
+from bayescons.gaussians.gaussian import Gaussian
 from bayescons.grids import Grid
 from bayescons.networks.boundary_corrected import BoundaryCorrected
 from bayescons.problems.operators import Samples
@@ -51,7 +51,12 @@ class Readout(NamedTuple):
 
 
 def readout(
-    networks: Any, inputs: jax.Array, grid: Grid, values: Sequence[ArrayLike] = (), *, sides: Sequence[Side] = ()
+    networks: Any,
+    inputs: jax.Array,
+    grid: Grid,
+    values: Sequence[ArrayLike] = (),
+    *,
+    sides: Sequence[BoundaryCondition] = (),
 ) -> Readout:
     """The field that one function becomes, and the features Φ of its errors.
 
@@ -77,12 +82,18 @@ def readout(
     return Readout(mean, (fields - mean[..., None]) / math.sqrt(len(found) - 1))
 
 
-def readouts(networks: Any, samples: Samples, grid: Grid, *, sides: Sequence[Side] = ()) -> Readout:
+def readouts(
+    networks: Any, samples: Samples, grid: Grid, *, sides: Sequence[BoundaryCondition] = ()
+) -> Readout:
     """`readout` of many functions, which come first in its arrays."""
 
     @jax.jit
     def of_all(inputs, boundary):
-        return jax.lax.map(lambda one: readout(networks, one[0], grid, one[1], sides=sides), (inputs, boundary), batch_size=BATCH)
+        return jax.lax.map(
+            lambda one: readout(networks, one[0], grid, one[1], sides=sides),
+            (inputs, boundary),
+            batch_size=BATCH,
+        )
 
     return of_all(samples.inputs, samples.boundary)
 
@@ -94,7 +105,7 @@ def operator_belief(
     grid: Grid,
     values: Sequence[ArrayLike] = (),
     *,
-    sides: Sequence[Side] = (),
+    sides: Sequence[BoundaryCondition] = (),
 ) -> Gaussian:
     """The belief about the field that an initial state becomes: N(Φ ŵ + c, Φ Σ Φ' + diag d), a `LowRank` on the grid.
 
@@ -120,7 +131,7 @@ def operator_effects(
     samples: Samples,
     grid: Grid,
     *,
-    sides: Sequence[Side] = (),
+    sides: Sequence[BoundaryCondition] = (),
     structure: str | None = None,
     rank: int | None = RANK,
     **settings: Any,
@@ -142,10 +153,22 @@ def operator_effects(
         structure = "one" if isinstance(networks, Sequence) and len(networks) > 1 else "full"
     means, features = readouts(networks, samples, grid, sides=sides)
     errors = samples.outputs - means
-    return random_effects(features, errors, structure=structure, rank=rank if structure == "full" else None, **settings)
+    return random_effects(
+        features,
+        errors,
+        structure=structure,
+        rank=rank if structure == "full" else None,
+        **settings,
+    )
 
 
-def _of_one(network: Any, inputs: jax.Array, grid: Grid, values: Sequence[ArrayLike], sides: Sequence[Side]) -> Readout:
+def _of_one(
+    network: Any,
+    inputs: jax.Array,
+    grid: Grid,
+    values: Sequence[ArrayLike],
+    sides: Sequence[BoundaryCondition],
+) -> Readout:
     """Field and last hidden layer of one network."""
     if isinstance(network, BoundaryCorrected):
         if network.mode in ("layers", "reference"):
@@ -161,6 +184,6 @@ def _of_one(network: Any, inputs: jax.Array, grid: Grid, values: Sequence[ArrayL
             "of sides=problem.sides()"
         )
     else:
-        given = Boundary(grid, tuple(sides)).arrays(values)
+        given = BoundaryConditions(grid, tuple(sides)).arrays(values)
         features = network.features(inputs, grid, given, axes=tuple(side.axis for side in sides))
     return Readout(network.output(features), features)

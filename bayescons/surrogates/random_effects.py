@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bayescons.covariances import LowRank
-from bayescons.gaussian import Gaussian, concrete, finite
+from bayescons.arrays import concrete, finite
+from bayescons.gaussians.covariances import LowRank
+from bayescons.gaussians.gaussian import Gaussian
 
 STRUCTURES = ("full", "diagonal", "one")
 NEGLIGIBLE = 1e-12  # share of the largest variance below which a direction of the channels is left out: the rounding of its root
@@ -60,14 +61,18 @@ class RandomEffects(NamedTuple):
             ValueError: for other channels than those of the fit, or a grid that is not that of a variance of its own at each point.
         """
         if features.shape[-1] != len(self.root):
-            raise ValueError(f"the effects are of {len(self.root)} channels; got features of {features.shape[-1]}")
+            raise ValueError(
+                f"the effects are of {len(self.root)} channels; got features of {features.shape[-1]}"
+            )
         own, field = jnp.shape(self.variance), mean.shape[batch_dims:]
         if own not in ((), field):
             raise ValueError(
                 f"each point of a grid of shape {own} has a variance of its own; got a field of shape {field}. On another grid use effects "
                 "that were fitted with pointwise=False; for a batch of fields write batch_dims"
             )
-        variance = jnp.asarray(self.variance, mean.dtype).reshape((1,) * (mean.ndim - len(own)) + own)
+        variance = jnp.asarray(self.variance, mean.dtype).reshape(
+            (1,) * (mean.ndim - len(own)) + own
+        )
         factor = features @ self.root.astype(features.dtype)
         return Gaussian(mean, LowRank(jnp.broadcast_to(variance, mean.shape), factor, len(field)))
 
@@ -115,29 +120,47 @@ def random_effects(
     """
     features, errors = _checked(features, errors)
     if structure not in STRUCTURES:
-        raise ValueError(f"unknown structure {structure!r}; there are {', '.join(map(repr, STRUCTURES))}")
+        raise ValueError(
+            f"unknown structure {structure!r}; there are {', '.join(map(repr, STRUCTURES))}"
+        )
     if rank is not None and (structure != "full" or rank < 1):
-        raise ValueError(f"rank is a number of directions, one or more, and for structure='full' alone; got rank={rank}")
+        raise ValueError(
+            f"rank is a number of directions, one or more, and for structure='full' alone; got rank={rank}"
+        )
     grid, functions, channels = errors.shape[1:], len(errors), features.shape[-1]
     flat, errors = features.reshape(functions, -1, channels), errors.reshape(functions, -1)
     basis = _directions(flat, rank) if structure == "full" else np.eye(channels)
     flat = flat @ basis
     size = np.mean(errors**2)
     variance = np.full(errors.shape[1], size)
-    root = np.eye(basis.shape[1]) * math.sqrt(size / max(np.mean(np.sum(flat**2, axis=-1)), np.finfo(float).tiny))
+    root = np.eye(basis.shape[1]) * math.sqrt(
+        size / max(np.mean(np.sum(flat**2, axis=-1)), np.finfo(float).tiny)
+    )
 
     likelihoods = [-math.inf]
     with jax.enable_x64(True):
-        known, root, variance = (jnp.asarray(flat), jnp.asarray(errors)), jnp.asarray(root), jnp.asarray(variance)
-        value, new_root, new_variance = _step(*known, root, variance, structure=structure, pointwise=pointwise)
+        known, root, variance = (
+            (jnp.asarray(flat), jnp.asarray(errors)),
+            jnp.asarray(root),
+            jnp.asarray(variance),
+        )
+        value, new_root, new_variance = _step(
+            *known, root, variance, structure=structure, pointwise=pointwise
+        )
         while len(likelihoods) <= steps and float(value) - likelihoods[-1] > tolerance:
             likelihoods.append(float(value))
             root, variance = new_root, jnp.maximum(new_variance, FLOOR * size)
-            value, new_root, new_variance = _step(*known, root, variance, structure=structure, pointwise=pointwise)
+            value, new_root, new_variance = _step(
+                *known, root, variance, structure=structure, pointwise=pointwise
+            )
     dtype = jnp.result_type(float)
     root, variance = basis @ np.asarray(root), np.asarray(variance)
     own = variance.reshape(grid) if pointwise else variance[0]
-    return RandomEffects(jnp.asarray(root, dtype), jnp.asarray(own, dtype), np.array([*likelihoods[1:], float(value)]))
+    return RandomEffects(
+        jnp.asarray(root, dtype),
+        jnp.asarray(own, dtype),
+        np.array([*likelihoods[1:], float(value)]),
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("structure", "pointwise"))
@@ -151,23 +174,33 @@ def _step(features, errors, root, variance, *, structure: str, pointwise: bool):
     whole = jnp.broadcast_to(jnp.eye(rank), precision.shape)
     inverse = jax.lax.linalg.triangular_solve(lower, whole, left_side=True, lower=True)
     half = jnp.einsum("frs,fs->fr", inverse, jnp.einsum("fps,fp->fs", weighted, errors))
-    logs = functions * jnp.sum(jnp.log(variance)) + 2 * jnp.sum(jnp.log(jnp.diagonal(lower, axis1=1, axis2=2)))
+    logs = functions * jnp.sum(jnp.log(variance)) + 2 * jnp.sum(
+        jnp.log(jnp.diagonal(lower, axis1=1, axis2=2))
+    )
     quadratic = jnp.sum(errors**2 / variance[None]) - jnp.sum(half**2)
     likelihood = -(quadratic + logs + errors.size * math.log(2 * math.pi)) / (2 * functions)
 
     mean = jnp.einsum("fsr,fs->fr", inverse, half)
     second = (jnp.einsum("fsr,fst->rt", inverse, inverse) + mean.T @ mean) / functions
-    left = (errors - jnp.einsum("fpr,fr->fp", seen, mean)) ** 2 + jnp.sum(jnp.einsum("fpr,fsr->fps", seen, inverse) ** 2, axis=-1)
+    left = (errors - jnp.einsum("fpr,fr->fp", seen, mean)) ** 2 + jnp.sum(
+        jnp.einsum("fpr,fsr->fps", seen, inverse) ** 2, axis=-1
+    )
     new = jnp.mean(left, axis=0) if pointwise else jnp.full(points, jnp.mean(left))
     if structure == "full":
         return likelihood, root @ jnp.linalg.cholesky(second), new
     own = jnp.einsum("rs,st,rt->r", root, second, root)
-    return likelihood, jnp.diag(jnp.sqrt(own if structure == "diagonal" else jnp.full(rank, jnp.mean(own)))), new
+    return (
+        likelihood,
+        jnp.diag(jnp.sqrt(own if structure == "diagonal" else jnp.full(rank, jnp.mean(own)))),
+        new,
+    )
 
 
 def _directions(features, rank: int | None) -> np.ndarray:
     """Leading directions of the channels as columns, each with a mean square of one over functions and points."""
-    gram = np.einsum("fpc,fpk->ck", features, features, optimize=True) / (features.shape[0] * features.shape[1])
+    gram = np.einsum("fpc,fpk->ck", features, features, optimize=True) / (
+        features.shape[0] * features.shape[1]
+    )
     values, vectors = np.linalg.eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
     kept = values > NEGLIGIBLE * max(values[0], np.finfo(float).tiny)
@@ -177,8 +210,13 @@ def _directions(features, rank: int | None) -> np.ndarray:
 
 def _checked(features, errors) -> tuple[np.ndarray, np.ndarray]:
     if not (concrete(features) and concrete(errors)):
-        raise TypeError("features and errors are read on the host and cannot be traced; keep random_effects out of jit and vmap")
-    features, errors = (np.asarray(finite(n, np.asarray(a, float))) for n, a in (("features", features), ("errors", errors)))
+        raise TypeError(
+            "features and errors are read on the host and cannot be traced; keep random_effects out of jit and vmap"
+        )
+    features, errors = (
+        np.asarray(finite(n, np.asarray(a, float)))
+        for n, a in (("features", features), ("errors", errors))
+    )
     if errors.ndim < 2 or features.ndim != errors.ndim + 1 or features.shape[:-1] != errors.shape:
         raise ValueError(
             f"expected features of shape (functions, *grid, channels) and errors of shape (functions, *grid); got {features.shape} and "
@@ -187,5 +225,7 @@ def _checked(features, errors) -> tuple[np.ndarray, np.ndarray]:
     if len(errors) < 2:
         raise ValueError("how errors vary between functions takes two functions or more; got one")
     if not np.any(errors):
-        raise ValueError("all errors are zero: either (a) the truth was taken from the prediction, or (b) nothing is uncertain")
+        raise ValueError(
+            "all errors are zero: either (a) the truth was taken from the prediction, or (b) nothing is uncertain"
+        )
     return features, errors

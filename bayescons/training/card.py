@@ -14,8 +14,9 @@ from typing import Any
 
 import jax
 
-from bayescons.files import whole_file
-from bayescons.networks import parameter_count, save_weights
+from bayescons.networks.neural_process import parameter_count
+from bayescons.networks.weights import save_weights
+from bayescons.results.files import whole_file
 from bayescons.training.data import POINTS, TIMES
 
 PACKAGES = ("bayescons", "jax", "flax", "optax")
@@ -83,8 +84,15 @@ def describe(
             "kept_step": best["step"],
             "seconds": last["seconds"],
         },
-        "machine": {"device": jax.devices()[0].device_kind, "processor": _processor(), "processors": _processors()},
-        "versions": {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}},
+        "machine": {
+            "device": jax.devices()[0].device_kind,
+            "processor": _processor(),
+            "processors": _processors(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{package: _version(package) for package in PACKAGES},
+        },
         "date": datetime.now(UTC).date().isoformat(),
         **({"before": dict(before)} if before else {}),
         "scores": {},
@@ -101,11 +109,23 @@ def write(path: Path, network: Any, card: Mapping[str, Any]) -> None:
 
 def page(card: Mapping[str, Any]) -> str:
     """A card in Markdown; scores, where there are any, as a table."""
-    recipe, problem, training, machine = (card[name] for name in ("recipe", "problem", "training", "machine"))
-    network, turns, functions = (_of_operator if recipe["kind"] == "operator" else _of_readings)(card)
-    clip = f"gradients clipped at norm {recipe['clip']:g}" if recipe["clip"] else "gradients not clipped"
+    recipe, problem, training, machine = (
+        card[name] for name in ("recipe", "problem", "training", "machine")
+    )
+    network, turns, functions = (_of_operator if recipe["kind"] == "operator" else _of_readings)(
+        card
+    )
+    clip = (
+        f"gradients clipped at norm {recipe['clip']:g}"
+        if recipe["clip"]
+        else "gradients not clipped"
+    )
     tails = recipe.get("tails")
-    beyond = f"; in training, residuals beyond {tails:g} standard deviations count linearly" if tails else ""
+    beyond = (
+        f"; in training, residuals beyond {tails:g} standard deviations count linearly"
+        if tails
+        else ""
+    )
     rate = {
         "cosine": f"rises to {recipe['rate']:g}, then falls to zero as a cosine",
         "constant": f"constant at {recipe['rate']:g}",
@@ -123,7 +143,11 @@ def page(card: Mapping[str, Any]) -> str:
         "seed": f"{recipe['seed']}",
         "time": duration(training["seconds"]),
         "machine": _machine(machine),
-        "versions": ", ".join(f"{package} {version}" for package, version in card["versions"].items() if version != NOT_INSTALLED),
+        "versions": ", ".join(
+            f"{package} {version}"
+            for package, version in card["versions"].items()
+            if version != NOT_INSTALLED
+        ),
         "date": card["date"],
     }
     lines = [
@@ -148,7 +172,10 @@ def _problem(problem: Any) -> dict[str, Any]:
     if isinstance(problem, type):
         family = {"parameter": problem.parameter_name, "trained_on": list(problem.train_range)}
         return {"name": problem.__name__, "equation": problem.equation, **family, **space}
-    numbers = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(problem).items()}
+    numbers = {
+        name: list(v) if isinstance(v, tuple) else v
+        for name, v in dataclasses.asdict(problem).items()
+    }
     family = {"numbers": numbers, "sides": list(map(str, problem.sides()))}
     return {"name": type(problem).__name__, "equation": problem.equation, **family, **space}
 
@@ -161,8 +188,14 @@ def _of_readings(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
     inputs = "mapped from the domain to [-1, 1]²" if recipe["inputs"] == "scaled" else "as they are"
     pool = f"from a pool of {recipe['pool']:,}" if recipe["pool"] else "new ones at every step"
     parameter = f"{problem['parameter']} uniform on {_interval(problem['trained_on'])}"
-    began = {"begun with": _beginning(recipe["start"], card.get("before"))} if recipe["start"] else {}
-    penalty = {"penalty": f"{recipe['penalty']:g} times the squared residual at every target"} if recipe["kind"] == "softc" else {}
+    began = (
+        {"begun with": _beginning(recipe["start"], card.get("before"))} if recipe["start"] else {}
+    )
+    penalty = (
+        {"penalty": f"{recipe['penalty']:g} times the squared residual at every target"}
+        if recipe["kind"] == "softc"
+        else {}
+    )
     network = f"{card['network']}{members}: width {recipe['width']}, {recipe['heads']} heads{dropped}; inputs {inputs}"
     functions = {
         "functions": f"{parameter}; {pool}",
@@ -180,7 +213,10 @@ def _of_operator(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
     network = f"{recipe['depth']} layers, width {recipe['width']}, up to {recipe['modes']} modes along an axis; {given}"
     axes = f"{recipe['points']} points along each axis of space"
     times = f", {recipe['times']} times" if recipe["times"] > 1 else ", at the last time"
-    told = {name: _interval(v) if isinstance(v, list) else _short(v) for name, v in problem["numbers"].items()}
+    told = {
+        name: _interval(v) if isinstance(v, list) else _short(v)
+        for name, v in problem["numbers"].items()
+    }
     numbers = ", ".join(f"{name} {value}" for name, value in told.items())
     alone = recipe["values"] == "withheld" and recipe["mode"] == "none"
     functions = {
@@ -188,7 +224,11 @@ def _of_operator(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
         "boundary": "; ".join(problem["sides"]),
         "functions": f"{recipe['samples']:,} to learn from, {recipe['held_out']:,} held out; {axes}{times}",
     }
-    return network + _MODES[recipe["mode"]], f"initial state{'' if alone else ' and boundary values'} → the field", functions
+    return (
+        network + _MODES[recipe["mode"]],
+        f"initial state{'' if alone else ' and boundary values'} → the field",
+        functions,
+    )
 
 
 def _beginning(start: str, before: Mapping[str, Any] | None) -> str:
@@ -196,8 +236,14 @@ def _beginning(start: str, before: Mapping[str, Any] | None) -> str:
     if before is None:
         return start
     recipe, training = before["recipe"], before["training"]
-    earlier = f"; begun with {_beginning(recipe['start'], before.get('before'))}" if recipe["start"] else ""
-    gaussian = "Gaussian tails" if recipe["tails"] is None else f"linear tails beyond {recipe['tails']:g}"
+    earlier = (
+        f"; begun with {_beginning(recipe['start'], before.get('before'))}"
+        if recipe["start"]
+        else ""
+    )
+    gaussian = (
+        "Gaussian tails" if recipe["tails"] is None else f"linear tails beyond {recipe['tails']:g}"
+    )
     return (
         f"{before['name']} of {before['date']}: {training['steps']:,} steps with batches of {recipe['size']}, "
         f"{recipe['schedule']} rate of {recipe['rate']:g}, {gaussian}, {duration(training['seconds'])}{earlier}"
@@ -213,14 +259,22 @@ def duration(seconds: float) -> str:
 
 
 def _table(head: tuple[str, str], rows: Mapping[str, str]) -> list[str]:
-    return [f"| {head[0]} | {head[1]} |", "| :-- | :-- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+    return [
+        f"| {head[0]} | {head[1]} |",
+        "| :-- | :-- |",
+        *(f"| {name} | {value} |" for name, value in rows.items()),
+    ]
 
 
 def _scores(scores: Mapping[str, Any], under: str = "") -> dict[str, str]:
     """Scores by name, those of a nested mapping under its name too."""
     rows = {}
     for name, value in scores.items():
-        rows |= _scores(value, f"{under}{name}, ") if isinstance(value, Mapping) else {f"{under}{name}": _short(value)}
+        rows |= (
+            _scores(value, f"{under}{name}, ")
+            if isinstance(value, Mapping)
+            else {f"{under}{name}": _short(value)}
+        )
     return rows
 
 
@@ -241,7 +295,11 @@ def _processor() -> str:
     """The model of the processor, as Linux knows it, or what Python does."""
     known = Path("/proc/cpuinfo")
     models = (
-        [line.partition(":")[2].strip() for line in known.read_text().splitlines() if line.startswith("model name")]
+        [
+            line.partition(":")[2].strip()
+            for line in known.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         if known.exists()
         else []
     )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayescons.files import whole_file
+from bayescons.results.files import whole_file
 
 if TYPE_CHECKING:
     import orbax.checkpoint
@@ -59,7 +59,9 @@ class Checkpoints:
         try:
             self._manager.save(int(state.step), args=StandardSave(state._asdict()))
             self._manager.wait_until_finished()
-        except Exception as error:  # what a full disk raises differs from one storage driver to the next
+        except (
+            Exception
+        ) as error:  # what a full disk raises differs from one storage driver to the next
             full = os.strerror(errno.ENOSPC)
             reason = full if full in str(error) else error
             raise OSError(
@@ -130,7 +132,9 @@ def alone(folder: Path) -> Generator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RuntimeError(f"another process is training in {folder}; wait for it, or choose another folder") from error
+            raise RuntimeError(
+                f"another process is training in {folder}; wait for it, or choose another folder"
+            ) from error
         except OSError:
             pass
         yield
@@ -143,8 +147,12 @@ def agree(earlier: Mapping[str, Any], settings: Mapping[str, Any], folder: Path)
     earlier, settings = dict(earlier), json.loads(json.dumps(dict(settings)))
     other = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]
     if other:
-        told = ", ".join(f"{name}: {earlier.get(name)!r} then, {settings.get(name)!r} now" for name in other)
-        raise ValueError(f"{folder} holds a run with other settings ({told}). Give the same ones to go on, or another folder")
+        told = ", ".join(
+            f"{name}: {earlier.get(name)!r} then, {settings.get(name)!r} now" for name in other
+        )
+        raise ValueError(
+            f"{folder} holds a run with other settings ({told}). Give the same ones to go on, or another folder"
+        )
 
 
 def _read(path: Path) -> list[dict]:
@@ -160,5 +168,7 @@ def _written(line: Mapping[str, Any]) -> str:
 def _manager(folder: Path) -> orbax.checkpoint.CheckpointManager:
     import orbax.checkpoint as orbax
 
-    options = orbax.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True, enable_async_checkpointing=False)
+    options = orbax.CheckpointManagerOptions(
+        max_to_keep=2, cleanup_tmp_directories=True, enable_async_checkpointing=False
+    )
     return orbax.CheckpointManager(folder, options=options)

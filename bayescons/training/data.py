@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bayescons.problems import Readings, contexts, targets
+from bayescons.problems.readings import Readings, contexts, targets
 
 TIMES, POINTS = 10, 10  # of contexts, and of targets, as published
 
@@ -58,14 +58,20 @@ def functions(
             f"a pool must hold a whole number of batches; got pool={pool} and size={size}. Write pool={max(1, round(pool / size)) * size}, "
             "or pool=None for new functions at every step"
         )
-    indices = (lambda step: step * size + jnp.arange(size)) if pool is None else shuffled(key, size=size, pool=pool)
+    indices = (
+        (lambda step: step * size + jnp.arange(size))
+        if pool is None
+        else shuffled(key, size=size, pool=pool)
+    )
 
     def one(key):
         key_parameter, key_contexts, key_targets = jax.random.split(key, 3)
         case = problem.sample(key_parameter)
         parameter = jnp.asarray(getattr(case, problem.parameter_name))
         counts = {"times": times, "points": points}
-        return Functions(parameter, contexts(case, key_contexts, **counts), targets(case, key_targets, **counts))
+        return Functions(
+            parameter, contexts(case, key_contexts, **counts), targets(case, key_targets, **counts)
+        )
 
     def batch(step):
         keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(indices(step))
@@ -85,7 +91,9 @@ def shuffled(key: jax.Array, *, size: int, pool: int) -> Callable[[jax.Array], j
 
     def indices(step):
         epoch, place = jnp.divmod(step, pool // size)
-        order = jax.random.permutation(jax.random.fold_in(jax.random.fold_in(key, pool), epoch), pool)
+        order = jax.random.permutation(
+            jax.random.fold_in(jax.random.fold_in(key, pool), epoch), pool
+        )
         return jax.lax.dynamic_slice_in_dim(order, place * size, size)
 
     return indices

@@ -82,7 +82,9 @@ class Schedule:
         rise = max(1, int(self.warmup * self.steps))
         cosine = optax.warmup_cosine_decay_schedule(0.0, self.rate, rise, max(self.steps, rise + 1))
         adam = optax.adam(self.rate if self.constant else cosine)
-        return adam if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), adam)
+        return (
+            adam if self.clip is None else optax.chain(optax.clip_by_global_norm(self.clip), adam)
+        )
 
 
 def train(
@@ -147,7 +149,9 @@ def train(
         return state, jnp.mean(losses), held_out
 
     zero = jnp.zeros((), jnp.int32)
-    state = State(zero, weights, optimiser.init(weights), weights, jnp.asarray(jnp.inf, jnp.float32), zero)
+    state = State(
+        zero, weights, optimiser.init(weights), weights, jnp.asarray(jnp.inf, jnp.float32), zero
+    )
     if checkpoints is not None:
         state = checkpoints.latest(like=state)
     began = time.monotonic()
@@ -176,7 +180,11 @@ def _exhausted(state: State, patience: int | None, round_steps: int) -> bool:
 
 def _check_finite(told: Report, rate: float, *, validated: bool) -> None:
     if not (math.isfinite(told.loss) and (math.isfinite(told.validation) or not validated)):
-        name, value = ("loss", told.loss) if not math.isfinite(told.loss) else ("validation loss", told.validation)
+        name, value = (
+            ("loss", told.loss)
+            if not math.isfinite(told.loss)
+            else ("validation loss", told.validation)
+        )
         raise FloatingPointError(
             f"the {name} is {value} at step {told.step}: (a) the learning rate ({rate:g}) is too high, lower it; (b) the data hold NaN. "
             "The last checkpoint is from before this"

@@ -39,13 +39,19 @@ def evidence_bound(
 
     def bound(contexts, targets, key):
         key_z, *keys = jax.random.split(key, 4)
-        posterior, prior, predicted = rehearse(network, contexts, targets, key_z, keys if drop else [None] * 3)
+        posterior, prior, predicted = rehearse(
+            network, contexts, targets, key_z, keys if drop else [None] * 3
+        )
         return -jnp.sum(log_density(predicted, targets.u, tails)) + divergence(posterior, prior)
 
-    return jnp.mean(jax.vmap(bound)(batch.contexts, batch.targets, jax.random.split(key, len(batch.parameter))))
+    return jnp.mean(
+        jax.vmap(bound)(batch.contexts, batch.targets, jax.random.split(key, len(batch.parameter)))
+    )
 
 
-def ensemble_loss(network: Ensemble, batch: Functions, key: jax.Array, *, tails: float | None = None) -> jax.Array:
+def ensemble_loss(
+    network: Ensemble, batch: Functions, key: jax.Array, *, tails: float | None = None
+) -> jax.Array:
     """Negative log likelihood of all members, in nats a function, averaged over the batch.
 
         - Σ_m Σ_i log N(y_i; μ_m(x_i), σ_m(x_i)²)
@@ -63,16 +69,22 @@ def ensemble_loss(network: Ensemble, batch: Functions, key: jax.Array, *, tails:
 
     def misfit(contexts, targets):
         predicted = network.predict(contexts.inputs, contexts.u, targets.inputs)
-        return -jnp.sum(log_density(predicted, jnp.broadcast_to(targets.u, predicted.mean.shape), tails))
+        return -jnp.sum(
+            log_density(predicted, jnp.broadcast_to(targets.u, predicted.mean.shape), tails)
+        )
 
     return jnp.mean(jax.vmap(misfit)(batch.contexts, batch.targets))
 
 
-def rehearse(network, contexts, targets, key, keys=(None, None, None)) -> tuple[Normal, Normal, Normal]:
+def rehearse(
+    network, contexts, targets, key, keys=(None, None, None)
+) -> tuple[Normal, Normal, Normal]:
     """q(z | targets), q(z | contexts), and the prediction at the targets for one z of the former."""
     posterior = network.latent(targets.inputs, targets.u, keys[0])
     prior = network.latent(contexts.inputs, contexts.u, keys[1])
-    z = posterior.mean + posterior.scale * jax.random.normal(key, posterior.mean.shape, posterior.mean.dtype)
+    z = posterior.mean + posterior.scale * jax.random.normal(
+        key, posterior.mean.shape, posterior.mean.dtype
+    )
     representation = network.represent(contexts.inputs, contexts.u, targets.inputs, keys[2])
     return posterior, prior, network.decode(representation, z, targets.inputs)
 
@@ -90,7 +102,11 @@ def log_density(predicted: Normal, values: jax.Array, tails: float | None = None
     """
     residual = (values.astype(predicted.mean.dtype) - predicted.mean) / predicted.scale
     size = jnp.abs(residual)
-    cost = residual**2 / 2 if tails is None else jnp.where(size <= tails, size**2 / 2, tails * size - tails**2 / 2)
+    cost = (
+        residual**2 / 2
+        if tails is None
+        else jnp.where(size <= tails, size**2 / 2, tails * size - tails**2 / 2)
+    )
     return -cost - math.log(2 * math.pi) / 2 - jnp.log(predicted.scale)
 
 

@@ -17,14 +17,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bayescons.constraints.sides import Boundary
-from bayescons.networks import BoundaryCorrected, FourierOperator
-from bayescons.networks.boundary_corrected import MODES
-from bayescons.problems import OperatorProblem, Samples, stored
+from bayescons.functionals.boundary_conditions import BoundaryConditions
+from bayescons.networks.boundary_corrected import MODES, BoundaryCorrected
+from bayescons.networks.fourier_operator import FourierOperator
+from bayescons.problems.operators import OperatorProblem, Samples
+from bayescons.problems.stored import stored
 from bayescons.training.card import describe
 from bayescons.training.data import shuffled
 from bayescons.training.loop import Report
-from bayescons.training.runs import Materials, carry_out, check_steps, named
+from bayescons.training.runs import TrainingSetup, carry_out, check_steps, named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,23 +89,49 @@ class OperatorRecipe:
     @property
     def family(self) -> OperatorProblem:
         """The problem with its numbers."""
-        given = {name: tuple(v) if isinstance(v, (list, tuple)) else v for name, v in self.numbers.items()}
+        given = {
+            name: tuple(v) if isinstance(v, (list, tuple)) else v
+            for name, v in self.numbers.items()
+        }
         return named(self.problem, OperatorProblem)(**given)
 
     @property
-    def boundary(self) -> Boundary:
+    def boundary(self) -> BoundaryConditions:
         """Its sides on its grid."""
         family = self.family
-        return Boundary(family.grid(self.points, self.times), family.sides(self.order))
+        return BoundaryConditions(family.grid(self.points, self.times), family.sides(self.order))
 
 
 # By the number of axes of the grid. "paper" has the sizes of Saad et al. (ICLR 2023, arXiv 2212.07477): 500 epochs of 500 functions of one
 # axis, of 1,000 functions of more; their rate is halved every 50 epochs. But for one axis it is for an accelerator. "quick" tries the path.
 PRESETS: dict[str, dict[int, dict[str, Any]]] = {
     "quick": {
-        1: {"points": 128, "samples": 200, "modes": 12, "width": 32, "steps": 500, "round_steps": 50},
-        2: {"points": 32, "samples": 100, "modes": 6, "width": 16, "steps": 100, "size": 10, "round_steps": 20},
-        3: {"points": 16, "samples": 50, "modes": 4, "width": 12, "steps": 50, "size": 5, "round_steps": 10},
+        1: {
+            "points": 128,
+            "samples": 200,
+            "modes": 12,
+            "width": 32,
+            "steps": 500,
+            "round_steps": 50,
+        },
+        2: {
+            "points": 32,
+            "samples": 100,
+            "modes": 6,
+            "width": 16,
+            "steps": 100,
+            "size": 10,
+            "round_steps": 20,
+        },
+        3: {
+            "points": 16,
+            "samples": 50,
+            "modes": 4,
+            "width": 12,
+            "steps": 50,
+            "size": 5,
+            "round_steps": 10,
+        },
     },
     "paper": {
         1: {},
@@ -122,7 +149,9 @@ def preset(name: str, problem: str, **changes: Any) -> OperatorRecipe:
         ValueError: there is none of this name, or it cannot be carried out.
     """
     if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r} for 'operator'; there are {', '.join(PRESETS)}")
+        raise ValueError(
+            f"there is no preset {name!r} for 'operator'; there are {', '.join(PRESETS)}"
+        )
     family = named(problem, OperatorProblem)
     times = changes.get("times", 1 if len(family.axes) == 1 else TIMES[name])
     sizes = PRESETS[name].get(len(family.axes) + (times > 1), {})
@@ -138,13 +167,19 @@ def checked(recipe: OperatorRecipe) -> OperatorRecipe:
     kind = named(recipe.problem, OperatorProblem)
     known = [field.name for field in dataclasses.fields(kind)]
     if unknown := [name for name in recipe.numbers if name not in known]:
-        raise ValueError(f"{kind.name} has no number called {', '.join(unknown)}; it has {', '.join(known)}")
-    recipe = dataclasses.replace(recipe, problem=kind.name, numbers=json.loads(json.dumps(dict(recipe.numbers))))
+        raise ValueError(
+            f"{kind.name} has no number called {', '.join(unknown)}; it has {', '.join(known)}"
+        )
+    recipe = dataclasses.replace(
+        recipe, problem=kind.name, numbers=json.loads(json.dumps(dict(recipe.numbers)))
+    )
     check_steps(recipe, ("points", "times", "samples", "held_out", "modes", "depth", "order"))
     if recipe.mode not in MODES:
         raise ValueError(f"unknown mode {recipe.mode!r}; there are {', '.join(map(repr, MODES))}")
     if recipe.values not in ("given", "withheld"):
-        raise ValueError(f"boundary values are 'given' to the network or 'withheld'; got {recipe.values!r}")
+        raise ValueError(
+            f"boundary values are 'given' to the network or 'withheld'; got {recipe.values!r}"
+        )
     if recipe.samples % recipe.size:
         fitting = max(1, round(recipe.samples / recipe.size)) * recipe.size
         raise ValueError(
@@ -155,7 +190,9 @@ def checked(recipe: OperatorRecipe) -> OperatorRecipe:
     except TypeError as error:
         raise ValueError(f"{kind.name} cannot have these numbers: {error}") from error
     if not sides:
-        raise ValueError(f"nothing is known of {kind.name} at its boundary with {dict(recipe.numbers)}; learn another field of it")
+        raise ValueError(
+            f"nothing is known of {kind.name} at its boundary with {dict(recipe.numbers)}; learn another field of it"
+        )
     _ = recipe.boundary
     return recipe
 
@@ -199,19 +236,25 @@ def relative_errors(network: Callable[..., jax.Array], samples: Samples) -> jax.
 
     Where it fails: for a field that is zero everywhere, as `StandingWave` is at some times.
     """
-    predicted = jax.vmap(lambda inputs, values: network(inputs, values))(samples.inputs, samples.boundary)
+    predicted = jax.vmap(lambda inputs, values: network(inputs, values))(
+        samples.inputs, samples.boundary
+    )
     axes = tuple(range(1, predicted.ndim))
-    missed, size = (jnp.sum(field**2, axis=axes) for field in (predicted - samples.outputs, samples.outputs))
+    missed, size = (
+        jnp.sum(field**2, axis=axes) for field in (predicted - samples.outputs, samples.outputs)
+    )
     return jnp.sqrt(missed / size)
 
 
-def relative_error(network: Callable[..., jax.Array], batch: Samples, key: jax.Array | None = None) -> jax.Array:
+def relative_error(
+    network: Callable[..., jax.Array], batch: Samples, key: jax.Array | None = None
+) -> jax.Array:
     """The loss: `relative_errors`, averaged over a batch. Nothing in it is random, so the key is not used."""
     del key
     return jnp.mean(relative_errors(network, batch))
 
 
-def materials(recipe: OperatorRecipe, *, data: Path) -> Materials:
+def materials(recipe: OperatorRecipe, *, data: Path) -> TrainingSetup:
     """Network, loss, batches and validation of a recipe; its functions are kept in the folder `data`."""
     key = jax.random.key(recipe.seed)
     learned, held_out = (functions(recipe, which, data) for which in ("learned", "held out"))
@@ -223,7 +266,9 @@ def materials(recipe: OperatorRecipe, *, data: Path) -> Materials:
 
         return jnp.mean(jax.lax.map(one, held_out, batch_size=recipe.size))
 
-    return Materials(network(recipe), relative_error, batches, validate, jax.random.fold_in(key, 4))
+    return TrainingSetup(
+        network(recipe), relative_error, batches, validate, jax.random.fold_in(key, 4)
+    )
 
 
 def run(
@@ -253,8 +298,17 @@ def run(
         OSError: something cannot be written.
     """
     kept = Path(folder) / "data" if data is None else Path(data)
-    return carry_out(checked(recipe), folder, functools.partial(materials, data=kept), _card, report, begins=begins)
+    return carry_out(
+        checked(recipe),
+        folder,
+        functools.partial(materials, data=kept),
+        _card,
+        report,
+        begins=begins,
+    )
 
 
-def _card(recipe: OperatorRecipe, network: nnx.Module, log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _card(
+    recipe: OperatorRecipe, network: nnx.Module, log: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     return describe(recipe.name, network, recipe.family, recipe=dataclasses.asdict(recipe), log=log)

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import scoringrules
 
-from bayescons.conditioning import Constraint, condition
-from bayescons.constraints import integral
-from bayescons.gaussian import diagonal
+from bayescons.functionals.conservation import integral
+from bayescons.gaussians.conditioning import Constraint, condition
+from bayescons.gaussians.gaussian import diagonal
 from bayescons.grids import Grid
 from bayescons.networks.neural_process import LEAST_SCALE, AttentiveNeuralProcess, Normal
-from bayescons.problems import Readings, contexts, residual
+from bayescons.problems.readings import Readings, contexts
+from bayescons.problems.residuals import residual
 from bayescons.training.data import Functions
 from bayescons.training.losses import evidence_bound, log_density
 
@@ -58,14 +59,20 @@ def softly_constrained(
     def squared(parameter, contexts, targets, key):
         key_z, key_points = jax.random.split(key)
         posterior = network.latent(targets.inputs, targets.u)
-        z = posterior.mean + posterior.scale * jax.random.normal(key_z, posterior.mean.shape, posterior.mean.dtype)
+        z = posterior.mean + posterior.scale * jax.random.normal(
+            key_z, posterior.mean.shape, posterior.mean.dtype
+        )
 
         def mean(t, x):
             point = jnp.stack([t, x])[None]
-            return network.decode(network.represent(contexts.inputs, contexts.u, point), z, point).mean[0]
+            return network.decode(
+                network.represent(contexts.inputs, contexts.u, point), z, point
+            ).mean[0]
 
         chosen = jax.random.choice(key_points, len(targets.t), (points,), replace=False)
-        left_over = jax.vmap(residual(problem(**{problem.parameter_name: parameter}), mean))(targets.t[chosen], targets.x[chosen])
+        left_over = jax.vmap(residual(problem(**{problem.parameter_name: parameter}), mean))(
+            targets.t[chosen], targets.x[chosen]
+        )
         return jnp.sum(left_over**2) * (len(targets.t) / points)
 
     keys = jax.random.split(jax.random.fold_in(key, 1), len(batch.parameter))
@@ -89,7 +96,9 @@ class Profiles(NamedTuple):
     total: jax.Array
 
 
-def profiles(problem: type[Any], key: jax.Array, *, size: int = 16, points: int = 201) -> Callable[[jax.Array], Profiles]:
+def profiles(
+    problem: type[Any], key: jax.Array, *, size: int = 16, points: int = 201
+) -> Callable[[jax.Array], Profiles]:
     """Step → a batch: parameters uniform on the training range, times uniform, profiles on equally spaced positions, walls included.
 
     A batch is a function of key and step alone, like those of `functions`.
@@ -105,8 +114,12 @@ def profiles(problem: type[Any], key: jax.Array, *, size: int = 16, points: int 
     def one(index):
         key_parameter, key_contexts, key_time = jax.random.split(jax.random.fold_in(key, index), 3)
         case = problem.sample(key_parameter)
-        time = jax.random.uniform(key_time, minval=problem.time_range[0], maxval=problem.time_range[1])
-        return Profiles(contexts(case, key_contexts), time, case.solution(time, positions), case.total(time))
+        time = jax.random.uniform(
+            key_time, minval=problem.time_range[0], maxval=problem.time_range[1]
+        )
+        return Profiles(
+            contexts(case, key_contexts), time, case.solution(time, positions), case.total(time)
+        )
 
     return lambda step: jax.vmap(one)(step * size + jnp.arange(size))
 
@@ -143,13 +156,23 @@ def conditioned_score(
     mass = integral(grid)
 
     def score(contexts, time, values, total, key):
-        points = jnp.stack([jnp.broadcast_to(time, grid.shape), jnp.asarray(grid["x"], time.dtype)], axis=-1)
+        points = jnp.stack(
+            [jnp.broadcast_to(time, grid.shape), jnp.asarray(grid["x"], time.dtype)], axis=-1
+        )
         latent = network.latent(contexts.inputs, contexts.u)
-        z = latent.mean + latent.scale * jax.random.normal(key, latent.mean.shape, latent.mean.dtype)
-        predicted = network.decode(network.represent(contexts.inputs, contexts.u, points), z, points)
+        z = latent.mean + latent.scale * jax.random.normal(
+            key, latent.mean.shape, latent.mean.dtype
+        )
+        predicted = network.decode(
+            network.represent(contexts.inputs, contexts.u, points), z, points
+        )
         posterior = condition(diagonal(*predicted), Constraint(mass, total))
-        given = Normal(posterior.mean, jnp.sqrt(jnp.maximum(posterior.variance, (LEAST_SCALE / 10) ** 2)))
-        ranked = scoringrules.crps_normal(values.astype(given.mean.dtype), given.mean, given.scale, backend="jax")
+        given = Normal(
+            posterior.mean, jnp.sqrt(jnp.maximum(posterior.variance, (LEAST_SCALE / 10) ** 2))
+        )
+        ranked = scoringrules.crps_normal(
+            values.astype(given.mean.dtype), given.mean, given.scale, backend="jax"
+        )
         return jnp.mean(ranked) / LEAST_SCALE - jnp.mean(log_density(given, values, tails)) / 2
 
     return jnp.mean(jax.vmap(score)(*batch, jax.random.split(key, len(batch.total))))

@@ -15,15 +15,21 @@ from typing import Any, ClassVar, Literal
 import jax
 from flax import nnx
 
-from bayescons.networks import AttentiveNeuralProcess, Ensemble, Pretrained, load_weights, pretrained, pretrained_names
-from bayescons.networks.neural_process import Box
-from bayescons.problems import Problem
+from bayescons.networks.ensemble import Ensemble
+from bayescons.networks.neural_process import AttentiveNeuralProcess, Box
+from bayescons.networks.weights import Pretrained, load_weights, pretrained, pretrained_names
+from bayescons.problems.problem import Problem
 from bayescons.training.card import describe
 from bayescons.training.data import functions
 from bayescons.training.loop import Report
 from bayescons.training.losses import TAILS, ensemble_loss, evidence_bound
-from bayescons.training.physics import PUBLISHED_WEIGHT, conditioned_score, profiles, softly_constrained
-from bayescons.training.runs import Materials, carry_out, check_steps, named
+from bayescons.training.physics import (
+    PUBLISHED_WEIGHT,
+    conditioned_score,
+    profiles,
+    softly_constrained,
+)
+from bayescons.training.runs import TrainingSetup, carry_out, check_steps, named
 
 HELD_OUT = 100  # functions of the validation
 
@@ -106,7 +112,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "softc": {
         "quick": {"steps": 100, "size": 4, "width": 16, "round_steps": 20},
         "paper": {"steps": 1_500, "rate": 2e-4, "start": "anp_{problem}"},
-        "published": {"steps": 1_500, "rate": 2e-4, "start": "anp_{problem}", "penalty": PUBLISHED_WEIGHT},
+        "published": {
+            "steps": 1_500,
+            "rate": 2e-4,
+            "start": "anp_{problem}",
+            "penalty": PUBLISHED_WEIGHT,
+        },
     },
     "conditioned": {
         "quick": {"steps": 100, "size": 4, "width": 16, "round_steps": 20},
@@ -128,7 +139,12 @@ def preset(name: str, kind: str, problem: str, **changes: Any) -> Recipe:
     if kind not in PRESETS or name not in PRESETS[kind]:
         known = "; ".join(f"{kind}: {', '.join(presets)}" for kind, presets in PRESETS.items())
         raise ValueError(f"there is no preset {name!r} for {kind!r}; there are, for {known}")
-    settings = {"kind": kind, "problem": problem_named(problem).name, **PRESETS[kind][name], **changes}
+    settings = {
+        "kind": kind,
+        "problem": problem_named(problem).name,
+        **PRESETS[kind][name],
+        **changes,
+    }
     if settings.get("start") is not None:
         settings["start"] = settings["start"].format(problem=settings["problem"])
     return checked(Recipe(**settings))
@@ -160,11 +176,13 @@ def checked(recipe: Recipe) -> Recipe:
     if recipe.kind == "ensemble" and recipe.dropout:
         raise ValueError(f"an ensemble has no dropout; got {recipe.dropout:g}. Write dropout=0")
     if recipe.kind != "ensemble" and recipe.members != 1:
-        raise ValueError(f'a neural process has no members; got {recipe.members}. For several networks, kind="ensemble"')
+        raise ValueError(
+            f'a neural process has no members; got {recipe.members}. For several networks, kind="ensemble"'
+        )
     return recipe
 
 
-def materials(recipe: Recipe) -> Materials:
+def materials(recipe: Recipe) -> TrainingSetup:
     """Network, loss, batches and validation of a recipe.
 
     Raises:
@@ -177,7 +195,13 @@ def materials(recipe: Recipe) -> Materials:
     batches = draw(jax.random.fold_in(key, 1), size=recipe.size)
     held_out = draw(jax.random.fold_in(key, 2), size=HELD_OUT)(0)
     noise = jax.random.fold_in(key, 3)
-    return Materials(network, loss, batches, lambda network: hold(network, held_out, noise), jax.random.fold_in(key, 4))
+    return TrainingSetup(
+        network,
+        loss,
+        batches,
+        lambda network: hold(network, held_out, noise),
+        jax.random.fold_in(key, 4),
+    )
 
 
 def run(
@@ -211,7 +235,9 @@ def run(
 def _card(recipe: Recipe, network: Any, log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     before = _beginning(recipe).card if recipe.start else None
     settings = dataclasses.asdict(recipe)
-    return describe(recipe.name, network, problem_named(recipe.problem), recipe=settings, log=log, before=before)
+    return describe(
+        recipe.name, network, problem_named(recipe.problem), recipe=settings, log=log, before=before
+    )
 
 
 def _beginning(recipe: Recipe) -> Pretrained:
@@ -224,7 +250,12 @@ def _network(recipe: Recipe, box: Box | None) -> Any:
     """The network a recipe begins with."""
     if recipe.start is not None:
         return _beginning(recipe).network
-    sizes = {"width": recipe.width, "heads": recipe.heads, "box": box, "rngs": nnx.Rngs(recipe.seed)}
+    sizes = {
+        "width": recipe.width,
+        "heads": recipe.heads,
+        "box": box,
+        "rngs": nnx.Rngs(recipe.seed),
+    }
     if recipe.kind == "ensemble":
         return Ensemble(members=recipe.members, **sizes)
     return AttentiveNeuralProcess(rate=recipe.dropout, **sizes)
@@ -233,11 +264,17 @@ def _network(recipe: Recipe, box: Box | None) -> Any:
 # recipe, problem → loss, loss on functions held out, and (key, size=...) → batches
 def _by_bound(recipe: Recipe, problem: type[Any]) -> tuple:
     held_out = functools.partial(evidence_bound, drop=False)
-    return functools.partial(evidence_bound, tails=recipe.tails), held_out, _functions(recipe, problem)
+    return (
+        functools.partial(evidence_bound, tails=recipe.tails),
+        held_out,
+        _functions(recipe, problem),
+    )
 
 
 def _softly(recipe: Recipe, problem: type[Any]) -> tuple:
-    loss = functools.partial(softly_constrained, problem=problem, weight=recipe.penalty, tails=recipe.tails)
+    loss = functools.partial(
+        softly_constrained, problem=problem, weight=recipe.penalty, tails=recipe.tails
+    )
     return loss, functools.partial(evidence_bound, drop=False), _functions(recipe, problem)
 
 
@@ -247,7 +284,11 @@ def _conditioned(recipe: Recipe, problem: type[Any]) -> tuple:
 
 
 def _ensemble(recipe: Recipe, problem: type[Any]) -> tuple:
-    return functools.partial(ensemble_loss, tails=recipe.tails), ensemble_loss, _functions(recipe, problem)
+    return (
+        functools.partial(ensemble_loss, tails=recipe.tails),
+        ensemble_loss,
+        _functions(recipe, problem),
+    )
 
 
 def _functions(recipe: Recipe, problem: type[Any]) -> Callable:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import jax
 from flax import nnx
 
-from bayescons.networks import load_weights
+from bayescons.networks.weights import load_weights
 from bayescons.training.card import write
 from bayescons.training.checkpoints import Checkpoints, Log, agree, alone
 from bayescons.training.loop import Report, Schedule, train
@@ -33,7 +33,7 @@ class Steps(Protocol):
     seed: int
 
 
-class Materials(NamedTuple):
+class TrainingSetup(NamedTuple):
     """What a recipe is carried out with.
 
     Attributes:
@@ -66,10 +66,14 @@ def named(name: str, kind: type[Any]) -> type[Any]:
     if len(holding) == 1:
         return found[holding[0]]
     if holding:
-        raise ValueError(f"several problems are called {name!r}: {', '.join(sorted(found[known].name for known in holding))}")
+        raise ValueError(
+            f"several problems are called {name!r}: {', '.join(sorted(found[known].name for known in holding))}"
+        )
     near = difflib.get_close_matches(wanted, found, n=1, cutoff=0.5)
     meant = f"; did you mean {found[near[0]].name!r}?" if near else ""
-    raise ValueError(f"no problem is called {name!r}{meant} (there are {', '.join(sorted(problems))})")
+    raise ValueError(
+        f"no problem is called {name!r}{meant} (there are {', '.join(sorted(problems))})"
+    )
 
 
 def check_steps(recipe: Steps, counts: Iterable[str] = ()) -> None:
@@ -86,9 +90,13 @@ def check_steps(recipe: Steps, counts: Iterable[str] = ()) -> None:
         if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
             raise ValueError(f"{name} must be 1 or more; got {getattr(recipe, name)}")
     if not 0 < recipe.rate < 1:
-        raise ValueError(f"rate is a learning rate, above 0 and below 1; got {recipe.rate:g}. Write rate=1e-3")
+        raise ValueError(
+            f"rate is a learning rate, above 0 and below 1; got {recipe.rate:g}. Write rate=1e-3"
+        )
     if recipe.clip is not None and not recipe.clip > 0:
-        raise ValueError(f"clip is the largest norm of a gradient, above 0; got {recipe.clip:g}. For no limit it is None")
+        raise ValueError(
+            f"clip is the largest norm of a gradient, above 0; got {recipe.clip:g}. For no limit it is None"
+        )
 
 
 def weight_file(recipe: Steps, folder: Path) -> Path:
@@ -99,7 +107,7 @@ def weight_file(recipe: Steps, folder: Path) -> Path:
 def carry_out(
     recipe: Any,
     folder: Path,
-    materials: Callable[[Any], Materials],
+    materials: Callable[[Any], TrainingSetup],
     card: Callable[[Any, nnx.Module, Sequence[Mapping[str, Any]]], Mapping[str, Any]],
     report: Callable[[Report], None] = lambda _: None,
     *,
@@ -128,7 +136,11 @@ def carry_out(
         FloatingPointError: a loss has become NaN or infinite.
         OSError: something cannot be written.
     """
-    folder, weights, settings = Path(folder), weight_file(recipe, folder), dataclasses.asdict(recipe)
+    folder, weights, settings = (
+        Path(folder),
+        weight_file(recipe, folder),
+        dataclasses.asdict(recipe),
+    )
     if weights.exists():
         network, known = load_weights(weights)
         agree(known["recipe"], settings, folder)
@@ -151,7 +163,9 @@ def carry_out(
             parts.network,
             parts.loss,
             parts.batches,
-            schedule=Schedule(recipe.steps, recipe.rate, constant=recipe.schedule == "constant", clip=recipe.clip),
+            schedule=Schedule(
+                recipe.steps, recipe.rate, constant=recipe.schedule == "constant", clip=recipe.clip
+            ),
             key=parts.key,
             validate=parts.validate,
             round_steps=recipe.round_steps,

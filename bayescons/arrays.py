@@ -1,0 +1,79 @@
+"""What an array, a number or a name must be, said once: checks at the doors, and how a function of one field is mapped over a batch."""
+
+from __future__ import annotations
+
+import difflib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def concrete(array) -> bool:
+    """Whether an array's numbers are known now: it is not being traced."""
+    return not isinstance(array, jax.core.Tracer)
+
+
+def real(array) -> jax.Array:
+    """An array of floating numbers; whole numbers become so."""
+    array = jnp.asarray(array)
+    return (
+        array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.result_type(float))
+    )
+
+
+def finite(what: str, array):
+    """The array, or an error that counts its NaN and infinite entries."""
+    if concrete(array) and not np.isfinite(np.asarray(array)).all():
+        bad = int(np.size(array) - np.isfinite(np.asarray(array)).sum())
+        raise ValueError(
+            f"{what} holds {bad} NaN or infinite entries; remove or replace them first"
+        )
+    return array
+
+
+def positive(what: str, array, shape: tuple, *, zero: bool = False):
+    """Standard deviations, broadcast to a shape, or an error that names the smallest; `zero` lets zero pass."""
+    array = real(array)
+    if array.shape not in ((), shape):
+        raise ValueError(f"{what} must be a number or have shape {shape}; got {array.shape}")
+    finite(what, array)
+    least = float(np.min(np.asarray(array), initial=np.inf)) if concrete(array) else 1.0
+    if least < 0 or (least == 0 and not zero):
+        raise ValueError(
+            f"{what} must be {'at least' if zero else 'above'} zero everywhere; its smallest entry is {least:g}. "
+            "It is a standard deviation; state what is known exactly as a constraint instead"
+        )
+    return jnp.broadcast_to(array, shape)
+
+
+def over_batch(function, lead: int, shared: bool = False):
+    """Map over `lead` batch axes; `shared` holds the first argument (a covariance) fixed."""
+    for _ in range(lead):
+        function = jax.vmap(function, in_axes=(None, 0)) if shared else jax.vmap(function)
+    return function
+
+
+def rank_tolerance(rows: int, dtype) -> float:
+    """64 max(r, 8) eps: an entry of the scaled S carries a few tens of eps from the products that made it, and an r x r perturbation of
+    entries that size moves an eigenvalue by at most r times as much (Weyl).
+    """
+    return 64 * max(rows, 8) * float(jnp.finfo(dtype).eps)
+
+
+def one_of(what: str, name, names: tuple) -> None:
+    """An error that offers the nearest, unless the name is one of the names."""
+    if name in names:
+        return
+    known = [n for n in names if n is not None]
+    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"there is no {what} {name!r}; {hint}There are {', '.join(map(repr, known))}")
+
+
+def counts(**given: int) -> None:
+    """Refuse numbers of draws, chains or warm-up steps that give nothing: `n` and `chains` from 1, `warmup` from 0."""
+    for name, number in given.items():
+        least = 0 if name == "warmup" else 1
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
+            raise ValueError(f"{name} must be a whole number, {least} or more; got {number!r}")

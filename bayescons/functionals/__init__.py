@@ -1,0 +1,15 @@
+"""Functionals G u + c of a field: products along axes, points, JAX functions; totals, boundaries, balances; and their residuals."""
+
+from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
+from bayescons.functionals.balances import Balance, balance, cell_balance
+from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
+from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, robin
+from bayescons.functionals.conservation import integral
+from bayescons.functionals.functions import FunctionFunctional, functional, is_affine
+from bayescons.functionals.initial_values import initial
+from bayescons.functionals.joint import OnJointVector, split_fields
+from bayescons.functionals.points import PointEvaluation
+from bayescons.functionals.products import TensorProduct
+from bayescons.functionals.regularity import second_difference
+from bayescons.functionals.residuals import Residuals, check
+from bayescons.functionals.stack import Stack

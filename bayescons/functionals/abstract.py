@@ -1,0 +1,80 @@
+"""Linear functionals of a field that keep their structure: G as products along axes, as any JAX function, and as stacks of these.
+
+A functional maps a field u of shape `shape` to values G u + c of shape `value_shape`; the constant c, its `offset`, is zero but for a
+function with one. What is stated of a field and what is computed of one is its value, `functional(u)`; the solve takes the constant to the
+other side and reads G, `linear`, alone, and that *by rows*: given a set of axes on which it acts as the identity, `rows(u, axes)` returns
+G u with those axes in front and everything else flattened into one last axis of `count(axes)` rows, and `transpose(v, axes)` is the
+adjoint of that map. A conserved integral over x on a (t, x) grid has one row per time when read over axis t, so conditioning on it costs
+one number per time, not a matrix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+# An array of a pytree. While JAX takes a pytree apart and rebuilds it, anything may stand in its place, so constructors check nothing.
+Leaf = Any
+
+
+def static(**kwargs):
+    """A dataclass field that shapes a program: part of a pytree's structure, not one of its leaves."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+class AbstractFunctional:
+    """Value and reading by rows, for every functional that provides `shape`, `value_shape`, `linear` and `adjoint`.
+
+    Attributes:
+        offset: c, a number or an array of the value's shape; zero unless stated.
+        kept: axes of the field on which G is the identity, and for each the axis of the value that it becomes; none unless stated.
+    """
+
+    offset: ArrayLike = 0.0
+    kept: Mapping[int, int] = MappingProxyType({})
+
+    def __call__(self, field) -> jax.Array:
+        """G u + c for one field of shape `shape`."""
+        return self.linear(field) + self.offset
+
+    @property
+    def members(self) -> tuple:
+        """Itself alone; a `Stack` has several."""
+        return (self,)
+
+    @property
+    def pointwise(self) -> frozenset[int]:
+        """Axes of the field on which G is the identity."""
+        return frozenset(self.kept)
+
+    def count(self, axes: tuple[int, ...]) -> int:
+        """Rows per point of `axes`."""
+        return math.prod(self.value_shape) // math.prod(self.shape[a] for a in axes)
+
+    def rows(self, field, axes: tuple[int, ...]) -> jax.Array:
+        """G u by rows: shape (*axes, count)."""
+        return self.pack(self.linear(field), axes)
+
+    def transpose(self, rows, axes: tuple[int, ...]) -> jax.Array:
+        """Adjoint of `rows`: from (*axes, count) to a field."""
+        return self.adjoint(self.unpack(rows, axes))
+
+    def pack(self, value, axes: tuple[int, ...]) -> jax.Array:
+        """Values of shape `value_shape` by rows."""
+        front = [self.kept[a] for a in axes]
+        lead = tuple(self.shape[a] for a in axes)
+        return jnp.moveaxis(value, front, range(len(axes))).reshape(*lead, self.count(axes))
+
+    def unpack(self, rows, axes: tuple[int, ...]) -> jax.Array:
+        """Inverse of `pack`."""
+        front = [self.kept[a] for a in axes]
+        rest = tuple(n for i, n in enumerate(self.value_shape) if i not in front)
+        lead = tuple(self.shape[a] for a in axes)
+        return jnp.moveaxis(rows.reshape(lead + rest), range(len(axes)), front)

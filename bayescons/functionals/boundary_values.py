@@ -1,0 +1,75 @@
+"""Boundary conditions: value, slope or their combination at an end of an axis, and equality of the two ends."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayescons.functionals.products import TensorProduct
+from bayescons.functionals.stencils import end_stencil
+from bayescons.grids import Grid
+
+
+def dirichlet(grid: Grid, axis: str, side: str) -> TensorProduct:
+    """(G u)(t) = u(t, x_end): the value at an end of an axis.
+
+    Args:
+        grid: where the field lives.
+        axis: name of the axis that ends there, e.g. "x".
+        side: "lower" (first point) or "upper" (last point).
+
+    Returns:
+        A functional with one row for every point of the other axes.
+    """
+    return _along(grid, axis, end_stencil(grid[axis], side, derivative=0, order=1))
+
+
+def neumann(grid: Grid, axis: str, side: str, order: int = 2) -> TensorProduct:
+    """(G u)(t) = ∂u/∂x (t, x_end), by a one-sided stencil of `order` + 1 points.
+
+    The derivative is taken in the direction of increasing x on both sides; an outward normal derivative at the lower end is its negative.
+
+    Args:
+        grid: where the field lives.
+        axis: name of the axis.
+        side: "lower" or "upper".
+        order: order of accuracy, 1 to 7; the row is exact for polynomials up to that degree.
+    """
+    return _along(grid, axis, end_stencil(grid[axis], side, derivative=1, order=order))
+
+
+def robin(
+    grid: Grid, axis: str, side: str, value: float | int, slope: float | int, order: int = 2
+) -> TensorProduct:
+    """(G u)(t) = value · u + slope · ∂u/∂x at an end: convection, radiation linearized, impedance.
+
+    Args:
+        grid: where the field lives.
+        axis: name of the axis.
+        side: "lower" or "upper".
+        value: coefficient of u.
+        slope: coefficient of ∂u/∂x (in the direction of increasing x).
+        order: order of accuracy of the one-sided derivative.
+    """
+    if value == 0 and slope == 0:
+        raise ValueError(
+            "a Robin condition needs a coefficient other than zero; got value=0 and slope=0"
+        )
+    ends = (end_stencil(grid[axis], side, derivative, order) for derivative in (0, 1))
+    return _along(grid, axis, sum(c * w for c, w in zip((value, slope), ends, strict=True)))
+
+
+def periodic(grid: Grid, axis: str, derivative: int = 0, order: int = 2) -> TensorProduct:
+    """(G u)(t) = ∂^k u (t, x_upper) - ∂^k u (t, x_lower), to be observed at 0: both ends are the same point.
+
+    For a grid that holds both end points. `derivative=0` matches values, 1 slopes; state both for a smooth periodic field.
+    """
+    upper, lower = (end_stencil(grid[axis], side, derivative, order) for side in ("upper", "lower"))
+    return _along(grid, axis, upper - lower)
+
+
+def _along(grid: Grid, axis: str, weights: np.ndarray) -> TensorProduct:
+    """One row of weights along an axis, at every point of the others."""
+    at = grid.axis(axis)
+    kept = [name for name in grid.names if name != axis]
+    rows = tuple(weights if a == at else None for a in range(len(grid.shape)))
+    return TensorProduct(rows, tuple(grid[n] for n in kept), shape=grid.shape, names=tuple(kept))

@@ -1,0 +1,15 @@
+"""Initial conditions: the field at the first time."""
+
+from __future__ import annotations
+
+from bayescons.functionals.boundary_values import dirichlet
+from bayescons.functionals.products import TensorProduct
+from bayescons.grids import Grid
+
+
+def initial(grid: Grid, axis: str = "t") -> TensorProduct:
+    """(G u)(x) = u(t_0, x): the first slice along the time axis, one row for every point of space.
+
+    Beside an exact total, the first row of the total is implied by these rows and must equal their quadrature.
+    """
+    return dirichlet(grid, axis, "lower")

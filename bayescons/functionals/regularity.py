@@ -1,0 +1,21 @@
+"""Regularity: second differences, observed near zero to say that a field is smooth (with a scale) or linear (without)."""
+
+from __future__ import annotations
+
+from bayescons.functionals.products import TensorProduct
+from bayescons.functionals.stencils import interior_stencils
+from bayescons.grids import Grid
+
+
+def second_difference(grid: Grid, axis: str = "x") -> TensorProduct:
+    """(G u)(t, x_i) = ∂²u/∂x² at every interior point, by the three-point stencil; in units of u / x².
+
+    Observed at 0 with a scale it smooths, an artificial diffusion; its rows couple neighbours, so a diagonal belief becomes a dense block
+    per line along `axis` (r = n - 2 rows a block).
+
+    Source: the "second derivative" variant of Hansen et al., ICML 2023, with the scale stated instead of derived.
+    """
+    at = grid.axis(axis)
+    rows = tuple(interior_stencils(grid[axis]) if a == at else None for a in range(len(grid.shape)))
+    coordinates = tuple(grid[n][1:-1] if n == axis else grid[n] for n in grid.names)
+    return TensorProduct(rows, coordinates, shape=grid.shape, names=grid.names)

@@ -1,0 +1,81 @@
+"""Stencils: weights of a derivative at a point, from the values at neighbouring points."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bayescons.grids import SIDES
+
+
+def derivative_weights(points: np.ndarray, at: float, derivative: int = 1) -> np.ndarray:
+    """Weights c with c'u ≈ d^k u / dx^k at `at`, exact for polynomials of degree below the number of points.
+
+    The weights solve the moment equations Σ_j c_j (x_j - at)^p / p! = 1{p = k}, p = 0 ... n-1, in coordinates scaled to the span of
+    the stencil, which keeps the Vandermonde matrix of up to eight points well conditioned.
+
+    Args:
+        points: the coordinates of the stencil, distinct, shape (n,), n > derivative.
+        at: where the derivative is taken.
+        derivative: its order k >= 0 (0 interpolates).
+
+    Returns:
+        Weights, shape (n,), in units of x^-k. The truncation error is O(h^(n-k)), one order better at points of symmetry.
+
+    Source: Fornberg, Generation of finite difference formulas on arbitrarily spaced grids, Math. Comp. 51 (1988).
+    """
+    if derivative >= len(points):
+        raise ValueError(
+            f"a derivative of order {derivative} needs at least {derivative + 1} points; the axis gives {len(points)}"
+        )
+    span = float(np.max(np.abs(points - at)))
+    if span == 0.0:
+        return np.ones(1)
+    powers = np.vander((points - at) / span, increasing=True).T
+    moments = np.zeros(len(points))
+    moments[derivative] = math.factorial(derivative) / span**derivative
+    return np.linalg.solve(powers, moments)
+
+
+def end_stencil(points: np.ndarray, side: str, derivative: int, order: int) -> np.ndarray:
+    """One-sided weights over a whole axis for a derivative at its lower or upper end, zero away from that end.
+
+    Args:
+        points: strictly increasing coordinates, shape (n,).
+        side: "lower" (first point) or "upper" (last point).
+        derivative: order k of the derivative, taken in the direction of increasing x (not along the outward normal).
+        order: order of accuracy p >= 1; the stencil has k + p points (for k = 0 the end point alone).
+
+    Returns:
+        Weights, shape (n,).
+    """
+    if side not in SIDES:
+        raise ValueError(
+            f"unknown side {side!r}; write 'lower' (first point) or 'upper' (last point)"
+        )
+    if order < 1:
+        raise ValueError(f"the order of accuracy must be at least 1; got {order}")
+    width = 1 if derivative == 0 else derivative + order
+    if width > len(points):
+        raise ValueError(
+            f"derivative {derivative} at order {order} needs {width} points; the axis has {len(points)}"
+        )
+    chosen = slice(0, width) if side == "lower" else slice(len(points) - width, None)
+    weights = np.zeros(len(points))
+    weights[chosen] = derivative_weights(
+        points[chosen], points[0 if side == "lower" else -1], derivative
+    )
+    return weights
+
+
+def interior_stencils(points: np.ndarray, derivative: int = 2) -> np.ndarray:
+    """Rows of the three-point derivative at every interior point, shape (n - 2, n)."""
+    if len(points) < 3:
+        raise ValueError(
+            f"a second difference needs at least three points; the axis has {len(points)}"
+        )
+    rows = np.zeros((len(points) - 2, len(points)))
+    for i in range(len(points) - 2):
+        rows[i, i : i + 3] = derivative_weights(points[i : i + 3], points[i + 1], derivative)
+    return rows

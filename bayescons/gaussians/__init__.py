@@ -1,0 +1,17 @@
+"""Gaussian beliefs over fields, N(m, K) with K structured, and the conjugate update by what is known of them."""
+
+from bayescons.gaussians.circulant import CirculantEmbedding
+from bayescons.gaussians.composites import BlockDiagonal, Conditioned, Covariance, Marginal, Scaled
+from bayescons.gaussians.conditioning import (
+    Constraint,
+    Update,
+    condition,
+    functional_scale,
+    log_evidence,
+    quadrature_scale,
+    stack,
+    update,
+)
+from bayescons.gaussians.consistency import InconsistentConstraintsError
+from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
+from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank

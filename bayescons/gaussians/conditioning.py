@@ -1,0 +1,344 @@
+"""The whole conjugate update: a Gaussian field, what is known of it, and the Gaussian field given that.
+
+With u ~ N(m, K), G u = b + e, e ~ N(0, R), R >= 0 and usually 0, and S = G K G' + R:
+
+    evidence    log N(b; G m, S)
+    mean        m + K G' S⁺ (b - G m)
+    covariance  K - K G' S⁺ G K
+
+The posterior is a Gaussian field like the prior, so conditioning nests: `belief | mass | wall` is `belief | mass & wall`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from bayescons.arrays import concrete, finite, over_batch, positive
+from bayescons.functionals.abstract import AbstractFunctional
+from bayescons.functionals.joint import OnJointVector, split_fields
+from bayescons.functionals.products import TensorProduct
+from bayescons.functionals.stack import Stack
+from bayescons.gaussians import row_covariance as gram
+from bayescons.gaussians.composites import Conditioned, Covariance
+from bayescons.gaussians.consistency import raise_on_contradiction
+from bayescons.gaussians.gaussian import Gaussian
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Constraint:
+    """What is known: functional(u) = value, up to Gaussian noise of standard deviation `scale`.
+
+    Attributes:
+        functional: linear functional of a field (see `bayescons.constraints`), or a `Stack` of them.
+        value: its value: a number, an array of `functional.value_shape`, or one with the batch axes of the belief in front.
+        scale: None for a fact (vanishing noise); a number or an array broadcast like `value`; or "quadrature", the a-priori error of the
+            functional's quadrature rule under the belief (`quadrature_scale`).
+        name: what error messages call it.
+
+    `a & b` states both.
+    """
+
+    functional: AbstractFunctional
+    value: ArrayLike | tuple
+    scale: ArrayLike | str | tuple | None = None
+    name: str | tuple = dataclasses.field(default="constraint", metadata={"static": True})
+
+    def __and__(self, other: Constraint) -> Constraint:
+        """Both constraints together."""
+        return stack([self, other])
+
+    def __ror__(self, belief: Gaussian) -> Gaussian:
+        """`belief | constraint`: the belief given the constraint."""
+        return condition(belief, self)
+
+    @property
+    def members(self) -> list[Constraint]:
+        """The single constraints it is made of."""
+        if not isinstance(self.functional, Stack):
+            return [self]
+        parts = zip(self.functional.members, self.value, self.scale, self.name, strict=True)
+        return [Constraint(f, v, s, n) for f, v, s, n in parts]
+
+
+class Update(NamedTuple):
+    """A posterior and what a person would look at.
+
+    Attributes:
+        posterior: the belief given the constraint.
+        log_evidence: log N(b; G m, S) over the rows not redundant (nats), shape (*batch,). Where rows are redundant it depends on the order
+            in which they were stated, by a constant that is the same for every belief.
+        rank: number of independent rows, shape (*batch,).
+        redundant: True for rows that those stated before them, or the belief, imply; by rows, shape (*batch, *axes, r).
+        gap: of exact rows, value minus G mean afterwards, in units of the rows' unconditioned prior standard deviation; not small only
+            for rows that contradict others. By rows, shape (*batch, *axes, r).
+    """
+
+    posterior: Gaussian
+    log_evidence: jax.Array
+    rank: jax.Array
+    redundant: jax.Array
+    gap: jax.Array
+
+
+def stack(constraints: list[Constraint]) -> Constraint:
+    """All constraints as one (`a & b & ...`)."""
+    constraints = [member for c in constraints for member in c.members]
+    if len(constraints) == 1:
+        return constraints[0]
+    shapes = {c.functional.shape for c in constraints}
+    if len(shapes) > 1:
+        named = ", ".join(f"{c.name}: {c.functional.shape}" for c in constraints)
+        raise ValueError(
+            f"constraints on fields of different shapes cannot be combined ({named}); build them on one grid"
+        )
+    fields = ("functional", "value", "scale", "name")
+    functionals, values, scales, names = (tuple(getattr(c, f) for c in constraints) for f in fields)
+    return Constraint(Stack(functionals), values, scales, names)
+
+
+def condition(prior: Gaussian, constraint: Constraint) -> Gaussian:
+    """The belief given a constraint: mean m + K G' S⁺ (b - G m), covariance K - K G' S⁺ G K.
+
+    Exact rows hold in the mean and in every draw to rounding: 1e-12 relative in float64, 1e-6 in float32. Rows implied by others change
+    nothing. Differentiable in everything, and usable under `jit` and `vmap`.
+
+    Raises:
+        ValueError: for values or scales of the wrong shape, NaN, or more exact rows than points.
+        InconsistentConstraintsError: for exact rows that contradict each other or the belief. Under `jit`, where nothing can be raised,
+            see `update(...).gap`.
+    """
+    return update(prior, constraint).posterior
+
+
+def update(prior: Gaussian, constraint: Constraint) -> Update:
+    """`condition`, with the evidence and a report on the rows. Raises what `condition` raises."""
+    constraint = _resolve(prior, constraint)
+    values, scales = (
+        tuple(getattr(m, field) for m in constraint.members) for field in ("value", "scale")
+    )
+    result = _update(
+        prior.loc,
+        prior.covariance,
+        constraint.functional,
+        values,
+        scales,
+        exact=any(map(_is_exact, scales)),
+    )
+    result = result._replace(posterior=Gaussian(*result.posterior))
+    if all(concrete(leaf) for leaf in jax.tree.leaves(result)):
+        raise_on_contradiction(prior, constraint, result)
+    return result
+
+
+def log_evidence(prior: Gaussian, constraint: Constraint) -> jax.Array:
+    """Log N(b; G m, S): how well the belief foresaw the values (nats), shape (*batch,)."""
+    return update(prior, constraint).log_evidence
+
+
+def functional_scale(prior: Gaussian, functional: AbstractFunctional):
+    """Prior standard deviation of each row, sqrt(diag G K G'), in the shape of the functional's value (a tuple for a `Stack`)."""
+
+    def spread(covariance):
+        axes = _shared_axes(covariance, functional)
+        blocks = gram.form(functional, covariance, axes)
+        deviation = jnp.sqrt(jnp.maximum(jnp.diagonal(blocks, axis1=-2, axis2=-1), 0.0))
+        return functional.unpack(deviation, axes)
+
+    return over_batch(spread, prior.covariance.batch_dims)(prior.covariance)
+
+
+def quadrature_scale(
+    prior: Gaussian, functional: AbstractFunctional, *, draws: jax.Array | None = None
+) -> jax.Array:
+    """A-priori standard deviation of a quadrature rule's error, sqrt(Σ_i h_i² E[Δu_i²] / 12), in the shape of the functional's value.
+
+    The exact solution of a PDE has the exact total; its quadrature on the grid has not. Between two nodes the field is taken as a
+    Brownian bridge with the increment that the belief expects, E[Δu_i²] = (Δm_i)² + Var Δu_i, with the increments' variance taken as
+    that of independent neighbours (an upper bound for positively correlated ones). See `quadrature.bridge_widths` for what it means.
+
+    Args:
+        prior: the belief.
+        functional: with a rule; a law of several fields may have one in each of its parts, and their errors add up.
+        draws: fields of the belief, shape (n, *batch, *field), to take E[Δu_i²] from in place of the bound.
+
+    Raises:
+        ValueError: for a functional that is not an integral.
+    """
+    moments = (prior.mean, prior.variance) if draws is None else (draws,)
+    parts = [(functional, moments)]
+    if isinstance(functional, OnJointVector):
+        fields = [split_fields(moment, functional.shapes) for moment in moments]
+        parts = [
+            (part, tuple(f[i] for f in fields))
+            for part, i in zip(functional.parts, functional.indices, strict=True)
+        ]
+    rules = [
+        part
+        for part in parts
+        if isinstance(part[0], TensorProduct) and any(b is not None for b in part[0].bridges)
+    ]
+    if not rules:
+        raise ValueError(
+            "scale='quadrature' is the error of an integral; this functional is none. Give its scale as a number"
+        )
+    return jnp.sqrt(sum(_rule_variance(*rule) for rule in rules))
+
+
+def _rule_variance(functional: TensorProduct, moments: tuple) -> jax.Array:
+    """Σ_i h_i² E[Δu_i²] / 12 over the axes integrated over, in the shape of the functional's value (batch axes in front)."""
+    total = 0.0
+    for axis, widths in enumerate(functional.bridges):
+        if widths is not None:
+            increments = _expected_increments(moments, axis - len(functional.shape))
+            squared = [None if w is None else jnp.asarray(w) ** 2 for w in functional.weights]
+            squared[axis] = jnp.asarray(widths) ** 2 / 12
+            lead = increments.ndim - len(functional.shape)
+            rule = TensorProduct(tuple(squared), shape=increments.shape[lead:])
+            total = total + over_batch(rule, lead)(increments)
+    return total
+
+
+def _expected_increments(moments: tuple, axis: int) -> jax.Array:
+    """E[Δu_i²] along an axis (counted from the last), from mean and variance or from draws."""
+    squares = jnp.diff(moments[0], axis=axis) ** 2
+    if len(moments) == 1:
+        return jnp.mean(squares, axis=0)
+    low, high = (
+        jax.lax.slice_in_dim(moments[1], *ends, axis=moments[1].ndim + axis)
+        for ends in ((0, -1), (1, None))
+    )
+    return squares + low + high
+
+
+@functools.partial(jax.jit, static_argnames="exact")
+def _update(loc, covariance, functional, values, scales, *, exact: bool) -> Update:
+    """`update` over a batch of fields: leading axes of the mean are mapped over, values and scales with them."""
+    lead = loc.ndim - len(covariance.shape)
+    mapped = (0, 0 if covariance.batch_dims else None, 0, 0)
+    single = functools.partial(_update_one, functional, exact)
+    for _ in range(lead):
+        single = jax.vmap(single, in_axes=mapped)
+    return single(loc, covariance, values, scales)
+
+
+def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Update:
+    """`update` for one field. Rows are computed in double precision where the session has it, whatever the field is stored in."""
+    axes = _shared_axes(covariance, functional)
+    dtype = jnp.result_type(float)
+    pieces = [
+        m.pack(jnp.asarray(v, dtype), axes) for m, v in zip(functional.members, values, strict=True)
+    ]
+    target = jnp.concatenate(pieces, axis=-1)
+    noise = _noise(functional.members, scales, axes, target)
+
+    blocks = gram.form(functional, covariance, axes).astype(dtype)
+    own = jnp.diagonal(blocks, axis1=-2, axis2=-1)
+    yardstick = covariance.unconditioned
+    prior = (
+        own
+        if yardstick is covariance
+        else jnp.diagonal(gram.form(functional, yardstick, axes), axis1=-2, axis2=-1)
+    )
+    if noise is not None:
+        rows = jnp.arange(blocks.shape[-1])
+        blocks = blocks.at[..., rows, rows].add(noise)
+        prior = prior + noise
+    factored = gram.factor(blocks, prior)
+
+    posterior = Conditioned(covariance, functional, factored, noise, axes, exact)
+    residual = target - functional.rows(loc, axes).astype(dtype)
+    mean = (loc + posterior.gain(residual)).astype(loc.dtype)
+    gap = (target - functional.rows(mean, axes)) / factored.spread
+    gap = gap if noise is None else jnp.where(noise > 0, 0.0, gap)
+    return Update(
+        (mean, posterior), factored.log_density(residual), factored.rank, factored.redundant, gap
+    )
+
+
+def _is_exact(scale) -> bool:
+    """Whether a scale leaves a row without noise; one that is being traced is taken to be above zero."""
+    return scale is None or (concrete(scale) and not bool((np.asarray(scale) > 0).all()))
+
+
+def _noise(members, scales, axes, target):
+    """Diagonal of R by rows, or None where every row is exact."""
+    if all(s is None for s in scales):
+        return None
+    filled = [
+        jnp.zeros(m.value_shape) if s is None else jnp.asarray(s)
+        for m, s in zip(members, scales, strict=True)
+    ]
+    pieces = [m.pack(s, axes) for m, s in zip(members, filled, strict=True)]
+    return jnp.concatenate(pieces, axis=-1).astype(target.dtype) ** 2
+
+
+def _shared_axes(covariance: Covariance, functional: AbstractFunctional) -> tuple[int, ...]:
+    """Axes along which the belief is independent and the functional does nothing: S is block-diagonal over them."""
+    return tuple(sorted(covariance.independent & functional.pointwise))
+
+
+def _resolve(prior: Gaussian, constraint: Constraint) -> Constraint:
+    """Check a constraint against a belief and bring its values and scales to full shape."""
+    if not isinstance(prior, Gaussian):
+        raise TypeError(
+            f"expected a bc.Gaussian belief (bc.diagonal, bc.low_rank, bc.kronecker, bc.dense); got {type(prior).__name__}"
+        )
+    if tuple(constraint.functional.shape) != prior.event_shape:
+        raise ValueError(
+            f"the functional of {constraint.name!r} acts on fields of shape {tuple(constraint.functional.shape)}, the belief is over "
+            f"fields of shape {prior.event_shape}; build both on the same grid"
+        )
+    members = [_resolve_one(prior, m) for m in constraint.members]
+    exact = sum(math.prod(m.functional.value_shape) for m in members if m.scale is None)
+    if exact > math.prod(prior.event_shape):
+        raise ValueError(
+            f"{exact} exact rows for {math.prod(prior.event_shape)} points: more facts than unknowns. "
+            "Drop rows, or give some a scale > 0 to treat them as readings"
+        )
+    return stack(members)
+
+
+def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
+    functional, name, scale = constraint.functional, constraint.name, constraint.scale
+    full = prior.batch_shape + functional.value_shape
+    value = _fit(f"value of {name!r}", constraint.value, functional.value_shape, full)
+    value = value - jnp.broadcast_to(functional.offset, full)
+    if isinstance(scale, str):
+        if scale != "quadrature":
+            raise ValueError(
+                f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}"
+            )
+        scale = quadrature_scale(prior, functional)
+    if isinstance(scale, int | float) and scale == 0:
+        scale = None
+    if scale is not None:
+        scale = positive(
+            f"scale of {name!r}",
+            _fit(f"scale of {name!r}", scale, functional.value_shape, full),
+            full,
+            zero=True,
+        )
+    return Constraint(functional, value, scale, name)
+
+
+def _fit(what: str, array, shape: tuple, full: tuple) -> jax.Array:
+    """Broadcast an array of the value's own shape, with or without batch axes, or a number; nothing else passes."""
+    array = jnp.asarray(array, jnp.result_type(float))
+    if array.shape not in ((), shape, full):
+        rows = f"shape {shape}" if shape else "a number"
+        batch = f", or {full} to give each field of the batch its own" if full != shape else ""
+        hint = "; write value[:, 0]" if array.shape == (*shape, 1) and len(shape) == 1 else ""
+        raise ValueError(
+            f"{what} must have {rows}{batch}{' (or be one number)' if shape else ''}; got shape {array.shape}{hint}"
+        )
+    lead = (1,) * (len(full) - array.ndim)
+    return finite(what, jnp.broadcast_to(array.reshape(lead + array.shape), full))

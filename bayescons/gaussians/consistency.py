@@ -1,0 +1,154 @@
+"""What to say when exact rows contradict each other: which rows, by how much, and what to do about it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayescons.arrays import over_batch
+
+WAYS_OUT = (
+    "Either (a) two statements disagree: correct one, or give one a scale > 0 - a total computed analytically and boundary or initial rows "
+    "on a grid differ by the quadrature error, which scale='quadrature' covers; or (b) the belief rules the value out: it is too smooth, "
+    "or was conditioned on something else before"
+)
+
+
+class InconsistentConstraintsError(ValueError):
+    """Exact rows that no field the belief allows can satisfy together."""
+
+
+def raise_on_contradiction(prior, constraint, result) -> None:
+    """Turn a gap that rounding cannot explain, or a field with nothing left to vary, into an error that names the rows."""
+    gap = np.asarray(result.gap)
+    tolerance = math.sqrt(float(jnp.finfo(prior.loc.dtype).eps))
+    if not np.isfinite(gap).all():
+        raise FloatingPointError(
+            "conditioning gave NaN: (a) the belief's variances over- or underflow, (b) rows of wildly different size; rescale the field"
+        )
+    spread = np.asarray(result.posterior.covariance.gram.spread)
+    size = np.abs(_packed_values(constraint, result)) / spread
+    excess = np.abs(gap) - tolerance * (1 + size)
+    if excess.max() > 0:
+        names = row_names(constraint, result.posterior.covariance.axes)
+        raise InconsistentConstraintsError(
+            f"{contradiction(names, result, excess > 0)}. {WAYS_OUT}"
+        )
+    exact = all(m.scale is None for m in constraint.members)
+    if exact and (np.asarray(result.rank) >= math.prod(prior.event_shape)).any():
+        raise ValueError(
+            f"no free direction left: {int(np.max(result.rank))} independent exact rows fix all {math.prod(prior.event_shape)} points. "
+            "Solve the linear system instead, or give some rows a scale > 0"
+        )
+
+
+def _packed_values(constraint, result) -> np.ndarray:
+    """Values by rows, in the layout of `Update.gap`."""
+    axes, lead = result.posterior.covariance.axes, len(result.posterior.batch_shape)
+    pieces = [
+        over_batch(lambda v, m=m: m.functional.pack(v, axes), lead)(m.value)
+        for m in constraint.members
+    ]
+    return np.concatenate(pieces, axis=-1)
+
+
+class Contradiction(NamedTuple):
+    """A row, what implies it, and by how much they disagree.
+
+    Attributes:
+        row: name of the row.
+        others: the rows that imply it; empty where it is the belief itself.
+        size: how far apart they are, in the unit of the row.
+        deviations: the same in prior standard deviations of the row.
+        more: number of further rows that are violated.
+    """
+
+    row: str
+    others: str
+    size: float
+    deviations: float
+    more: int
+
+    def __str__(self) -> str:
+        """As a sentence without its end."""
+        more = (
+            f" ({self.more} more row{'s are' if self.more > 1 else ' is'} violated as well)"
+            if self.more
+            else ""
+        )
+        return f"{self.row} contradicts {self.others or 'what the belief already holds for certain'} by {self.size:.1e}{more}"
+
+
+def contradiction(names: np.ndarray, result, bad: np.ndarray) -> Contradiction:
+    """The worst of the rows that are violated.
+
+    Args:
+        names: of the rows, as `row_names` gives them.
+        result: the update by them.
+        bad: which of them are violated, in the layout of `Update.gap`.
+    """
+    gap, spread = np.asarray(result.gap), np.asarray(result.posterior.covariance.gram.spread)
+    worst = np.unravel_index(np.argmax(np.abs(np.where(bad, gap * spread, 0.0))), gap.shape)
+    own = np.broadcast_to(names, gap.shape)[worst[:-1]]
+    relation, weight = relation_of(result, worst)
+    involved = np.flatnonzero(weight > 0.01 * weight.max())
+    subject = min(
+        involved,
+        key=lambda i: (sum(_head(own[j]) == _head(own[i]) for j in involved), i != worst[-1]),
+    )
+    size = float(abs((gap * spread)[worst] / relation[subject]))
+    others = joined([own[i] for i in involved if i != subject])
+    return Contradiction(
+        own[subject], others, size, size / float(spread[(*worst[:-1], subject)]), int(bad.sum()) - 1
+    )
+
+
+def relation_of(result, worst: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients a of the relation Σ a_i (row i) = 0, a_worst = 1, between a row (by its place in `Update.gap`) and the independent rows
+    of its block; and their weight, |a_i| times the spread of the row.
+    """
+    lead = len(result.posterior.batch_shape)
+    covariance = (
+        jax.tree.map(lambda x: x[worst[:lead]], result.posterior.covariance)
+        if lead
+        else result.posterior.covariance
+    )
+    prior, axes, functional, at = (
+        covariance.prior,
+        covariance.axes,
+        covariance.functional,
+        worst[lead:],
+    )
+    unit = np.zeros((*(functional.shape[a] for a in axes), functional.count(axes)))
+    unit[at] = 1.0
+    cross = functional.rows(prior.mv(functional.transpose(jnp.asarray(unit), axes)), axes)
+    relation = -np.asarray(covariance.gram.solve(cross))[at[:-1]]
+    relation[at[-1]] = 1.0
+    return relation, np.abs(relation) * np.asarray(covariance.gram.spread)[at[:-1]]
+
+
+def joined(rows: list[str]) -> str:
+    """Row names for a message: a few one by one, many rows of one constraint by its name."""
+    groups = {head: [name for name in rows if _head(name) == head] for head in map(_head, rows)}
+    return " and ".join(group[0] if len(group) == 1 else head for head, group in groups.items())
+
+
+def _head(row: str) -> str:
+    return row.split("[")[0]
+
+
+def row_names(constraint, axes: tuple[int, ...]) -> np.ndarray:
+    """Names of all rows, in the layout of `Functional.rows`."""
+    blocks = []
+    for member in constraint.members:
+        functional = member.functional
+        labels = [f"{member.name}{label}" for label in functional.labels()]
+        positions = np.asarray(
+            functional.pack(jnp.arange(len(labels)).reshape(functional.value_shape), axes)
+        )
+        blocks.append(np.array(labels, dtype=object)[positions])
+    return np.concatenate(blocks, axis=-1)

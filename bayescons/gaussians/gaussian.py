@@ -1,0 +1,196 @@
+"""Gaussian beliefs over a field, and the doors at which they are built and checked."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from bayescons.arrays import concrete, finite, over_batch, positive, real
+from bayescons.gaussians.composites import Covariance
+from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
+
+
+class Gaussian(dist.Distribution):
+    """A Gaussian belief over a field, u ~ N(mean, K), with K structured. It is a NumPyro distribution and can be sampled as a site.
+
+    Build one with `diagonal`, `low_rank`, `kronecker` or `dense`; condition it with `condition` or `belief | constraint`.
+
+    Args:
+        loc: mean, shape (*batch, *field).
+        covariance: see `bayescons.covariances`; its batch axes are those of `loc`, or none (shared by the whole batch).
+
+    Shapes: `event_shape` is that of the field, `batch_shape` that of the leading axes.
+    """
+
+    pytree_data_fields = ("loc", "covariance")
+
+    def __init__(self, loc, covariance: Covariance):
+        self.loc, self.covariance = loc, covariance
+        lead = jnp.ndim(loc) - len(covariance.shape)
+        if jnp.shape(loc)[lead:] != tuple(covariance.shape) or covariance.batch_dims not in (
+            0,
+            lead,
+        ):
+            raise ValueError(
+                f"mean of shape {jnp.shape(loc)} does not match a covariance over a field of shape {tuple(covariance.shape)} "
+                f"with {covariance.batch_dims} batch axes; give the mean the shape (*batch, *field)"
+            )
+        super().__init__(batch_shape=jnp.shape(loc)[:lead], event_shape=tuple(covariance.shape))
+
+    def tree_flatten(self):
+        """Mean and covariance; shapes follow from them, so that a mapped or stacked Gaussian knows its own batch."""
+        return (self.loc, self.covariance), len(self.event_shape)
+
+    @classmethod
+    def tree_unflatten(cls, event_dim, children):
+        """Rebuild without checks: the leaves may be anything while JAX handles them."""
+        self = object.__new__(cls)
+        self.loc, self.covariance = children
+        shape = getattr(self.loc, "shape", ())
+        dist.Distribution.__init__(
+            self, shape[: len(shape) - event_dim], shape[len(shape) - event_dim :]
+        )
+        return self
+
+    @property
+    def support(self) -> dist.constraints.Constraint:
+        """All real fields; a field is one event."""
+        return dist.constraints.independent(dist.constraints.real, self.event_dim)
+
+    @property
+    def mean(self) -> jax.Array:
+        """m, shape (*batch, *field)."""
+        return self.loc
+
+    @property
+    def variance(self) -> jax.Array:
+        """Marginal variances diag K, shape (*batch, *field)."""
+        lead = len(self.batch_shape)
+        variance = over_batch(lambda k: k.variance, self.covariance.batch_dims)(self.covariance)
+        return jnp.broadcast_to(variance, self.batch_shape + self.event_shape) if lead else variance
+
+    def sample(self, key, sample_shape=()) -> jax.Array:
+        """Independent draws, shape (*sample_shape, *batch, *field)."""
+        shape = (*sample_shape, *self.batch_shape, self.covariance.noise_size)
+        noise = jax.random.normal(key, shape, jnp.result_type(self.loc))
+        return self.transport(noise)
+
+    def transport(self, noise) -> jax.Array:
+        """Mean + A z for white noise z of shape (..., *batch, noise_size): a draw as a function of standard normals."""
+        root = over_batch(
+            lambda k, z: k.root(z), len(self.batch_shape), self.covariance.batch_dims == 0
+        )
+        for _ in range(jnp.ndim(noise) - 1 - len(self.batch_shape)):
+            root = jax.vmap(root, in_axes=(None, 0))
+        draw = root(self.covariance, noise)
+        return jnp.broadcast_to(self.loc, draw.shape) + draw.astype(jnp.result_type(self.loc))
+
+    def log_prob(self, value, intermediates=None) -> jax.Array:
+        """Log N(value; m, K), shape (..., *batch). Exactly conditioned fields have no density and raise NotImplementedError."""
+        del intermediates
+        shape = self.batch_shape + self.event_shape
+        if jnp.shape(value)[jnp.ndim(value) - len(shape) :] != shape:
+            raise ValueError(
+                f"expected a field of shape {shape}, possibly with sample axes in front; got {jnp.shape(value)}"
+            )
+        density = over_batch(
+            lambda k, u: k.log_density(u), len(self.batch_shape), self.covariance.batch_dims == 0
+        )
+        for _ in range(jnp.ndim(value) - len(shape)):
+            density = jax.vmap(density, in_axes=(None, 0))
+        return density(self.covariance, value - jnp.broadcast_to(self.loc, jnp.shape(value)))
+
+
+def diagonal(mean, scale, *, batch_dims: int = 0) -> Gaussian:
+    """Independent points, u_i ~ N(mean_i, scale_i²).
+
+    Args:
+        mean: shape (*batch, *field).
+        scale: standard deviations > 0, of the same shape (or a number).
+        batch_dims: how many leading axes of `mean` count a batch of fields.
+    """
+    mean = real(mean)
+    scale = positive("scale", scale, mean.shape)
+    return Gaussian(finite("mean", mean), Diagonal(scale**2, mean.ndim - batch_dims))
+
+
+def low_rank(mean, scale, factor, *, batch_dims: int = 0) -> Gaussian:
+    """K = diag(scale²) + F F'.
+
+    Args:
+        mean: shape (*batch, *field).
+        scale: standard deviations > 0 of the independent part, of the same shape (or a number).
+        factor: F, shape (*batch, *field, rank); for an ensemble the centred members over sqrt(M - 1), members last.
+        batch_dims: how many leading axes of `mean` count a batch of fields.
+    """
+    mean, factor = real(mean), real(factor)
+    if factor.shape[:-1] != mean.shape:
+        raise ValueError(
+            f"factor must have the mean's shape {mean.shape} and one more axis for the rank; got {factor.shape}"
+        )
+    scale = positive("scale", scale, mean.shape)
+    return Gaussian(
+        finite("mean", mean), LowRank(scale**2, finite("factor", factor), mean.ndim - batch_dims)
+    )
+
+
+def kronecker(mean, covariances, *, scale=1.0, jitter: float = 1e-10) -> Gaussian:
+    """Separable covariance, K = scale² ⊗_a K_a, one matrix per axis; None for an axis along which the field is independent.
+
+    Args:
+        mean: shape of the field.
+        covariances: per axis a symmetric positive semi-definite matrix (n_a, n_a), or None.
+        scale: standard deviation > 0 that multiplies the whole, a number; may be a random variable of the program.
+        jitter: added to each diagonal, as a share of its mean, before the Cholesky factorization; smooth kernels need it.
+    """
+    mean = real(mean)
+    shapes = tuple(
+        None if k is None else (n, n) for n, k in zip(mean.shape, covariances, strict=False)
+    )
+    if len(covariances) != mean.ndim or any(
+        k is not None and jnp.shape(k) != s for k, s in zip(covariances, shapes, strict=True)
+    ):
+        given = [None if k is None else jnp.shape(k) for k in covariances]
+        raise ValueError(
+            f"expected one (n, n) matrix or None per axis of a field of shape {mean.shape}; got shapes {given}"
+        )
+    roots = tuple(None if k is None else _cholesky(k, jitter) for k in covariances)
+    return Gaussian(
+        finite("mean", mean),
+        Kronecker(roots, positive("scale", jnp.asarray(scale, mean.dtype), ()), mean.shape),
+    )
+
+
+def dense(mean, covariance, *, jitter: float = 1e-10) -> Gaussian:
+    """Any covariance matrix over all n points of a small field (it is stored and factored whole: n² numbers, n³ work).
+
+    Args:
+        mean: shape of the field.
+        covariance: symmetric positive semi-definite, shape (n, n) with n = mean.size, points in row-major order.
+        jitter: as in `kronecker`.
+    """
+    mean = real(mean)
+    if jnp.shape(covariance) != (mean.size, mean.size):
+        raise ValueError(
+            f"expected a covariance of shape {(mean.size, mean.size)}, one row per point; got {jnp.shape(covariance)}"
+        )
+    return Gaussian(finite("mean", mean), Dense(_cholesky(covariance, jitter), mean.shape))
+
+
+def _cholesky(matrix, jitter: float) -> jax.Array:
+    matrix = finite("covariance", real(matrix))
+    if concrete(matrix) and not np.allclose(
+        matrix, matrix.T, rtol=1e-6, atol=1e-12 * float(np.abs(matrix).max())
+    ):
+        raise ValueError("a covariance must be symmetric; this one differs from its transpose")
+    lower = jnp.linalg.cholesky(
+        matrix + jitter * jnp.mean(jnp.diagonal(matrix)) * jnp.eye(len(matrix), dtype=matrix.dtype)
+    )
+    if concrete(lower) and not np.isfinite(np.asarray(lower)).all():
+        raise ValueError(
+            "the covariance is not positive semi-definite (to rounding): (a) it is not a covariance, or (b) its kernel is so smooth that "
+            "it is singular in this precision; raise jitter, use a rougher kernel, or enable float64"
+        )
+    return lower

@@ -1,0 +1,236 @@
+"""The Gram matrix S = G K G' + R of the observed rows: formed by probing, made full-rank, factored, solved.
+
+Where the belief is independent along some axes and the functionals leave the same axes alone, S is block-diagonal over them. `axes` names
+these axes; everything here carries them in front, so S has shape (*axes, r, r) with r rows per block, and one probe reads the same column
+of every block at once. A mass row per time on a diagonal belief has r = 1: S costs one pass over the field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from bayescons.arrays import rank_tolerance
+from bayescons.functionals.abstract import Leaf
+
+# Elements of field that may be held at once while S is probed column by column.
+PROBE_ELEMENTS = 2**22
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RowCovariance:
+    """A factored Gram matrix: D P' L L' P D on the rows kept, D = diag(spread), P the pivoting permutation.
+
+    Attributes:
+        cholesky: L, with ones on the diagonal in place of dropped rows, shape (*axes, r, r).
+        order: position of the rows in pivoting order, shape (*axes, r).
+        kept: in pivoting order, 1 for a row that is independent of those before it and 0 for a redundant one, shape (*axes, r).
+        spread: standard deviation of each row under the unconditioned prior, the unit in which rank is judged, shape (*axes, r).
+        counted: in the order in which the rows were stated, 1 for a row that those before it do not imply, shape (*axes, r).
+        volume: log |T| where the rows counted are T times the rows kept, shape axes. Neither depends on K where the functional alone makes
+            rows redundant, so the evidence of the rows counted is comparable between beliefs; that of the rows kept would jump.
+    """
+
+    cholesky: Leaf
+    order: Leaf
+    kept: Leaf
+    spread: Leaf
+    counted: Leaf
+    volume: Leaf
+
+    @property
+    def rank(self) -> jax.Array:
+        """Number of independent rows in all blocks together."""
+        return jnp.sum(self.kept)
+
+    @property
+    def redundant(self) -> jax.Array:
+        """True for rows implied by those stated before them, in their own order, shape (*axes, r)."""
+        return self.counted == 0
+
+    def whiten(self, rows) -> jax.Array:
+        """L^-1 P D^-1 y: rows with covariance S become independent with unit variance, dropped ones zero."""
+        scaled = _gather(rows / self.spread, self.order) * self.kept
+        return _triangular(self.cholesky, scaled, transpose=False)
+
+    def unwhiten_adjoint(self, rows) -> jax.Array:
+        """D^-1 P' L^-T y, the adjoint of `whiten`."""
+        solved = _triangular(self.cholesky, rows, transpose=True) * self.kept
+        return _scatter(solved, self.order) / self.spread
+
+    def solve(self, rows) -> jax.Array:
+        """S⁺ y, with S⁺ the inverse on the rows kept and zero on the redundant ones."""
+        return self.unwhiten_adjoint(self.whiten(rows))
+
+    def log_density(self, residual) -> jax.Array:
+        """Log N(residual; 0, S) of the rows counted, summed over blocks (nats)."""
+        white = self.whiten(residual)
+        logs = jnp.log(jnp.diagonal(self.cholesky, axis1=-2, axis2=-1)) + math.log(2 * math.pi) / 2
+        spread = _gather(self.spread, self.order)
+        return (
+            -jnp.sum(white**2) / 2
+            - jnp.sum(self.kept * (logs + jnp.log(spread)))
+            - jnp.sum(self.volume)
+        )
+
+
+def form(functional, covariance, axes: tuple[int, ...]) -> jax.Array:
+    """G K G' by blocks, shape (*axes, r, r): column j is the answer of all blocks to their j-th unit row."""
+    shape = (*(functional.shape[a] for a in axes), functional.count(axes))
+
+    def column(unit):
+        return functional.rows(
+            covariance.mv(functional.transpose(jnp.broadcast_to(unit, shape), axes)), axes
+        )
+
+    columns = over_rows(column, jnp.eye(shape[-1]), math.prod(functional.shape))
+    blocks = jnp.moveaxis(columns, 0, -1)
+    return (blocks + jnp.swapaxes(blocks, -1, -2)) / 2
+
+
+def factor(blocks, prior) -> RowCovariance:
+    """Factor S after scaling its rows to unit prior variance and dropping those that the others imply.
+
+    The independent rows are chosen by Cholesky with complete pivoting, without derivative; the differentiable work is an ordinary
+    Cholesky of the rows chosen. (The derivative of an eigendecomposition is NaN where masses have equal variance, the ordinary case.)
+
+    A row is redundant where its variance given the rows chosen before it is below `rank_tolerance` of its unconditioned prior variance.
+
+    Args:
+        blocks: S, shape (*axes, r, r).
+        prior: variance of each row under the unconditioned prior, shape (*axes, r).
+    """
+    spread = jnp.sqrt(jnp.where(prior > 0, prior, 1.0))
+    scaled = blocks / (spread[..., :, None] * spread[..., None, :])
+    rows = blocks.shape[-1]
+    tolerance = rank_tolerance(rows, scaled.dtype)
+    order, kept, columns = _pivots(jax.lax.stop_gradient(scaled), tolerance)
+    chosen = jnp.swapaxes(
+        _gather(jnp.swapaxes(_gather(scaled, order[..., None, :]), -1, -2), order[..., None, :]),
+        -1,
+        -2,
+    )
+    mask = kept[..., :, None] * kept[..., None, :]
+    padded = jnp.where(
+        mask > 0, chosen, jnp.broadcast_to(jnp.eye(rows, dtype=scaled.dtype), chosen.shape)
+    )
+    counted, volume = _stated(
+        columns, order, kept, jax.lax.stop_gradient(spread), math.sqrt(tolerance)
+    )
+    return RowCovariance(_cholesky(padded), order, kept, spread, counted, volume)
+
+
+def over_rows(function, rows, elements: int) -> jax.Array:
+    """Map a function that holds `elements` numbers over the leading axis of rows, in chunks that keep to PROBE_ELEMENTS."""
+    chunk = max(1, PROBE_ELEMENTS // max(elements, 1))
+    if len(rows) <= chunk:
+        return jax.vmap(function)(rows)
+    return jax.lax.map(function, rows, batch_size=chunk)
+
+
+def _pivots(matrix, tolerance: float):
+    """Complete pivoting on (*axes, r, r): the order of the rows, which of them (in that order) are independent, and the columns of the
+    factor C, S = C C', with its rows in the order stated.
+    """
+    rows = matrix.shape[-1]
+    lead = matrix.shape[:-2]
+    if rows == 1:
+        kept = (matrix[..., 0] > tolerance).astype(matrix.dtype)
+        return (
+            jnp.zeros((*lead, 1), int),
+            kept,
+            jnp.sqrt(jnp.maximum(matrix, 0.0)) * kept[..., None],
+        )
+
+    def step(i, carry):
+        rest, order, kept, columns, free = carry
+        diagonal = jnp.where(free, jnp.diagonal(rest, axis1=-2, axis2=-1), -jnp.inf)
+        pivot = jnp.argmax(diagonal, axis=-1, keepdims=True)
+        size = jnp.take_along_axis(diagonal, pivot, axis=-1)
+        good = size > tolerance
+        column = jnp.take_along_axis(rest, pivot[..., None], axis=-1)[..., 0] / jnp.sqrt(
+            jnp.where(good, size, 1.0)
+        )
+        column = jnp.where(good, column, 0.0)
+        rest = rest - column[..., :, None] * column[..., None, :]
+        free = free & (jnp.arange(rows).reshape((1,) * len(lead) + (rows,)) != pivot)
+        order, kept = (
+            order.at[..., i].set(pivot[..., 0]),
+            kept.at[..., i].set(good[..., 0].astype(matrix.dtype)),
+        )
+        return rest, order, kept, columns.at[..., i].set(column), free
+
+    zeros = jnp.zeros((*lead, rows), matrix.dtype)
+    start = (
+        matrix,
+        zeros.astype(int),
+        zeros,
+        jnp.zeros_like(matrix),
+        jnp.ones((*lead, rows), bool),
+    )
+    _, order, kept, columns, _ = jax.lax.fori_loop(0, rows, step, start)
+    return order, kept, columns
+
+
+def _stated(columns, order, kept, spread, threshold: float):
+    """`RowCovariance.counted` and `RowCovariance.volume`: Gram-Schmidt on the rows of C in the order stated, twice over.
+
+    A row is counted where its distance from those before it is above threshold / 8, halfway (in logarithms) between the smallest that
+    pivoting keeps and the rounding of C, eps / threshold an entry.
+    """
+    if columns.shape[-1] == 1:
+        return kept, jnp.zeros(kept.shape[:-1], columns.dtype)
+
+    def step(i, carry):
+        basis, distance = carry
+        row = columns[..., i, :]
+        for _ in range(2):
+            row = row - jnp.sum(
+                jnp.sum(basis * row[..., None, :], axis=-1, keepdims=True) * basis, axis=-2
+            )
+        length = jnp.linalg.norm(row, axis=-1, keepdims=True)
+        length = jnp.where(length > threshold / 8, length, 0.0)
+        row = jnp.where(length > 0, row / jnp.where(length > 0, length, 1.0), 0.0)
+        return basis.at[..., i, :].set(row), distance.at[..., i].set(length[..., 0])
+
+    _, distance = jax.lax.fori_loop(
+        0, columns.shape[-1], step, (jnp.zeros_like(columns), jnp.zeros_like(spread))
+    )
+    counted = (distance > 0).astype(columns.dtype)
+    pivots = jnp.diagonal(
+        _gather(jnp.swapaxes(columns, -1, -2), order[..., None, :]), axis1=-2, axis2=-1
+    )
+    own = jnp.log(jnp.where(distance > 0, distance * spread, 1.0))
+    chosen = jnp.log(jnp.where(kept > 0, pivots * _gather(spread, order), 1.0))
+    return counted, jnp.sum(own - chosen, axis=-1)
+
+
+def _gather(rows, order) -> jax.Array:
+    """Rows, along the last axis, in pivoting order. One row has no order, and is spared an indexing that costs more than its solve."""
+    return rows if rows.shape[-1] == 1 else jnp.take_along_axis(rows, order, axis=-1)
+
+
+def _scatter(rows, order) -> jax.Array:
+    """Inverse of `_gather`."""
+    return (
+        rows
+        if rows.shape[-1] == 1
+        else jnp.put_along_axis(jnp.zeros_like(rows), order, rows, axis=-1, inplace=False)
+    )
+
+
+def _cholesky(matrix) -> jax.Array:
+    """Cholesky factor; a 1 x 1 block is a square root (LAPACK would be called once for each of thousands of blocks)."""
+    return jnp.sqrt(matrix) if matrix.shape[-1] == 1 else jnp.linalg.cholesky(matrix)
+
+
+def _triangular(lower, rows, *, transpose: bool) -> jax.Array:
+    if rows.shape[-1] == 1:
+        return rows / lower[..., 0]
+    return jax.lax.linalg.triangular_solve(
+        lower, rows[..., None], left_side=True, lower=True, transpose_a=transpose
+    )[..., 0]

@@ -1,0 +1,391 @@
+"""A program looked at before anything is sampled: each statement alone at the library's own doors, then all of them together, as rows.
+
+What stands above the fields is drawn from its prior a few times, since rows may repeat or contradict each other for some values of it only.
+Nothing here judges; that is `bayescons.programs.findings`.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from numpyro import handlers
+
+from bayescons.arrays import over_batch
+from bayescons.gaussians.conditioning import (
+    Constraint,
+    Update,
+    functional_scale,
+    quadrature_scale,
+    stack,
+    update,
+)
+from bayescons.gaussians.consistency import row_names
+from bayescons.programs.fields import improper
+from bayescons.programs.handlers import Above, Below, Group, feasible, groups
+from bayescons.programs.statements import statement
+from bayescons.programs.structure import ProgramStructure, survey
+
+FIELDS = 16  # draws of the fields' priors, for what is expected of their increments and of what is read of them below
+
+
+class Fault(NamedTuple):
+    """A statement, or the whole program, that the library refuses: its name and the message."""
+
+    where: str
+    message: str
+
+
+class Rows(NamedTuple):
+    """Everything stated of one group of fields, row by row: arrays of shape (draws, *batch, *axes, r).
+
+    Attributes:
+        names: of the rows, shape (*axes, r).
+        owners: number of the statement that each belongs to, shape (*axes, r).
+        statements: their names.
+        fields: names of the fields.
+        update: the belief given all of it, imposed or observed, consistent or not.
+        value: b.
+        mean: G m.
+        own: standard deviation of G u under the belief.
+        noise: standard deviation of the noise, zero for exact rows.
+        rule: a-priori error of the quadrature rule under the belief, zero where there is none.
+        unknowns: number of points of the fields.
+        single: names of fields held in less than double precision.
+    """
+
+    names: np.ndarray
+    owners: np.ndarray
+    statements: tuple[str, ...]
+    fields: tuple[str, ...]
+    update: Update
+    value: np.ndarray
+    mean: np.ndarray
+    own: np.ndarray
+    noise: np.ndarray
+    rule: np.ndarray
+    unknowns: int
+    single: tuple[str, ...]
+
+
+class Examination(NamedTuple):
+    """What was seen of a program.
+
+    Attributes:
+        statements: names, in order.
+        faults: what the library refuses.
+        latents: random sites above the fields, by name what is odd about them: "improper", "discrete" or "".
+        rows: for every group of fields.
+        stiffness: of likelihoods below the fields, smallest scale over the standard deviation of its location; shape (draws,).
+        draws: how often what stands above was drawn; 1 where nothing does.
+    """
+
+    statements: tuple[str, ...]
+    faults: tuple[Fault, ...]
+    latents: dict[str, str]
+    rows: tuple[Rows, ...]
+    stiffness: dict[str, np.ndarray]
+    draws: int
+
+
+def examine(
+    program: Callable, args: tuple, kwargs: dict, *, given: Mapping, draws: int, key: jax.Array
+) -> Examination:
+    """Look at a program with these arguments.
+
+    Args:
+        program: as for `exact`.
+        args: its arguments.
+        kwargs: its keyword arguments.
+        given: values of sites that are not to be drawn.
+        draws: of what stands above the fields.
+        key: of `jax.random.key`.
+    """
+    try:
+        seen = _look(program, args, kwargs)
+    except _REFUSALS as error:
+        return Examination((), (Fault("program", _own_message(error)),), {}, (), {}, 1)
+    unknown = sorted(set(given) - set(seen.sites))
+    if unknown:
+        raise ValueError(
+            f"given names no random site of the program: {', '.join(unknown)}; it has {', '.join(seen.sites) or 'none'}"
+        )
+    fixed = {
+        name: feasible(site)
+        for name, site in seen.sites.items()
+        if name not in given and _oddity(site) == "improper"
+    }
+    program = handlers.substitute(
+        program, data=fixed | {name: jnp.asarray(value) for name, value in given.items()}
+    )
+    alone = {
+        name: handlers.block(program, hide=[n for n in seen.statements if n != name])
+        for name in seen.statements
+    }
+    refused = {name: _refusal(one, args, kwargs) for name, one in alone.items()}
+    faults = [Fault(name, message) for name, message in refused.items() if message]
+    good = handlers.block(program, hide=[fault.where for fault in faults])
+    try:
+        structure = survey(good, args, kwargs)
+        above = tuple(
+            name for name in structure.latents if name not in seen.fields
+        )  # a field of refused statements only is none
+        structure = structure._replace(latents=above)
+        rows, stiffness, drawn = _together(good, structure, args, kwargs, draws, key)
+    except _REFUSALS as error:
+        return Examination(
+            seen.statements, (*faults, Fault("program", _own_message(error))), {}, (), {}, 1
+        )
+    latents = {name: _oddity(seen.sites[name]) for name in (*structure.latents, *fixed)}
+    return Examination(seen.statements, tuple(faults), latents, rows, stiffness, drawn)
+
+
+_REFUSALS = (ValueError, TypeError, NotImplementedError, FloatingPointError)
+
+
+def _own_message(error: Exception) -> str:
+    """The message of what the library refuses; any other exception is the program's own, and raised again."""
+    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    if Path(__file__).parents[1] not in raised_in.parents:
+        raise error
+    return " ".join(str(error).split())
+
+
+class _Seen(NamedTuple):
+    statements: tuple[str, ...]
+    sites: dict[str, dist.Distribution]
+    fields: set[str]
+
+
+class _Sites(numpyro.primitives.Messenger):
+    """Record statements, their fields and all random sites, on a run with feasible values."""
+
+    def __enter__(self):
+        self.statements, self.sites, self.values, self.fields = [], {}, {}, set()
+        return super().__enter__()
+
+    def process_message(self, msg):
+        if msg["type"] != "sample":
+            return
+        known = statement(msg["fn"])
+        if known is not None:
+            self.statements.append(msg["name"])
+            self.fields |= {
+                name
+                for name, value in self.values.items()
+                for field in known.fields
+                if value is field
+            }
+        elif msg["value"] is None:
+            self.sites[msg["name"]] = msg["fn"]
+            msg["value"] = self.values[msg["name"]] = (
+                feasible(msg["fn"]) + 0
+            )  # a fresh array: fields are told apart by identity
+
+
+def _look(program: Callable, args: tuple, kwargs: dict) -> _Seen:
+    sites = _Sites(program)
+
+    def run():
+        sites(*args, **kwargs)
+
+    with handlers.block(), handlers.seed(rng_seed=0):
+        jax.eval_shape(run)
+    return _Seen(tuple(sites.statements), sites.sites, sites.fields)
+
+
+def _oddity(site: dist.Distribution) -> str:
+    if improper(site):
+        return "improper"
+    return "discrete" if site.support is not None and site.is_discrete else ""
+
+
+def _refusal(program: Callable, args: tuple, kwargs: dict) -> str:
+    """Why the library refuses a program with this one statement, or nothing."""
+
+    def carried_out(key):
+        above = _above(program, structure, args, kwargs, key)
+        return [update(group.prior, _all(group)).rank for group in groups(above)]
+
+    try:
+        structure = survey(program, args, kwargs)
+        jax.eval_shape(carried_out, jax.random.key(0))
+    except _REFUSALS as error:
+        return _own_message(error)
+    return ""
+
+
+def _above(program: Callable, structure: ProgramStructure, args: tuple, kwargs: dict, key) -> Above:
+    above = Above(program, structure)
+    with handlers.block(), handlers.seed(rng_seed=key):
+        above(*args, **kwargs)
+    return above
+
+
+def _all(group: Group) -> Constraint:
+    """What is imposed, then what is observed."""
+    return stack([c for c in (group.imposed, group.observed) if c is not None])
+
+
+def _together(
+    program, structure: ProgramStructure, args, kwargs, draws: int, key
+) -> tuple[tuple[Rows, ...], dict[str, np.ndarray], int]:
+    """All statements at once, for as many draws of what stands above."""
+    static: list[dict] = []
+
+    def one(key):
+        key_above, key_fields = jax.random.split(key)
+        above = _above(program, structure, args, kwargs, key_above)
+        found = groups(above)
+        fields = [group.prior.sample(key_fields, (FIELDS,)) for group in found]
+        numbers = [_numbers(group, some) for group, some in zip(found, fields, strict=True)]
+        static[:] = [
+            _labels(group, n["update"].posterior.covariance.axes)
+            for group, n in zip(found, numbers, strict=True)
+        ]
+        named = {
+            name: value
+            for group, some in zip(found, fields, strict=True)
+            for name, value in group.fields(some).items()
+        }
+        return numbers, _stiffness(program, structure, above, named, args, kwargs)
+
+    count = draws if structure.latents else 1
+    numbers, stiffness = jax.vmap(one)(jax.random.split(key, count))
+    rows = tuple(
+        Rows(
+            **labels,
+            **{
+                name: value if name == "update" else np.asarray(value)
+                for name, value in found.items()
+            },
+        )
+        for labels, found in zip(static, numbers, strict=True)
+    )
+    return rows, {name: np.asarray(ratio) for name, ratio in stiffness.items()}, count
+
+
+def _labels(group: Group, axes: tuple[int, ...]) -> dict:
+    """What does not change from draw to draw."""
+    constraint = _all(group)
+    names = row_names(constraint, axes)
+    counts = [m.functional.count(axes) for m in constraint.members]
+    narrow = jnp.finfo(group.prior.loc.dtype).bits < 64
+    return {
+        "names": names,
+        "owners": np.broadcast_to(np.repeat(np.arange(len(counts)), counts), names.shape),
+        "statements": tuple(m.name for m in constraint.members),
+        "fields": group.names,
+        "unknowns": math.prod(group.prior.event_shape),
+        "single": group.names if narrow else (),
+    }
+
+
+# Traced, so that a contradiction is a number and not an error.
+_carried_out = jax.jit(update)
+
+
+def _numbers(group: Group, fields) -> dict:
+    """The update by everything stated, and what the rows say, by the names of `Rows`."""
+    prior, lead = group.prior, len(group.prior.batch_shape)
+    members, numbers = [], []
+    for m in _all(group).members:
+        shape = prior.batch_shape + m.functional.value_shape
+        mean = over_batch(m.functional, lead)(prior.mean)
+        value = jnp.broadcast_to(_fitted(m.value, shape), shape)
+        scale = (
+            quadrature_scale(prior, m.functional)
+            if isinstance(m.scale, str)
+            else 0.0
+            if m.scale is None
+            else m.scale
+        )
+        noise, own = (
+            jnp.broadcast_to(_fitted(a, shape), shape)
+            for a in (scale, functional_scale(prior, m.functional))
+        )
+        known = jnp.isfinite(
+            value
+        )  # what is not, is stated with so much noise that it says nothing
+        members.append(
+            Constraint(
+                m.functional,
+                jnp.where(known, value, mean),
+                jnp.where(known, noise, 1e6 * (1 + own)),
+                m.name,
+            )
+        )
+        numbers.append(
+            {
+                "value": value,
+                "mean": mean,
+                "own": own,
+                "noise": noise,
+                "rule": _rule(prior, m.functional, fields),
+            }
+        )
+    result = _carried_out(prior, stack(members))
+    axes = result.posterior.covariance.axes
+    packed = {
+        name: jnp.concatenate(
+            [
+                over_batch(lambda v, m=m: m.functional.pack(v, axes), lead)(n[name])
+                for m, n in zip(members, numbers, strict=True)
+            ],
+            -1,
+        )
+        for name in numbers[0]
+    }
+    return {"update": result, **packed}
+
+
+def _rule(prior, functional, fields):
+    """The error of its rule, from the increments of these fields; zero for what has none."""
+    try:
+        return quadrature_scale(prior, functional, draws=fields)
+    except ValueError:
+        return jnp.zeros(prior.batch_shape + functional.value_shape)
+
+
+def _fitted(array, shape: tuple) -> jax.Array:
+    """An array with axes of length one in front, so that it broadcasts."""
+    array = jnp.asarray(array, jnp.result_type(float))
+    return array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+
+
+def _stiffness(
+    program, structure: ProgramStructure, above: Above, fields: dict, args, kwargs
+) -> dict:
+    """Smallest scale of each likelihood below, as a share of what its location varies by under the fields' prior."""
+
+    def located(some: dict) -> dict:
+        with handlers.block(), handlers.seed(rng_seed=0):
+            sites = handlers.trace(Below(program, above.sites, some)).get_trace(*args, **kwargs)
+        found = {}
+        for name in structure.likelihoods:
+            base = sites[name]["fn"]
+            while hasattr(base, "base_dist"):
+                base = base.base_dist
+            if hasattr(base, "loc") and hasattr(base, "scale"):
+                found[name] = jnp.broadcast_arrays(
+                    jnp.asarray(base.loc, float), jnp.asarray(base.scale, float)
+                )
+        return found
+
+    ratios = {}
+    for name, (loc, scale) in (jax.vmap(located)(fields) if structure.likelihoods else {}).items():
+        spread = jnp.std(loc, axis=0)
+        ratios[name] = jnp.min(
+            jnp.where(
+                spread > 0, jnp.min(scale, axis=0) / jnp.where(spread > 0, spread, 1.0), jnp.inf
+            )
+        )
+    return ratios

@@ -1,0 +1,125 @@
+"""The linter: a program's statements looked at before anything is sampled, and a report with a line and a remedy for each finding."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from bayescons.functionals.residuals import Residuals
+from bayescons.functionals.residuals import check as residuals
+from bayescons.linting.context import examine
+from bayescons.linting.rules import SEVERITIES, Finding, findings
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `check` found; printed as a table.
+
+    Attributes:
+        findings: errors first.
+        statements: number of statements.
+        rows: number of rows in them.
+        rank: of these, how many are independent (the fewest over the draws).
+        unknowns: points of all constrained fields.
+        draws: of what stands above the fields; 1 where nothing does.
+    """
+
+    findings: tuple[Finding, ...]
+    statements: int
+    rows: int
+    rank: int
+    unknowns: int
+    draws: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no error and no warning."""
+        return all(f.severity == "note" for f in self.findings)
+
+    @property
+    def summary(self) -> str:
+        """What was looked at, in a line."""
+        above = f", at {self.draws} prior draws of what stands above" if self.draws > 1 else ""
+        counts = [
+            _counted(n, s) for s in SEVERITIES if (n := sum(f.severity == s for f in self.findings))
+        ]
+        stated = f"{_counted(self.statements, 'statement')}, {_counted(self.rows, 'row')}, {self.rank} of them independent"
+        looked = f"{stated}, {_counted(self.unknowns, 'unknown')}{above}"
+        return f"{looked}: {', '.join(counts) or 'nothing found'}"
+
+    def __str__(self) -> str:
+        """A line for each finding, and the summary."""
+        heads = Finding("severity", "statement", "finding", "remedy")
+        widths = [max(len(line[i]) for line in (heads, *self.findings)) for i in range(3)]
+        lines = [
+            "  ".join(
+                [*(f"{text:<{w}}" for text, w in zip(line[:3], widths, strict=True)), line.remedy]
+            )
+            for line in (heads, *self.findings)
+        ]
+        return "\n".join([*(lines if self.findings else []), self.summary])
+
+
+def check(
+    subject,
+    *args,
+    given: Mapping | None = None,
+    draws: int = 8,
+    key: jax.Array | None = None,
+    **kwargs,
+) -> Report | Residuals:
+    """Look before conditioning: at a program's statements, or at how well a known solution satisfies a functional.
+
+        print(bc.check(program, *args))                      # a Report: a table of findings, each with its remedy
+        print(bc.check(functional, truth, value))            # Residuals G u - b, row by row; of a balance: (u, fluxes) for the truth
+
+    Of a program every statement is looked at alone, then all of them together:
+
+    - refused: a field that is not Gaussian, a functional that is not affine, a statement on something below its field, a wrong shape,
+      NaN; more exact rows than points;
+    - rows that contradict each other (by how much, in prior standard deviations), repeat each other, touch only what the belief holds
+      for certain, or are so nearly dependent that rounding is magnified;
+    - an integral known better than its quadrature rule can be;
+    - scales so small that a soft reading, or NUTS on a likelihood below the field, freezes; that are below rounding;
+    - values no draw of the belief comes near;
+    - single precision; latents above the fields without a proper prior, or discrete.
+
+    Nothing is sampled but priors: fields 16 times, what stands above them `draws` times. What holds for some of these draws only is said
+    with their number; rows that are dependent for values of probability below 1 / draws may be missed.
+
+    Args:
+        subject: a program, or a functional.
+        *args: the program's arguments; or the truth and the value.
+        given: values of sites above the fields that are not to be drawn from their prior.
+        draws: how often they are drawn.
+        key: of `jax.random.key`; seed 0 by default, so that the same program gives the same report.
+        **kwargs: the program's. One that takes `given`, `draws` or `key` itself: `check(functools.partial(program, key=...))`.
+
+    Returns:
+        A `Report` (`ok`, `findings`), or `Residuals`.
+
+    Raises:
+        What the program's own code raises. What the library refuses becomes a finding.
+    """
+    if hasattr(subject, "members") or hasattr(subject, "parts"):
+        return residuals(subject, *args, **kwargs)
+    if not callable(subject):
+        raise TypeError(f"expected a program or a functional; got {type(subject).__name__}")
+    if draws < 1:
+        raise ValueError(f"draws must be 1 or more; got {draws}")
+    key = jax.random.key(0) if key is None else key
+    seen = examine(subject, args, kwargs, given=given or {}, draws=draws, key=key)
+    size = [rows.update.redundant[0].size for rows in seen.rows]
+    rank = [int(np.min(rows.update.rank.reshape(seen.draws, -1).sum(1))) for rows in seen.rows]
+    unknowns = sum(
+        rows.unknowns * (size // rows.names.size)
+        for rows, size in zip(seen.rows, size, strict=True)
+    )
+    return Report(findings(seen), len(seen.statements), sum(size), sum(rank), unknowns, seen.draws)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

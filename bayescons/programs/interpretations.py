@@ -1,0 +1,214 @@
+"""One program, read two ways as a program: `exact`, where the noise has vanished, and `soft`, where it is finite.
+
+The third reading, `conjugate`, is in `bayescons.programs.posteriors`.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+
+from bayescons.arrays import concrete
+from bayescons.functionals.functions import is_affine
+from bayescons.gaussians.conditioning import Constraint, functional_scale, quadrature_scale, update
+from bayescons.gaussians.gaussian import Gaussian
+from bayescons.programs.fields import as_gaussian
+from bayescons.programs.handlers import Above, Below, given, groups
+from bayescons.programs.statements import FunctionalObservation, functional_of, statement
+from bayescons.programs.structure import event_dims, survey
+
+# Share of a functional's prior standard deviation below which a soft statement is called stiff. On 100 unknowns with one total, a tenth of
+# it costs NUTS 35 leapfrog steps a draw in place of 8, a thousandth the depth limit of 1,023 (docs/results/speed.md).
+STIFF = 1e-2
+
+
+class StiffnessWarning(UserWarning):
+    """A soft statement whose scale is so small that samplers freeze on it."""
+
+
+def exact(program: Callable) -> Callable:
+    """The program with its exact statements carried out: noise → 0, as an ordinary NumPyro program.
+
+    For every constrained field u ~ N(m, K) with statements G u = b + e, e ~ N(0, R), R → 0:
+
+    - a site `<u>_free`, white noise z ~ N(0, I), is what a sampler sees in place of the field;
+    - u = m + K G' S⁺ (b - G m) + A z with A A' = K - K G' S⁺ G K (Matheron's rule), recorded as the deterministic site `<u>`; it satisfies
+      the statements to rounding for every z;
+    - a factor `<u>_evidence`, log N(b; G m, S), for what was observed: latents above the field learn from it. Imposed statements have none.
+    - in a program with latents above its fields, whose rows may contradict each other for some of their values only, a deterministic
+      site `<u>_gap`: the largest violation of an exact row, in prior standard deviations; rounding, unless rows contradict each other.
+
+    Everything else in the program is untouched, so NUTS, SVI, Predictive and BlackJAX run on the result. What does not depend on a random
+    variable is computed once, when the program is traced, however many gradients follow. Fields tied together by a statement share one
+    free site, named after all of them.
+
+    Args:
+        program: an ordinary NumPyro program with `observe` or `impose` statements.
+
+    Returns:
+        A program with the same arguments and return value.
+
+    Raises (when run):
+        TypeError: a constrained field is not Gaussian.
+        ValueError: a functional is not affine, a statement depends on something below its field, or its shape does not fit.
+        InconsistentConstraintsError: statements contradict each other.
+    """
+
+    @functools.wraps(program)
+    def rewritten(*args, **kwargs):
+        structure = survey(program, args, kwargs)
+        if not structure.fields:
+            return program(*args, **kwargs)
+        with jax.ensure_compile_time_eval():
+            above = Above(program, structure)
+            above(*args, **kwargs)
+            learnt = [(group, *given(group)) for group in groups(above)]
+        fields = {}
+        for group, posterior, log_evidence, gap in learnt:
+            name = "_".join(group.names)
+            fields |= group.fields(_draw(name, posterior))
+            if log_evidence is not None:
+                numpyro.factor(f"{name}_evidence", log_evidence)
+            if structure.latents:
+                numpyro.deterministic(f"{name}_gap", gap)
+        for name, value in fields.items():
+            numpyro.deterministic(name, value)
+        return Below(program, above.sites, fields)(*args, **kwargs)
+
+    return rewritten
+
+
+def soft(program: Callable, scale: float = 1e-2) -> Callable:
+    """The program with its exact statements given a finite noise: functional(u) ~ Normal(value, scale), plain NumPyro.
+
+    For comparison with `exact`, and for studies of noise → 0. Statements with a scale of their own keep it. An imposed statement comes
+    with the factor that takes its evidence out again, -log N(b; G m, S + scale²).
+
+    Args:
+        program: an ordinary NumPyro program with `observe` or `impose` statements. Fields and functionals need not be Gaussian and affine
+            for `observe`.
+        scale: standard deviation of the noise, in the unit of each statement's value.
+
+    Warns:
+        StiffnessWarning: by name, for a statement whose scale is under 1e-2 of the prior standard deviation of its functional.
+    """
+    if not scale > 0:
+        raise ValueError(
+            f"a soft reading needs a scale above zero; got {scale!r}. For vanishing noise use bc.exact(program)"
+        )
+    warned: set[str] = set()
+
+    @functools.wraps(program)
+    def softened(*args, **kwargs):
+        return _Soften(program, scale, warned)(*args, **kwargs)
+
+    return softened
+
+
+def _draw(name: str, posterior: Gaussian):
+    """A draw of the posterior as a function of a white-noise site."""
+    shape = (*posterior.batch_shape, posterior.covariance.noise_size)
+    white = dist.Normal(jnp.zeros(shape), 1.0).to_event(len(shape))
+    return posterior.transport(numpyro.sample(f"{name}_free", white))
+
+
+class _Soften(numpyro.primitives.Messenger):
+    """Give every statement a finite noise; remember sites by the identity of their values, to know a statement's prior."""
+
+    def __init__(self, program, scale: float, warned: set):
+        self.scale, self.warned = scale, warned
+        super().__init__(program)
+
+    def __enter__(self):
+        self.sites, self.beliefs = {}, {}
+        return super().__enter__()
+
+    def process_message(self, msg):
+        known = statement(msg["fn"]) if msg["type"] == "sample" else None
+        if known is None:
+            return
+        site = self._site(known)
+        if site is not None:
+            known.plates = jnp.ndim(known.fields[0]) - event_dims(*site[1:])
+        scale = self._examine(
+            known, site, self.scale if known.scale is None else known.scale, msg["value"]
+        )
+        computed = known.computed()
+        own = (jnp.shape(msg["value"]), jnp.shape(scale))
+        if not set(own) <= {(), computed.shape, computed.shape[known.lead :]}:
+            raise ValueError(
+                f"value and scale of {known.name!r} must be numbers or have shape {computed.shape}; got shapes {own[0]} and {own[1]}"
+            )
+        msg["fn"] = dist.Normal(computed, jnp.broadcast_to(scale, computed.shape)).to_event(
+            computed.ndim
+        )
+        msg["value"] = jnp.broadcast_to(msg["value"], computed.shape)
+
+    def postprocess_message(self, msg):
+        if msg["type"] == "sample" and not msg["is_observed"]:
+            self.sites[msg["name"]] = (msg["value"], msg["fn"], len(msg["cond_indep_stack"]))
+
+    def _site(self, known: FunctionalObservation) -> tuple | None:
+        """Name, distribution and number of plates of the statement's first field, where it is a site of the program."""
+        found = [
+            (name, fn, plates)
+            for name, (value, fn, plates) in self.sites.items()
+            if value is known.fields[0]
+        ]
+        return found[0] if found else None
+
+    def _examine(self, known: FunctionalObservation, site, scale, value):
+        """Resolve a quadrature scale, take the evidence of an imposed statement out again, and warn of stiffness."""
+        with jax.ensure_compile_time_eval():
+            field, prior = self._prior(known, site)
+            if prior is None:
+                if isinstance(scale, str) or not known.learns:
+                    what = "scale='quadrature'" if isinstance(scale, str) else "impose"
+                    raise TypeError(
+                        f"{known.name!r}: {what} under bc.soft needs one Gaussian field and an affine functional"
+                    )
+                return scale
+            functional = functional_of(known.name, known.functional, prior.event_shape)
+            scale = quadrature_scale(prior, functional) if isinstance(scale, str) else scale
+            if not known.learns:
+                result = update(
+                    self.beliefs.get(field, prior), Constraint(functional, value, scale, known.name)
+                )
+                self.beliefs[field] = result.posterior
+                numpyro.factor(f"{known.name}_imposed", -result.log_evidence)
+            self._warn_if_stiff(known.name, scale, functional_scale(prior, functional))
+        return scale
+
+    def _prior(self, known: FunctionalObservation, site) -> tuple[str | None, Gaussian | None]:
+        """Name and prior of the statement's field, if it is one Gaussian field under an affine functional."""
+        if len(known.fields) != 1 or site is None:
+            return None, None
+        name, fn, plates = site
+        shape = getattr(known.functional, "shape", None)
+        dims = event_dims(fn, plates) if shape is None else len(shape)
+        if shape is None and not is_affine(known.functional, fn.shape()[len(fn.shape()) - dims :]):
+            return name, None
+        try:
+            return name, as_gaussian(known.name, fn, dims)
+        except TypeError:
+            return name, None
+
+    def _warn_if_stiff(self, name: str, scale, spread) -> None:
+        if name in self.warned or not (concrete(scale) and concrete(spread)):
+            return
+        ratio = float(jnp.min(jnp.asarray(scale) / jnp.maximum(jnp.max(spread), 1e-300)))
+        if ratio < STIFF:
+            self.warned.add(name)
+            warnings.warn(
+                f"{name!r} is read softly with scale {float(jnp.min(jnp.asarray(scale))):.1e}, {ratio:.1e} of the prior standard "
+                "deviation of its functional. Below 1e-2 samplers take hundreds of steps a draw, and then freeze without a divergence "
+                "warning. Use bc.exact(program), which has no noise and no stiffness, or a larger scale",
+                StiffnessWarning,
+                stacklevel=2,
+            )

@@ -1,0 +1,142 @@
+"""A Gaussian belief given a nonlinear law, h(u) = b without noise: sampled on the manifold of the law, with the right density."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from bayescons.arrays import counts
+from bayescons.gaussians.consistency import InconsistentConstraintsError
+from bayescons.gaussians.gaussian import Gaussian
+from bayescons.restrictions import rattle
+from bayescons.restrictions.nonlinear import Law, law
+from bayescons.restrictions.projection import anywhere
+from bayescons.results.draws import Chains, gathered
+
+TRIES = 8  # starting points tried for each chain
+
+
+@dataclasses.dataclass(frozen=True)
+class Constrained:
+    """The law of u ~ N(m, K) given h(u) = b, the limit of observing h(u) with vanishing noise.
+
+    Attributes:
+        law: belief, h and b.
+        value: b as stated, of the shape of h(u).
+    """
+
+    law: Law
+    value: jax.Array
+
+    def sample(
+        self,
+        key: jax.Array,
+        n: int = 1000,
+        *,
+        chains: int = 4,
+        warmup: int = 500,
+        target: float = 0.9,
+    ) -> Chains:
+        """Draws by constrained Hamiltonian Monte Carlo (see `bayescons.manifolds.rattle`).
+
+        Every draw satisfies the law to rounding, and the exact facts that the belief was conditioned on.
+
+        Args:
+            key: `jax.random.key`.
+            n: draws kept of each chain.
+            chains: number of chains, run in step. Each starts from a draw of the belief, taken to the manifold.
+            warmup: draws of each chain in which the step size is found; thrown away.
+            target: mean acceptance rate that the step size is adapted to.
+
+        Returns:
+            `Chains`, with the statistics `acceptance_rate`, `n_steps`, `reversible` (False where a trajectory was given up) and `energy`,
+            and the residuals h(u) - b of every draw.
+
+        Where it fails: a manifold in several parts is not crossed. Chains that started on different parts then disagree, and R-hat says so;
+        where all start on one, nothing does.
+
+        Raises:
+            ValueError: for n, chains or warmup that are no numbers of draws, and a target outside (0, 1).
+            InconsistentConstraintsError: where no field with h(u) = b is found.
+        """
+        counts(n=n, chains=chains, warmup=warmup)
+        if not 0 < target < 1:
+            raise ValueError(f"target must be an acceptance rate between 0 and 1; got {target!r}")
+        first, rest = jax.random.split(key)
+        positions, info, _ = rattle.run(
+            self.law,
+            starts(self.law, first, chains),
+            rest,
+            n=n,
+            warmup=warmup,
+            target=float(target),
+        )
+        draws, residuals = _fields(self.law, self.value, positions)
+        statistics = {
+            "acceptance_rate": info.acceptance_rate,
+            "n_steps": info.num_integration_steps,
+            "reversible": info.is_reversible,
+            "energy": info.energy,
+        }
+        return gathered(
+            draws, statistics, {self.law.name: {"value": self.value, "residual": residuals}}
+        )
+
+
+def constrained(
+    belief: Gaussian, function: Callable, value: ArrayLike, *, name: str = "law"
+) -> Constrained:
+    """The law of a Gaussian field given a nonlinear equality, u ~ N(m, K) given h(u) = b.
+
+        energy = lambda u: bc.integral(grid)(u**2)
+        draws = constrained(posterior.components[0], energy, 1.0).sample(jax.random.key(0))
+
+    Linear equality and nonlinear together: condition the belief on the linear one first. For a linear h it is the law of `bc.condition`.
+
+    Args:
+        belief: one field.
+        function: h, a differentiable JAX function of a field; a number, or an array of any shape for several laws at once.
+        value: b, of the shape of h(u).
+        name: what error messages and results call it.
+
+    Raises:
+        TypeError, ValueError, InconsistentConstraintsError: as `bayescons.manifolds.laws.law` does.
+    """
+    found = law(belief, function, value, name)
+    shape = jax.eval_shape(found.function, belief.mean).shape
+    return Constrained(found, jnp.broadcast_to(jnp.asarray(value, belief.mean.dtype), shape))
+
+
+def starts(found: Law, key, count: int) -> jax.Array:
+    """Points of the manifold, from draws of the belief, shape (count, d)."""
+    noise = jax.random.normal(
+        key, (TRIES * count, found.belief.covariance.noise_size), found.belief.mean.dtype
+    )
+    feet = _feet(found, noise)
+    reached = np.flatnonzero(np.asarray(feet.found))
+    if len(reached) < count:
+        closest = float(np.nanmin(np.abs(np.asarray(feet.gap)).max(axis=-1)))
+        raise InconsistentConstraintsError(
+            f"fields with the value of {found.name!r} were found from {len(reached)} of {TRIES * count} draws of the belief, too few; "
+            f"the closest stayed {closest:.1e} of its standard deviations away. Either (a) no field has that value (an energy below its "
+            "least, or below what the exact facts of the belief leave), (b) it lies too far out for the belief, or (c) h has kinks or "
+            "flat parts. Correct the value, or widen the belief"
+        )
+    return feet.position[reached[:count]]
+
+
+@jax.jit
+def _feet(found: Law, noise):
+    return jax.vmap(lambda z: anywhere(found, z))(noise)
+
+
+@jax.jit
+def _fields(found: Law, value, positions):
+    """Fields and residuals h(u) - b of positions of shape (chain, draw, d)."""
+    draws = jax.vmap(jax.vmap(found.field))(positions)
+    return draws, jax.vmap(jax.vmap(lambda u: found.function(u) - value))(draws)

@@ -1,0 +1,143 @@
+"""Inequalities: what a linear functional of a field is at least, or at most, as values that can be stated together with `&`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from bayescons.arrays import finite
+from bayescons.functionals.abstract import Leaf, static
+from bayescons.functionals.functions import FunctionFunctional
+from bayescons.functionals.joint import OnJointVector
+from bayescons.functionals.points import PointEvaluation
+from bayescons.functionals.products import TensorProduct
+from bayescons.functionals.stack import Stack
+from bayescons.grids import Grid
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Inequality:
+    """What is known: sign * (functional(field) - bound) >= 0, in every row.
+
+    Attributes:
+        functional: linear functional of a field.
+        bound: of the shape of the functional's value, in its unit.
+        sign: +1 where the bound is a lower one, -1 where it is an upper one.
+        name: what error messages call it.
+
+    `a & b` states both.
+    """
+
+    functional: TensorProduct | FunctionFunctional | PointEvaluation | OnJointVector
+    bound: Leaf
+    sign: int = static()
+    name: str = static()
+
+    @property
+    def members(self) -> tuple[Inequality, ...]:
+        """Itself alone."""
+        return (self,)
+
+    def __and__(self, other: Inequality | Inequalities) -> Inequalities:
+        """Both together."""
+        return Inequalities((*self.members, *other.members))
+
+    def labels(self) -> list[str]:
+        """Names of its rows."""
+        return [f"{self.name}{label}" for label in self.functional.labels()]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Inequalities:
+    """Several inequalities on one field."""
+
+    members: tuple[Inequality, ...]
+
+    def __and__(self, other: Inequality | Inequalities) -> Inequalities:
+        """All together."""
+        return Inequalities((*self.members, *other.members))
+
+    @property
+    def functional(self) -> Stack:
+        """Their functionals, one under the other."""
+        return Stack(tuple(m.functional for m in self.members))
+
+
+def at_least(functional, bound: ArrayLike, *, name: str = "at least") -> Inequality:
+    """F u >= bound.
+
+    Args:
+        functional: from `bayescons.constraints`; a function of the field through `bayescons.constraints.functional(f, grid)`.
+        bound: a number, or one for each row, in the shape of the functional's value.
+        name: what error messages call it.
+
+    Raises:
+        TypeError: for what is no functional.
+        ValueError: for a bound of the wrong shape or with NaN.
+    """
+    return _inequality(functional, bound, 1, name)
+
+
+def at_most(functional, bound: ArrayLike, *, name: str = "at most") -> Inequality:
+    """F u <= bound. Arguments and errors as for `at_least`."""
+    return _inequality(functional, bound, -1, name)
+
+
+def nonnegative(grid: Grid, *, name: str = "nonnegative") -> Inequality:
+    """The field is nowhere negative: u >= 0 at every point of the grid."""
+    return at_least(_everywhere(grid), 0.0, name=name)
+
+
+def increasing(grid: Grid, axis: str = "x", *, name: str = "increasing") -> Inequality:
+    """u_{i+1} - u_i >= 0 between all neighbours along an axis."""
+    return at_least(_differences(grid, axis), 0.0, name=name)
+
+
+def decreasing(grid: Grid, axis: str = "x", *, name: str = "decreasing") -> Inequality:
+    """u_{i+1} - u_i <= 0 between all neighbours along an axis."""
+    return at_most(_differences(grid, axis), 0.0, name=name)
+
+
+def _inequality(functional, bound, sign: int, name: str) -> Inequality:
+    if not hasattr(functional, "rows") or isinstance(functional, Stack):
+        raise TypeError(
+            f"{name!r} needs one functional of the field; got {type(functional).__name__}. Wrap a function with "
+            "bc.functional(function, grid), and state several inequalities one by one, joined by &"
+        )
+    shape = functional.value_shape
+    bound = finite(f"the bound of {name!r}", jnp.asarray(bound, jnp.result_type(float)))
+    if bound.shape not in ((), shape):
+        raise ValueError(
+            f"the bound of {name!r} must be a number or have the shape {shape} of its functional's value; got {bound.shape}"
+        )
+    bound = jnp.broadcast_to(bound, shape) - functional.offset
+    if not math.prod(shape):
+        raise ValueError(f"{name!r} has no rows: its functional's value has the shape {shape}")
+    return Inequality(functional, bound, sign, name)
+
+
+def _everywhere(grid: Grid) -> TensorProduct:
+    coordinates = tuple(grid[name] for name in grid.names)
+    return TensorProduct((None,) * len(grid), coordinates, shape=grid.shape, names=grid.names)
+
+
+def _differences(grid: Grid, axis: str) -> TensorProduct:
+    """u_{i+1} - u_i; a row is named after the point halfway."""
+    at = grid.axis(axis)
+    if len(grid[axis]) < 2:
+        raise ValueError(
+            f"an order along {axis!r} needs two points or more; the grid has one there"
+        )
+    rows = tuple(
+        np.diff(np.eye(len(grid[axis])), axis=0) if a == at else None for a in range(len(grid))
+    )
+    halfway = (grid[axis][1:] + grid[axis][:-1]) / 2
+    coordinates = tuple(halfway if name == axis else grid[name] for name in grid.names)
+    return TensorProduct(rows, coordinates, shape=grid.shape, names=grid.names)

@@ -1,0 +1,92 @@
+"""Projection onto a law's manifold, by Newton's method: along given normals, and from anywhere."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bayescons.restrictions.nonlinear import Law
+
+MOST = 30  # of Newton's steps along fixed normals; 3 to 6 are usual
+_FAR = 200  # of steps from anywhere
+
+
+class Foot(NamedTuple):
+    """A point of the manifold, reached or not.
+
+    Attributes:
+        position: z.
+        multipliers: λ, of z = start + normals' λ, shape (q,).
+        gap: c(z), shape (q,).
+        jacobian: J at z, shape (q, d).
+        steps: of Newton's method.
+        found: whether Newton's method got so close, |c| <= `tolerance`, that its last step left rounding.
+    """
+
+    position: jax.Array
+    multipliers: jax.Array
+    gap: jax.Array
+    jacobian: jax.Array
+    steps: jax.Array
+    found: jax.Array
+
+
+def tolerance(law: Law) -> jax.Array:
+    """Of |c|, by rows, before the last step: in float64 2e-10 of a standard deviation, or of the value where that is larger."""
+    return 2**20 * jnp.finfo(law.value.dtype).eps * jnp.maximum(1.0, jnp.abs(law.value) / law.unit)
+
+
+def along(law: Law, start, normals) -> Foot:
+    """The root λ of c(start + normals' λ) = 0 that Newton's method finds from λ = 0; `normals` of shape (q, d)."""
+    bound = tolerance(law)
+
+    def onwards(foot: Foot) -> Foot:
+        multipliers = foot.multipliers - jnp.linalg.solve(foot.jacobian @ normals.T, foot.gap)
+        return _foot(law, start + normals.T @ multipliers, multipliers, foot.steps + 1, bound)
+
+    def going(foot: Foot):
+        return ~foot.found & (foot.steps < MOST) & jnp.all(jnp.isfinite(foot.gap))
+
+    first = _foot(law, start, jnp.zeros_like(law.value), jnp.asarray(0), bound)
+    last = jax.lax.while_loop(going, onwards, first)
+    return _closer(onwards(last), last)
+
+
+def anywhere(law: Law, start) -> Foot:
+    """A point of the manifold near a start that may be far from it: Gauss-Newton steps, halved until the gap shrinks."""
+    bound = tolerance(law)
+
+    def onwards(state):
+        foot, share = state
+        step = foot.jacobian.T @ jnp.linalg.solve(foot.jacobian @ foot.jacobian.T, foot.gap)
+        trial = _foot(law, foot.position - share * step, foot.multipliers, foot.steps + 1, bound)
+        better = jnp.linalg.norm(trial.gap) < (1 - share / 4) * jnp.linalg.norm(foot.gap)
+        chosen = jax.tree.map(
+            lambda a, b: jnp.where(better, a, b), trial, foot._replace(steps=foot.steps + 1)
+        )
+        return chosen, jnp.where(better, jnp.minimum(2 * share, 1.0), share / 2)
+
+    def going(state):
+        foot, share = state
+        return ~foot.found & (foot.steps < _FAR) & (share > 1e-9)
+
+    first = _foot(law, start, jnp.zeros_like(law.value), jnp.asarray(0), bound)
+    last = jax.lax.while_loop(going, onwards, (first, jnp.ones_like(law.value[0])))[0]
+    return _closer(onwards((last, jnp.ones_like(law.value[0])))[0], last)
+
+
+def tangent(jacobian, vector) -> jax.Array:
+    """The part of a vector along the manifold, v - J'(J J')^-1 J v."""
+    return vector - jacobian.T @ jnp.linalg.solve(jacobian @ jacobian.T, jacobian @ vector)
+
+
+def _closer(one: Foot, other: Foot) -> Foot:
+    better = jnp.max(jnp.abs(one.gap)) < jnp.max(jnp.abs(other.gap))
+    return jax.tree.map(lambda a, b: jnp.where(better, a, b), one, other)
+
+
+def _foot(law: Law, position, multipliers, steps, bound) -> Foot:
+    gap, jacobian = law.linear(position)
+    return Foot(position, multipliers, gap, jacobian, steps, jnp.all(jnp.abs(gap) <= bound))

@@ -1,0 +1,263 @@
+"""The front door: a program in, one labelled tree of draws out, with what is needed to judge them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+from numpyro import handlers
+
+from bayescons.arrays import one_of
+from bayescons.grids import Grid
+from bayescons.programs.interpretations import soft
+from bayescons.results import trees as results
+from bayescons.sampling.choice import Choice, choose
+from bayescons.sampling.compiled import Compiled, compiled
+from bayescons.sampling.methods import READINGS, SAMPLERS, Method, Run, checked
+from bayescons.sampling.mixing import Mixing, mixing, warn
+from bayescons.sampling.progress import bar
+from bayescons.sampling.refusals import begun, refuse_nan, refuse_run
+from bayescons.sampling.residuals import Structure, labelled, residuals, structure_of, varying
+from bayescons.sampling.run import chains
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def sample(
+    program: Callable,
+    *args,
+    key: jax.Array | int,
+    sampler: str = "auto",
+    reading: str = "exact",
+    scale: float | int = 1e-2,
+    chains: int = 4,
+    warmup: int = 1000,
+    draws: int = 1000,
+    thinning: int | None = None,
+    target_acceptance: float | int | None = None,
+    start: str | None = None,
+    grid: Grid | None = None,
+    given: Mapping | None = None,
+    truth: Mapping | None = None,
+    dims: results.Dims | None = None,
+    progress: bool = False,
+) -> xarray.DataTree:
+    """Draw from the posterior of a program, by any sampler, and say whether the draws can be trusted.
+
+    The whole run is one compiled call, its chains side by side, or spread over the devices where their number divides that of the
+    chains. A repeat with new data of the same shapes compiles nothing. The same key gives the same draws.
+
+    Samplers: "auto" takes the first of "conjugate" (independent exact draws), "collapsed" (the Gaussian fields integrated out, NUTS over
+    the latents above them, then exact draws of the fields) and "nuts" that the program allows; `choose` tells which and why. "nuts" is
+    NumPyro's, "blackjax_nuts" BlackJAX's. "mclmc" is not adjusted and carries a small bias; "adjusted_mclmc" carries none, and can be
+    trusted where R-hat says that it has mixed, which it does slowly where directions are strongly correlated. "elliptical" needs every
+    latent to be Gaussian. "smc" tempers `draws` particles from the prior to the posterior and gives the evidence, with its error from the
+    spread of the `chains` populations; `warmup` means nothing to it. Give it ten particles for every unknown, or the evidence is biased.
+
+    Groups of the tree: `posterior`; `sample_stats` (diverging, n_steps, acceptance_rate, lp, step_size, where the sampler has them);
+    `warmup_sample_stats`, the same of the warm-up; `constraints`, of every statement `<name>_value` and `<name>_residual`, G u - value row
+    by row for each draw; `constant_data`, the truth. Attributes: sampler (as asked), chosen, why, reading, chains, warmup, draws, seed or
+    key, seconds (of the run), compile_seconds (0 in a repeat), gradients and warmup_gradients (evaluated, all chains), divergences, r_hat
+    and ess_bulk (the worst over all unknowns), mixed ("yes", or what is wrong); for "smc" log_evidence, log_evidence_error, temperatures,
+    acceptance_rate and ancestors (particles of the prior with descendants), each of the poorest population.
+
+    Args:
+        program: an ordinary NumPyro program, with `observe` or `impose` statements or without.
+        *args: arguments of the program.
+        key: a `jax.random.key`, or a whole number from which one is made.
+        sampler: one of `SAMPLERS`.
+        reading: of exact statements: "exact", or "soft", with finite noise.
+        scale: of the soft reading, standard deviation of the noise in the unit of each statement's value.
+        chains: how many.
+        warmup: steps of each chain that are not kept.
+        draws: of each chain.
+        thinning: steps between draws; None for the sampler's own.
+        target_acceptance: that the step is tuned to; None for the sampler's own. Raise it where there are divergences.
+        start: None, "pathfinder" or "svi", see `Method`.
+        grid: the grid of the fields, by which they are labelled.
+        given: keyword arguments of the program.
+        truth: name -> the true field, kept beside the draws.
+        dims: name -> names of axes, see `results.datatree`.
+        progress: show a bar on stderr.
+
+    Returns:
+        An `xarray.DataTree` that every ArviZ function reads; `results.save` writes it.
+
+    Raises:
+        ValueError: for a sampler that does not exist (offers the nearest), numbers that make no chain, a program without unknowns, or one
+            whose density is NaN or zero wherever chains could start.
+        TypeError: a program that does not suit the sampler: discrete latents; what is not Gaussian for "conjugate", "collapsed" and
+            "elliptical". Says what to write instead.
+        InconsistentConstraintsError: exact statements contradict each other.
+
+    Warns:
+        NotMixedWarning: R-hat above 1.01 or fewer than 100 effective draws of some unknown.
+        StiffnessWarning: as `soft`.
+    """
+    method = checked(
+        Method(sampler, chains, warmup, draws, thinning, target_acceptance, start, bool(progress))
+    )
+    one_of("reading", reading, READINGS)
+    key, origin = _key(key)
+    given = dict(given or {})
+    try:
+        took = _chosen(program, method, reading, args, given)
+        method = checked(dataclasses.replace(method, sampler=took.sampler))
+        structure = structure_of(program, args, given)
+        if reading == "soft":
+            _look(program, scale, args, given)
+        run, compile_seconds = _compiled(program, method, reading, scale, key, args, given)
+    except ValueError:
+        refuse_nan(program, args, given)
+        raise
+    found, missed, seconds = _ran(run, key, took.sampler, progress=method.progress)
+    refuse_run(found, structure, program, reading, scale, args, given)
+    independent = took.sampler == "conjugate"
+    judged = mixing(found.draws, structure.latents, found.summary.get("acceptance_rate"))
+    told = {
+        "sampler": sampler,
+        "chosen": took.sampler,
+        "why": took.why,
+        "reading": reading,
+        **({"scale": scale} if reading == "soft" else {}),
+        "chains": chains,
+        "warmup": warmup,
+        "draws": draws,
+        **origin,
+        "seconds": seconds,
+        "compile_seconds": compile_seconds,
+        **_summed(found, judged),
+        "mixed": "yes" if independent else judged.verdict or "yes",
+    }
+    tree = _tree(found, missed, structure, grid, truth, dims, told)
+    if not independent:
+        warn(judged)
+    return tree
+
+
+def _key(key) -> tuple[jax.Array, dict]:
+    """The key, and what is recorded of it."""
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.key(int(key)), {"seed": int(key)}
+    if not isinstance(key, jax.Array) or not (
+        jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    ):
+        raise TypeError(
+            f"key must be one jax.random.key, or a whole number; got {type(key).__name__}"
+            f"{'' if not isinstance(key, jax.Array) else f' of shape {key.shape} and type {key.dtype}'}. Write key=jax.random.key(0)"
+        )
+    return key, {"key": np.asarray(jax.random.key_data(key)).tolist()}
+
+
+def _chosen(program: Callable, method: Method, reading: str, args: tuple, given: dict) -> Choice:
+    if method.sampler != "auto":
+        return Choice(method.sampler, f"asked for: {SAMPLERS[method.sampler]}")
+    if reading == "soft":
+        return Choice("nuts", "the soft reading is sampled as it is written")
+    return choose(program, *args, given=given)
+
+
+def _look(program, scale, args, given) -> None:
+    """Run a soft reading once, with values, so that it sees how stiff it is; inside the compiled run nothing is known."""
+    with handlers.block():
+        begun(soft(program, scale))(*args, **given)
+
+
+def _compiled(program, method, reading, scale, key, args, given) -> tuple[Compiled, float]:
+    """The run, and the seconds it took to compile."""
+    sampled = chains(program, method, reading=reading, scale=scale)
+
+    def run(key, args, given):
+        found = sampled(key, args, given)
+        return found, residuals(program, found.draws, args, given)
+
+    began = time.perf_counter()
+    ready = compiled(run, (method, reading, scale), program, key, args, given)
+    return ready, time.perf_counter() - began if ready.fresh else 0.0
+
+
+def _ran(run: Compiled, key, sampler: str, *, progress: bool) -> tuple[Run, dict, float]:
+    """What the run gives, on the host, and the seconds it took."""
+    began = time.perf_counter()
+    with bar(sampler, on=progress):
+        found, missed = jax.block_until_ready(run.call(key, run.leaves))
+    seconds = time.perf_counter() - began
+    return *jax.tree.map(np.asarray, (found, missed)), seconds
+
+
+def _summed(found: Run, judged: Mixing) -> dict:
+    """Numbers of the run as a whole."""
+    summary = {name: np.asarray(values) for name, values in found.summary.items()}
+    told: dict = {name: int(summary[name].sum()) for name in ("gradients", "warmup_gradients")}
+    lost = (
+        summary["divergences"]
+        if "divergences" in summary
+        else found.statistics.get("diverging", np.zeros(1))
+    )
+    told |= {"divergences": int(np.sum(lost)), "r_hat": judged.r_hat, "ess_bulk": judged.ess}
+    if "log_evidence" in summary:
+        told |= _evidence(summary["log_evidence"])
+        told |= {
+            "temperatures": int(summary["temperatures"].max()),
+            "ancestors": int(summary["ancestors"].min()),
+        }
+        told["acceptance_rate"] = float(summary["acceptance_rate"].min())
+    return told
+
+
+def _evidence(logs: np.ndarray) -> dict:
+    """The logarithm of the mean of unbiased estimates, and its standard error by their spread (NaN for one)."""
+    log_evidence = float(np.logaddexp.reduce(logs) - math.log(logs.size))
+    ratios = np.exp(logs - log_evidence)
+    error = float(ratios.std(ddof=1) / math.sqrt(logs.size)) if logs.size > 1 else math.nan
+    return {"log_evidence": log_evidence, "log_evidence_error": error}
+
+
+def _tree(
+    found: Run, missed: dict, structure: Structure, grid, truth, dims, told
+) -> xarray.DataTree:
+    """Draws, statistics and residuals as one tree."""
+    import xarray
+
+    rows = {
+        name: axes
+        for name, axes in structure.statements.items()
+        if axes and _fits(missed[name][0], axes, grid)
+    }
+    tree = results.datatree(
+        found.draws,
+        grid,
+        sample_stats=found.statistics or None,
+        constraints=labelled(missed) or None,
+        truth=truth,
+        attributes=told,
+        dims={**rows, **(dims or {})},
+    )
+    for name, values in varying(missed).items():
+        fixed = tree["constraints"][f"{name}_value"].dims
+        group = (
+            tree["constraints"]
+            .to_dataset()
+            .assign({f"{name}_value": (("chain", "draw", *fixed), values)})
+        )
+        tree["constraints"] = xarray.DataTree(group)
+    if any(values.size for values in found.warmup.values()):
+        warm = results.datatree({}, sample_stats=found.warmup)
+        tree["warmup_sample_stats"] = xarray.DataTree(warm["sample_stats"].to_dataset())
+    return tree
+
+
+def _fits(residual: np.ndarray, axes: tuple[str, ...], grid: Grid | None) -> bool:
+    """Whether a statement's axes are those of the grid, each with as many rows as it has points."""
+    shape = residual.shape[2:]
+    return (
+        grid is not None
+        and len(axes) == len(shape)
+        and all(a in grid and len(grid[a]) == n for a, n in zip(axes, shape, strict=True))
+    )
