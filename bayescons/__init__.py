@@ -1,4 +1,6 @@
-"""Probabilistic programs for physics: NumPyro fields conditioned exactly on conservation laws and boundary conditions."""
+"""Probabilistic programs for physics: NumPyro fields conditioned exactly on conservation laws and
+boundary conditions.
+"""
 
 from bayescons.diagnostics.sbc import sbc
 from bayescons.functionals.balances import balance, cell_balance
@@ -8,6 +10,7 @@ from bayescons.functionals.conservation import integral
 from bayescons.functionals.functions import functional
 from bayescons.functionals.initial_values import initial
 from bayescons.functionals.regularity import second_difference
+from bayescons.functionals.residuals import residuals
 from bayescons.gaussians.composites import BlockDiagonal, Conditioned, Marginal, Scaled
 from bayescons.gaussians.conditioning import (
     Constraint,

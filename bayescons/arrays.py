@@ -1,4 +1,6 @@
-"""What an array, a number or a name must be, said once: checks at the doors, and how a function of one field is mapped over a batch."""
+"""What an array, a number or a name must be, said once: checks at the doors, and how a function of
+one field is mapped over a batch.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def finite(what: str, array):
 
 
 def positive(what: str, array, shape: tuple, *, zero: bool = False):
-    """Standard deviations, broadcast to a shape, or an error that names the smallest; `zero` lets zero pass."""
+    """Standard deviations, broadcast to a shape, or an error that names the smallest; `zero` lets
+    zero pass.
+    """
     array = real(array)
     if array.shape not in ((), shape):
         raise ValueError(f"{what} must be a number or have shape {shape}; got {array.shape}")
@@ -41,8 +45,9 @@ def positive(what: str, array, shape: tuple, *, zero: bool = False):
     least = float(np.min(np.asarray(array), initial=np.inf)) if concrete(array) else 1.0
     if least < 0 or (least == 0 and not zero):
         raise ValueError(
-            f"{what} must be {'at least' if zero else 'above'} zero everywhere; its smallest entry is {least:g}. "
-            "It is a standard deviation; state what is known exactly as a constraint instead"
+            f"{what} must be {'at least' if zero else 'above'} zero everywhere; its smallest entry "
+            f"is {least:g}. It is a standard deviation; state what is known exactly as a "
+            "constraint instead"
         )
     return jnp.broadcast_to(array, shape)
 
@@ -55,8 +60,9 @@ def over_batch(function, lead: int, shared: bool = False):
 
 
 def rank_tolerance(rows: int, dtype) -> float:
-    """64 max(r, 8) eps: an entry of the scaled S carries a few tens of eps from the products that made it, and an r x r perturbation of
-    entries that size moves an eigenvalue by at most r times as much (Weyl).
+    """64 max(r, 8) eps: an entry of the scaled S carries a few tens of eps from the products that
+    made it, and an r x r perturbation of entries that size moves an eigenvalue by at most r times
+    as much (Weyl).
     """
     return 64 * max(rows, 8) * float(jnp.finfo(dtype).eps)
 
@@ -72,7 +78,9 @@ def one_of(what: str, name, names: tuple) -> None:
 
 
 def counts(**given: int) -> None:
-    """Refuse numbers of draws, chains or warm-up steps that give nothing: `n` and `chains` from 1, `warmup` from 0."""
+    """Refuse numbers of draws, chains or warm-up steps that give nothing: `n` and `chains` from 1,
+    `warmup` from 0.
+    """
     for name, number in given.items():
         least = 0 if name == "warmup" else 1
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:

@@ -1,4 +1,6 @@
-"""Grids: named coordinate axes. A field is an array with one trailing axis for each axis of its grid."""
+"""Grids: named coordinate axes. A field is an array with one trailing axis for each axis of its
+grid.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,17 @@ SIDES = ("lower", "upper")
 class Grid(Mapping):
     """A tensor grid with named axes, `Grid(t=times, x=positions)`.
 
-    A field on the grid is an array of shape `grid.shape`, axes in the order in which they were named; leading axes beyond these
-    hold a batch of fields. Coordinates are kept in NumPy, on the host and in float64: they shape a program and are never traced.
+    A field on the grid is an array of shape `grid.shape`, axes in the order in which they were
+    named; leading axes beyond these hold a batch of fields. Coordinates are kept in NumPy, on the
+    host and in float64: they shape a program and are never traced.
 
     Args:
-        **coordinates: one strictly increasing, finite, one-dimensional array per axis, in the unit of the axis.
+        **coordinates: one strictly increasing, finite, one-dimensional array per axis, in the unit
+            of the axis.
 
     Raises:
-        ValueError: for an axis that is empty, not one-dimensional, not finite or not strictly increasing.
+        ValueError: for an axis that is empty, not one-dimensional, not finite or not strictly
+            increasing.
     """
 
     def __init__(self, **coordinates):
@@ -71,7 +76,9 @@ class Grid(Mapping):
         return self.names.index(name)
 
     def mesh(self) -> dict[str, np.ndarray]:
-        """Coordinates broadcast against each other (open mesh): `f(**grid.mesh())` has shape `grid.shape`."""
+        """Coordinates broadcast against each other (open mesh): `f(**grid.mesh())` has shape
+        `grid.shape`.
+        """
         return dict(
             zip(
                 self.names,
@@ -85,15 +92,17 @@ def _coordinate(name: str, values) -> np.ndarray:
     values = np.array(values, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(
-            f"axis {name!r} must be a one-dimensional array of coordinates; got shape {values.shape}"
+            f"axis {name!r} must be a one-dimensional array of coordinates; got shape "
+            f"{values.shape}"
         )
     if not np.isfinite(values).all():
         raise ValueError(f"axis {name!r} holds NaN or infinite coordinates")
     if not (np.diff(values) > 0).all():
         worst = int(np.argmin(np.diff(values)))
         raise ValueError(
-            f"axis {name!r} must increase strictly; point {worst + 1} ({values[worst + 1]:g}) does not lie above "
-            f"point {worst} ({values[worst]:g}). Sort the coordinates, and the field with them"
+            f"axis {name!r} must increase strictly; point {worst + 1} ({values[worst + 1]:g}) does "
+            f"not lie above point {worst} ({values[worst]:g}). Sort the coordinates, and the field "
+            "with them"
         )
     values.flags.writeable = False
     return values

@@ -13,7 +13,8 @@ exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 html_theme = "sphinx_book_theme"
 html_title = "bayescons"
 
-# Mathematics as in the docstrings; code cells are executed, and a page whose code fails fails the build.
+# Mathematics as in the docstrings; code cells are executed, and a page whose code fails fails the
+# build.
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "auto"
@@ -30,7 +31,9 @@ suppress_warnings = ["ref.python"]  # attributes of the same name in several cla
 
 
 def keep_mathematics(app, what, name, obj, options, lines):  # noqa: ARG001
-    """Docstrings are plain text with code in backticks: the *, | and closing _ of their mathematics are not markup."""
+    """Docstrings are plain text with code in backticks: the *, | and closing _ of their mathematics
+    are not markup.
+    """
     literal = None
     for i, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())

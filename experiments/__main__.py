@@ -1,4 +1,6 @@
-"""`python -m experiments NAME`: run an experiment, print its tables, and write its rows, page and figures."""
+"""`python -m experiments NAME`: run an experiment, print its tables, and write its rows, page and
+figures.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from experiments.rows import provenance, to_json
 EXPERIMENTS = {
     "speed": "time, memory and exactness of one update; effective draws of NUTS",
     "stefan_gp": "Stefan fronts from 100 readings, conditioned on mass and boundary",
-    "network_speed": "a training step against PyTorch; the posterior of 50 functions from 100 draws of a latent",
+    "network_speed": (
+        "a training step against PyTorch; the posterior of 50 functions from 100 draws of a latent"
+    ),
     "gpme_tables": "diffusion, porous medium and Stefan: a neural process and every correction",
     "hyperbolic_tables": "advection and Burgers: the same",
     "mass_over_time": "the total of a prediction over time, and its error",
@@ -32,13 +36,17 @@ EXPERIMENTS = {
     "shock_position": "the posterior of a front, located in three ways",
     "limiting_precision": "from a soft total to an exact one",
     "heteroskedastic": "where the correction goes",
-    "vanishing_noise": "one program at noise 1 to 1e-8 and 0, by NUTS, by particles and in closed form",
+    "vanishing_noise": (
+        "one program at noise 1 to 1e-8 and 0, by NUTS, by particles and in closed form"
+    ),
     "default_settings": "every shipped program at the default settings of `bc.sample`",
     "sbc": "simulation-based calibration of right programs and of wrong ones",
     "conformal": "bands that hold whole functions, before and after conformal recalibration",
     "right_measure": "a nonlinear law: projection against the density that vanishing noise leaves",
     "unknown_flux": "a wall flux that nobody measured, from readings inside",
-    "boundary_tables": "seven families, boundary values in six ways: errors inside, at the boundary, next to it",
+    "boundary_tables": (
+        "seven families, boundary values in six ways: errors inside, at the boundary, next to it"
+    ),
     "insulator": "the flux of heat where it is known",
     "stokes_profile": "a wave from an oscillating wall, over depth and over time",
     "cavity": "vorticity of the lid-driven cavity over 25 snapshots",
@@ -77,9 +85,11 @@ PUBLISHED = Path(__file__).resolve().parent.parent / "docs" / "results"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Run an experiment: print its tables; write NAME.json (the rows), NAME.md (the page) and its figures into a folder.
+    """Run an experiment: print its tables; write NAME.json (the rows), NAME.md (the page) and its
+    figures into a folder.
 
-    `page` runs nothing: it makes the pages and the index of docs/results again, from the rows that lie there.
+    `page` runs nothing: it makes the pages and the index of docs/results again, from the rows that
+        lie there.
 
     Example:
       python -m experiments speed --preset quick
@@ -129,7 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(name: str, settings, out: Path, *, preset: str, seed: int = 0) -> list[Path]:
-    """Run an experiment with these settings, print its tables and write its files: all of them once all is done, or none.
+    """Run an experiment with these settings, print its tables and write its files: all of them once
+    all is done, or none.
 
     Returns:
         The files written.

@@ -1,4 +1,6 @@
-"""The black boxes that are corrected: neural processes and ensembles, each a function from a test function to members of a mixture."""
+"""The black boxes that are corrected: neural processes and ensembles, each a function from a test
+function to members of a mixture.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ RESULTS = Path("results")  # where `bayescons train` writes to unless it is told
 
 @functools.cache
 def trained(name: str) -> Any | None:
-    """The network of a name: the one that comes with bayescons, or what `bayescons train` has left in results; None where neither is."""
+    """The network of a name: the one that comes with bayescons, or what `bayescons train` has left
+    in results; None where neither is.
+    """
     if name in pretrained_names():
         return pretrained(name).network
     here = RESULTS / name / f"{name}.safetensors"
@@ -38,7 +42,9 @@ def neural_process(network: Any, where: Slice, *, draws: int) -> Box:
 
 
 def stretched_neural_process(network: Any, where: Slice, *, draws: int) -> Box:
-    """A neural process under an unknown dilation of x about the lower wall: one member for each stretch and draw of its latent."""
+    """A neural process under an unknown dilation of x about the lower wall: one member for each
+    stretch and draw of its latent.
+    """
 
     def members(value, key) -> Members:
         key_readings, key_latent = jax.random.split(key)

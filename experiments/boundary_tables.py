@@ -1,32 +1,44 @@
-"""Fourier operators and their boundaries: every family in six ways, by the error inside, at the boundary and next to it.
+"""Fourier operators and their boundaries: every family in six ways, by the error inside, at the
+boundary and next to it.
 
-A Fourier neural operator learns to turn an initial state into the field. What is known at the boundary enters in six ways:
+A Fourier neural operator learns to turn an initial state into the field. What is known at the
+boundary enters in six ways:
 
 * `FNO`: not at all, as in the published comparison.
-* `FNO + values`: as further inputs. All those below have these inputs too, so that they know as much as it.
+* `FNO + values`: as further inputs. All those below have these inputs too, so that they know as
+  much as it.
 * `overwrite`: the end nodes of the output are overwritten, so that value or slope is right.
-* `reference`: the published elimination in every layer, then overwriting, with the oddities of the public code.
+* `reference`: the published elimination in every layer, then overwriting, with the oddities of the
+  public code.
 * `kernel`: the output is conditioned on the boundary under a learned stationary covariance.
 * `features`: the same under the covariance of the network's own last layer and of a smooth rest.
 
-All are trained through their correction, with the same functions, batches, first weights, steps and learning rates. Their weights are
-those of the lowest error on functions held out, and `best` is the corrected way with the lowest error there; everything tabled is of
-functions that are in neither set. Numbers are means over trainings from several seeds, which draw other functions too; in brackets stands
-the standard deviation between the trainings, not an error of the mean. A family counts as one with half the error by the median of its
-trainings: on the ring, where values at the ends say nothing new, one training of `FNO + values` in three went wrong, and the mean with it.
+All are trained through their correction, with the same functions, batches, first weights, steps and
+learning rates. Their weights are those of the lowest error on functions held out, and `best` is the
+corrected way with the lowest error there; everything tabled is of functions that are in neither
+set. Numbers are means over trainings from several seeds, which draw other functions too; in
+brackets stands the standard deviation between the trainings, not an error of the mean. A family
+counts as one with half the error by the median of its
+trainings: on the ring, where values at the ends say nothing new, one training of `FNO + values` in
+    three went wrong, and the mean with it.
 
-The boundary error is that of a value or of a slope as the stencil of third order finds it, the largest over sides and times, averaged over
-functions. `next to it` is the mean |error| on the five nodes next to each end. Seconds a step include validation, and are those of whatever
-else the machine was doing; `operator_speed` measures them.
+The boundary error is that of a value or of a slope as the stencil of third order finds it, the
+largest over sides and times, averaged over functions. `next to it` is the mean |error| on the five
+nodes next to each end. Seconds a step include validation, and are those of whatever else the
+machine was doing; `operator_speed` measures them.
 
-Sizes are those of a processor: 128 points, 32 channels and 200 functions over a line; fields over a plane are smaller still. At published
-sizes (500 points, 64 channels, 500 functions, 12,500 steps: what `bayescons train operator --problem NAME --mode MODE` takes unless told
-otherwise) one family has been trained, once. How far the ways differ depends on the budget: after short trainings they differ less.
+Sizes are those of a processor: 128 points, 32 channels and 200 functions over a line; fields over a
+plane are smaller still. At published sizes (500 points, 64 channels, 500 functions, 12,500 steps:
+what `bayescons train operator --problem NAME --mode MODE` takes unless told otherwise) one family
+has been trained, once. How far the ways differ depends on the budget: after short trainings they
+differ less.
 
-In square brackets stand published numbers: of heat, the slope error of one function at the heated end. Published without a counterpart
-here: relative L2 .0123 (Stokes, space and time), .0215 (heat, space and time, 1,024 points), .00089 (Burgers on a ring, space and time,
-ν = .01), all by the reference; "2 to 20 times" less than a Fourier operator without boundary values, whose last layer had no effect. The
-aim is half the error of one that has them.
+In square brackets stand published numbers: of heat, the slope error of one function at the heated
+end. Published without a counterpart
+here: relative L2 .0123 (Stokes, space and time), .0215 (heat, space and time, 1,024 points), .00089
+(Burgers on a ring, space and time, ν = .01), all by the reference; "2 to 20 times" less than a
+Fourier operator without boundary values, whose last layer had no effect. The aim is half the error
+of one that has them.
 """
 
 from __future__ import annotations
@@ -240,7 +252,9 @@ def _point(panel, row: Row) -> None:
 def _measured(
     case: Case, method: str, seed: int, settings: Settings, key: jax.Array
 ) -> dict[str, float]:
-    """One training: what is tabled, averaged over the new functions, and the largest boundary error of any."""
+    """One training: what is tabled, averaged over the new functions, and the largest boundary error
+    of any.
+    """
     network, held_out, step = _trained(case, method, seed)
     samples = new_functions(case, key, settings.functions)
     found = judged(network.boundary, fields(network, samples, together=case.size), samples)
@@ -259,7 +273,9 @@ def _trained(case: Case, method: str, seed: int) -> Trained:
 def _compared(
     case: Case, label: str, found: Mapping[str, Sequence[Mapping[str, float]]]
 ) -> list[Row]:
-    """What is tabled of each method, and last of all how the best corrected one compares with the same information as inputs."""
+    """What is tabled of each method, and last of all how the best corrected one compares with the
+    same information as inputs.
+    """
     out = [row for method, measured in found.items() for row in _rows(case, method, measured)]
     best = _best(found)
     if best is None:
@@ -293,7 +309,9 @@ def _best(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str | None:
 
 
 def _gain(found: Mapping[str, Sequence[Mapping[str, float]]]) -> np.ndarray:
-    """Error of the same information as inputs over that of the best corrected way, a ratio for each seed."""
+    """Error of the same information as inputs over that of the best corrected way, a ratio for each
+    seed.
+    """
     return _errors(found[EQUAL]) / _errors(found[_best(found)])
 
 

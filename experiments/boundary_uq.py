@@ -1,17 +1,21 @@
-"""Uncertainty next to a boundary: how often 95 % intervals of a Fourier operator hold, before and after it is told what is known there.
+"""Uncertainty next to a boundary: how often 95 % intervals of a Fourier operator hold, before and
+after it is told what is known there.
 
-The networks see initial states alone. What they are unsure of is learned from functions held out of their training, as random effects
-(`bayescons.surrogates.random_effects`); then boundary values are observed, and for heat, whose fluxes are known, the content of the rod as
-well. Beliefs are
+The networks see initial states alone. What they are unsure of is learned from functions held out of
+their training, as random effects (`bayescons.surrogates.random_effects`); then boundary values are
+observed, and for heat, whose fluxes are known, the content of the rod as well. Beliefs are
 
-* `last layer`: a covariance of the last layer's weights between functions, and an error of each point with a variance of its own;
+* `last layer`: a covariance of the last layer's weights between functions, and an error of each
+  point with a variance of its own;
 * `last layer, one variance`: the same, but one variance for all points;
-* `ensemble`: networks from different beginnings, their deviations with a common factor, and an error of each point.
+* `ensemble`: networks from different beginnings, their deviations with a common factor, and an
+  error of each point.
 
-Coverage near the boundary is that of the five nodes next to each end, the ends left out: where slopes are known those are unknown too,
-but less than their neighbours. Once a value is known nobody can be wrong about it, so all turns on how fast the variance may rise behind
-it. Widths are those of 95 % intervals, in the unit of the field, averaged over points; errors of one function hang together, and
-standard errors are over functions.
+Coverage near the boundary is that of the five nodes next to each end, the ends left out: where
+slopes are known those are unknown too, but less than their neighbours. Once a value is known nobody
+can be wrong about it, so all turns on how fast the variance may rise behind it. Widths are those of
+95 % intervals, in the unit of the field, averaged over points; errors of one function hang
+together, and standard errors are over functions.
 """
 
 from __future__ import annotations
@@ -57,8 +61,9 @@ METRICS = {
 NAMES = {"stokes_second": "Stokes", "burgers_wave": "Burgers wave", "forced_heat": "heat"}
 FIGURES = {
     "": "Above, root mean square over the test functions of the error (broken) and of the standard deviation (full) of the last layer's "
-    "belief, alone and given what is known at the boundary. Below, how often central intervals hold the truth on the five nodes "
-    "next to each end, against their probability. All quantities are dimensionless."
+    "belief, alone and given what is known at the boundary. Below, how often central intervals "
+    "hold the truth on the five nodes next to each end, against their probability. All quantities "
+    "are dimensionless."
 }
 
 
@@ -189,7 +194,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 
 @fields.once
 def beliefs(case: tuple[Case, float], settings: Settings, key: jax.Array) -> Tested:
-    """The test functions of a family, and what is believed of them by every method at every stage."""
+    """The test functions of a family, and what is believed of them by every method at every
+    stage.
+    """
     own, (of_effects, of_tests) = case[0], jax.random.split(jax.random.fold_in(key, 1))
     networks = [trained(own.recipe("FNO", seed)).network for seed in range(settings.members)]
     boundary = networks[0].boundary
@@ -257,7 +264,9 @@ def _judged(tested: Tested, belief: Gaussian) -> dict[str, np.ndarray]:
 
 
 def _by_level(tested: Tested, belief: Gaussian) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of central intervals, and the share of nodes near the boundary whose truth they hold."""
+    """Probabilities of central intervals, and the share of nodes near the boundary whose truth they
+    hold.
+    """
     near, levels = _near(tested.truth.shape[1]), np.linspace(0.02, 0.99, 50)
     size = (
         np.abs(tested.truth - np.asarray(belief.mean))[:, near]

@@ -1,4 +1,6 @@
-"""Test functions: a problem at a published parameter, seen through the readings of its exact solution, at the time of interest."""
+"""Test functions: a problem at a published parameter, seen through the readings of its exact
+solution, at the time of interest.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +83,8 @@ class Slice:
 
 
 def held_out(family: str, key: jax.Array, count: int) -> jax.Array:
-    """Parameters from the training range, for choosing and recalibrating; never those of the tables."""
+    """Parameters from the training range, for choosing and recalibrating; never those of the
+    tables.
+    """
     low, high = FAMILIES[family].train_range
     return jax.random.uniform(key, (count,), minval=low, maxval=high)

@@ -1,14 +1,19 @@
-"""The lid-driven cavity: velocities from operators that know the walls, their vorticity, and its error over 25 snapshots.
+"""The lid-driven cavity: velocities from operators that know the walls, their vorticity, and its
+error over 25 snapshots.
 
-A lid slides over a square box of fluid at rest. What is known is velocity: zero on three walls, the lid's on the fourth. One operator
-predicts u and one v, for all snapshots at once, from the lid's speed; vorticity is the curl of the two. (The published experiment predicts
-vorticity, and takes its values on the walls, which nobody knows, from the test set.) Errors are relative, in L2 over all nodes of a
-snapshot: of both velocities together, and of vorticity against the curl of the true velocities on the same nodes.
+A lid slides over a square box of fluid at rest. What is known is velocity: zero on three walls, the
+lid's on the fourth. One operator predicts u and one v, for all snapshots at once, from the lid's
+speed; vorticity is the curl of the two. (The published experiment predicts vorticity, and takes its
+values on the walls, which nobody knows, from the test set.) Errors are relative, in L2 over all
+nodes of a
+snapshot: of both velocities together, and of vorticity against the curl of the true velocities on
+    the same nodes.
 
-In square brackets stand the published errors of vorticity in the first and the last of 25 snapshots on 50 × 50 nodes, read off a film,
-of an operator without boundary values; those with them, .0014 and .0031, are aimed at. The grid here is coarser, the network smaller and
-the training ten times shorter, being sized for a processor. At the two ends of the lid vorticity is infinite: its values there are those
-of the grid, not of the flow.
+In square brackets stand the published errors of vorticity in the first and the last of 25 snapshots
+on 50 × 50 nodes, read off a film, of an operator without boundary values; those with them, .0014
+and .0031, are aimed at. The grid here is coarser, the network smaller and the training ten times
+shorter, being sized for a processor. At the two ends of the lid vorticity is infinite: its values
+there are those of the grid, not of the flow.
 """
 
 from __future__ import annotations
@@ -48,8 +53,10 @@ PUBLISHED = {
 }
 TARGETS = {"vorticity, first snapshot": "≤ 0.0014", "vorticity, last snapshot": "≤ 0.0031"}
 FIGURES = {
-    "": "Vorticity of one new flow in the last snapshot: the curl of the true velocities, and for each method its error, "
-    "these on one scale. The wall that moves is above.",
+    "": (
+        "Vorticity of one new flow in the last snapshot: the curl of the true velocities, and for "
+        "each method its error, these on one scale. The wall that moves is above."
+    ),
     "_over_time": "Relative error of velocities and of vorticity over time, mean over new flows.",
 }
 

@@ -1,21 +1,26 @@
-"""Bands that hold a whole function: coverage of a neural process before and after conformal recalibration, the total exact throughout.
+"""Bands that hold a whole function: coverage of a neural process before and after conformal
+recalibration, the total exact throughout.
 
-Functions are drawn from the parameters the network was trained on: some to find how the spread should vary, s(x); others to find the
-conformal factor; the rest to test. All of it is done to the belief `mass, low rank`: the draws' own covariance, given the exact total.
-Compared are
+Functions are drawn from the parameters the network was trained on: some to find how the spread
+should vary, s(x); others to find the conformal factor; the rest to test. All of it is done to the
+belief `mass, low rank`: the draws' own covariance, given the exact total. Compared are
 
 * `as it is`;
-* `factor for points`: spread times the factor that makes 95 % intervals hold 95 % of the points of the calibration functions;
-* `conformal`: times the factor with which, of a new function, all points lie in the simultaneous band with probability 0.95;
+* `factor for points`: spread times the factor that makes 95 % intervals hold 95 % of the points of
+  the calibration functions;
+* `conformal`: times the factor with which, of a new function, all points lie in the simultaneous
+  band with probability 0.95;
 * `conformal, s(x)`: the belief multiplied by s(x) before the total is imposed again, then the same.
 
-A band is m ± w sd with the w that holds 95 % of the belief's own draws at all points, so that band and draws tell the same. For `conformal`
-its coverage over new functions is between 0.95 and 0.95 + 1/(n + 1), whatever the network is worth; the standard error has in it the test
-functions and the chance in the calibration functions. Factors are numbers for all points, or come before the law: the total is exact in
-every draw. Widths are in the unit of the field, averaged over points; energy score and CRPS judge belief and sharpness together.
+A band is m ± w sd with the w that holds 95 % of the belief's own draws at all points, so that band
+and draws tell the same. For `conformal` its coverage over new functions is between 0.95 and 0.95 +
+1/(n + 1), whatever the network is worth; the standard error has in it the test functions and the
+chance in the calibration functions. Factors are numbers for all points, or come before the law: the
+total is exact in every draw. Widths are in the unit of the field, averaged over points; energy
+score and CRPS judge belief and sharpness together.
 
-Nothing is promised of one parameter by itself, and less beyond those of training (u* = 0.5). Coverage at the published parameters is shown
-without a target.
+Nothing is promised of one parameter by itself, and less beyond those of training (u* = 0.5).
+Coverage at the published parameters is shown without a target.
 """
 
 from __future__ import annotations
@@ -70,8 +75,9 @@ METRICS = {
 }
 FIGURES = {
     "": "Above, one test function of each problem: half the width of its simultaneous 95 % band, and what was missing from the mean before "
-    "s(x). Below, the share of test functions that lie in the simultaneous band wholly, against its probability; the conformal factors are "
-    "found for 95 % (dotted) and promise nothing at other levels. All quantities are dimensionless."
+    "s(x). Below, the share of test functions that lie in the simultaneous band wholly, against "
+    "its probability; the conformal factors are found for 95 % (dotted) and promise nothing at "
+    "other levels. All quantities are dimensionless."
 }
 
 
@@ -204,7 +210,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 def recalibration(
     case: fields.Case, settings: Settings, key: jax.Array
 ) -> tuple[dict[str, float], dict[str, Tested]]:
-    """Factor of each method, and the test functions by where they come from: the range of training, or a published parameter."""
+    """Factor of each method, and the test functions by where they come from: the range of training,
+    or a published parameter.
+    """
     where = Slice(case[0], settings.points)
     parts = jax.random.split(jax.random.fold_in(key, list(fields.NAMES).index(where.family)), 4)
     box = neural_process(trained(f"anp_{where.family}"), where, draws=settings.latents)
@@ -271,7 +279,9 @@ def _truth(where: Slice, values: np.ndarray) -> np.ndarray:
 
 
 def _widths(prediction: Prediction) -> np.ndarray:
-    """Half-width, in standard deviations, of the belief's own simultaneous band, for each function."""
+    """Half-width, in standard deviations, of the belief's own simultaneous band, for each
+    function.
+    """
     draws = np.moveaxis(prediction.draws, 1, 0)
     return np.asarray(simultaneous_width(draws, prediction.mean, prediction.variance, level=LEVEL))
 
@@ -300,7 +310,9 @@ def _judged(where: Slice, tested: Tested, prediction: Prediction) -> dict[str, n
 
 
 def _distance(held: np.ndarray, settings: Settings) -> float:
-    """Of the share of test functions held, in standard errors over test and calibration functions (binomial and Beta)."""
+    """Of the share of test functions held, in standard errors over test and calibration functions
+    (binomial and Beta).
+    """
     error = math.sqrt(
         LEVEL * (1 - LEVEL) * (1 / settings.functions + 1 / (settings.calibration + 2))
     )

@@ -1,11 +1,15 @@
-"""What may be done to a belief once a law is known: each published correction, and ours, as one function of the same draws.
+"""What may be done to a belief once a law is known: each published correction, and ours, as one
+function of the same draws.
 
-Everything here is the library's one update, `bayescons.update`, with different constraints and beliefs:
+Everything here is the library's one update, `bayescons.update`, with different constraints and
+beliefs:
 
-* HardC is the update of a belief with unit covariance, which moves the mean along the weights alone;
+* HardC is the update of a belief with unit covariance, which moves the mean along the weights
+  alone;
 * ProbConserv imposes the total on each draw of the latent and averages the draws as they come;
 * observed, the same total also weights the draws by their evidence;
-* the low-rank belief is the draws' own covariance, so that the total moves the mean along directions in which they differ.
+* the low-rank belief is the draws' own covariance, so that the total moves the mean along
+  directions in which they differ.
 """
 
 from __future__ import annotations
@@ -46,7 +50,8 @@ Correction = Callable[[Members, jax.Array, jax.Array], Components]
 
 
 def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
-    """Every correction of a belief that is a mixture over draws of a latent, by the name it has in the tables.
+    """Every correction of a belief that is a mixture over draws of a latent, by the name it has in
+    the tables.
 
     Args:
         where: family and grid.
@@ -144,9 +149,11 @@ def _components(beliefs: bc.Gaussian, log_weight, key, draws: int) -> Components
 
 
 def _autoregressive(scale: jax.Array, correlation: float) -> jax.Array:
-    """Variance of a second difference of points with these standard deviations and neighbours so correlated, shape (..., n - 2).
+    """Variance of a second difference of points with these standard deviations and neighbours so
+    correlated, shape (..., n - 2).
 
-    s₋² + 4 s² + s₊² - 4 α s₋ s - 4 α s s₊ + 2 α² s₋ s₊, with correlations α between neighbours and α² between those after next.
+    s₋² + 4 s² + s₊² - 4 α s₋ s - 4 α s s₊ + 2 α² s₋ s₊, with correlations α between neighbours and
+    α² between those after next.
     """
     below, here, above = scale[..., :-2], scale[..., 1:-1], scale[..., 2:]
     own = below**2 + 4 * here**2 + above**2

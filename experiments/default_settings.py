@@ -1,15 +1,18 @@
-"""Default settings: every shipped program, sampled as it comes by `bc.sample(program, key=0, given=inputs(key))`.
+"""Default settings: every shipped program, sampled as it comes by `bc.sample(program, key=0,
+given=inputs(key))`.
 
-Nothing is chosen by hand: the sampler is "auto", four chains take 1,000 steps of warm-up and 1,000 draws. What is asked of each program is
-that the chains agree, R-hat below 1.01, and are worth more than 400 independent draws, both at the worst of all its unknowns (of a field,
-at the worst of at most 500 points, other than those that are known exactly).
+Nothing is chosen by hand: the sampler is "auto", four chains take 1,000 steps of warm-up and 1,000
+draws. What is asked of each program is that the chains agree, R-hat below 1.01, and are worth more
+than 400 independent draws, both at the worst of all its unknowns (of a field, at the worst of at
+most 500 points, other than those that are known exactly).
 
-Independent draws have an R-hat too, which is 1 but for chance: the largest of 500 of them, from 4 x 1,000 draws each, is about 1.003.
+Independent draws have an R-hat too, which is 1 but for chance: the largest of 500 of them, from 4 x
+1,000 draws each, is about 1.003.
 
 A program that is left out is named below the tables, with the reason.
 
-The residual is the largest |G u - b| of any exact statement in any draw, in the unit of its value. Seconds are those of the compiled run,
-and those of compiling it, by the clock.
+The residual is the largest |G u - b| of any exact statement in any draw, in the unit of its value.
+Seconds are those of the compiled run, and those of compiling it, by the clock.
 """
 
 from __future__ import annotations

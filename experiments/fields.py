@@ -1,4 +1,6 @@
-"""Fields at the time of interest: what a neural process and its corrections believe of test functions, for figures and single rows."""
+"""Fields at the time of interest: what a neural process and its corrections believe of test
+functions, for figures and single rows.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def title(case: Case) -> str:
 
 
 def once[T](compute: Callable[[Case, Any, jax.Array], T]) -> Callable[[Case, Any, jax.Array], T]:
-    """Of a function of case, settings and key, keep the results: the rows of a run and its figures ask for the same ones."""
+    """Of a function of case, settings and key, keep the results: the rows of a run and its figures
+    ask for the same ones.
+    """
     kept: dict[tuple, T] = {}
 
     @functools.wraps(compute)
@@ -60,7 +64,9 @@ def once[T](compute: Callable[[Case, Any, jax.Array], T]) -> Callable[[Case, Any
 
 
 def function_keys(key: jax.Array, case: Case, count: int) -> jax.Array:
-    """A key for each test function: with one seed, the same functions in every experiment, those of `gpme_tables` among them."""
+    """A key for each test function: with one seed, the same functions in every experiment, those of
+    `gpme_tables` among them.
+    """
     family, value = case
     place = 2 + FAMILIES[family].test_values.index(value)
     return jax.random.split(
@@ -85,7 +91,8 @@ def nearest(found: Readings, time: float) -> tuple[np.ndarray, np.ndarray]:
 def predictions(
     where: Slice, value: float, keys: jax.Array, *, latents: int, few: int, draws: int = 1
 ) -> dict[str, Prediction]:
-    """What is believed of the test functions with these keys, by `BASIC` corrections and, but on a ring, under an unknown stretch.
+    """What is believed of the test functions with these keys, by `BASIC` corrections and, but on a
+    ring, under an unknown stretch.
 
     Args:
         where: family and grid.
@@ -106,7 +113,9 @@ def predictions(
 def corrected(
     where: Slice, latents: int, names: tuple[str, ...], draws: int = 1
 ) -> Callable[..., dict[str, Prediction]]:
-    """The predictor by these corrections; the same object whenever it is asked for, so that it compiles once."""
+    """The predictor by these corrections; the same object whenever it is asked for, so that it
+    compiles once.
+    """
     chosen = {
         name: correct for name, correct in corrections(where, draws=draws).items() if name in names
     }

@@ -1,31 +1,44 @@
-"""Diffusion, porous medium and Stefan: a neural process and what can be made of it once the total is known.
+"""Diffusion, porous medium and Stefan: a neural process and what can be made of it once the total
+is known.
 
-The three equations of the generalized porous medium family, u_t = (k(u) u_x)_x, at the published parameters and times of interest. For
-each of N test functions the exact solution is read at 10 times by 10 positions, at random; an attentive neural process, trained on other
-functions of the same family, turns the readings into a mixture of beliefs, one for each of 100 draws of its latent; and each row is one
-way to use the total. All rows of a parameter use the same readings and the same draws.
+The three equations of the generalized porous medium family, u_t = (k(u) u_x)_x, at the published
+parameters and times of interest. For each of N test functions the exact solution is read at 10
+times by 10 positions, at random; an attentive neural process, trained on other functions of the
+same family, turns the readings into a mixture of beliefs, one for each of 100 draws of its latent;
+and each row is one way to use the total. All rows of a parameter use the same readings and the same
+draws.
 
-* `ANP`: nothing added. `HardC-ANP`: each mean moved to the nearest with the exact total, the spread left as it was.
-* `ProbConserv-ANP`: each draw conditioned on the total, the draws averaged as they come (imposed). This is the published method.
+* `ANP`: nothing added. `HardC-ANP`: each mean moved to the nearest with the exact total, the spread
+  left as it was.
+* `ProbConserv-ANP`: each draw conditioned on the total, the draws averaged as they come (imposed).
+  This is the published method.
 * `…, second differences`: conditioned on small second differences first (20 draws of the latent).
 * `mass observed`: the same total, also as evidence: draws weighted by how well they foresaw it.
 * `mass + walls …`: the boundary values stated as well (for diffusion, that the ends are equal).
 * `mass, low rank`: one Gaussian whose covariance is that of the draws, conditioned on the total.
-* `mass, quadrature scale`: the total as far as the trapezoid rule can know it; its CE is not zero, and should not be.
-* `mass observed, unknown stretch`: the network may be wrong about how far the front has come: what it predicts is dilated about the lower
-  wall by s, log s ~ N(0, 0.05²), and the total, observed, decides s together with the latent.
-* `…, end to end`: the same of a network that was trained through the update (`bayescons train conditioned`), where one is at hand.
-* `SoftC-ANP`: nothing added to a network trained with a penalty on the equation's residual, where one is at hand.
-* `ensemble …`: five networks without a latent, in place of the neural process, where one is at hand.
-* `chosen on held-out functions`: on functions of the training range, none of them in the table, the correction with the lowest energy
-  score; made monotone where the equation is and that lowers their squared error; its spread multiplied by one factor, so that 95 %
-  intervals hold 95 % of their points.
+* `mass, quadrature scale`: the total as far as the trapezoid rule can know it; its CE is not zero,
+  and should not be.
+* `mass observed, unknown stretch`: the network may be wrong about how far the front has come: what
+  it predicts is dilated about the lower wall by s, log s ~ N(0, 0.05²), and the total, observed,
+  decides s together with the latent.
+* `…, end to end`: the same of a network that was trained through the update (`bayescons train
+  conditioned`), where one is at hand.
+* `SoftC-ANP`: nothing added to a network trained with a penalty on the equation's residual, where
+  one is at hand.
+* `ensemble …`: five networks without a latent, in place of the neural process, where one is at
+  hand.
+* `chosen on held-out functions`: on functions of the training range, none of them in the table, the
+  correction with the lowest energy score; made monotone where the equation is and that lowers their
+  squared error; its spread multiplied by one factor, so that 95 % intervals hold 95 % of their
+  points.
 
-CE is the total of the mean less the exact one; `worst draw` the largest |CE| of any draw; LL the average log density of the mixture's
-mean and variance, as published, and `LL, mixture` that of the mixture itself; `energy` the energy score of whole profiles, in root mean
-squares. Standard errors over the test functions are in round brackets, published numbers in square ones: the reference implementation
-with its own weights and test functions, as shipped (dropout left on), run for this project; for diffusion, the paper's table. u* = 0.5 lies
-outside the range of the training functions.
+CE is the total of the mean less the exact one; `worst draw` the largest |CE| of any draw; LL the
+average log density of the mixture's mean and variance, as published, and `LL, mixture` that of the
+mixture itself; `energy` the energy score of whole profiles, in root mean squares. Standard errors
+over the test functions are in round brackets, published numbers in square ones: the reference
+implementation with its own weights and test functions, as shipped (dropout left on), run for this
+project; for diffusion, the paper's table. u* = 0.5 lies outside the range of the training
+functions.
 """
 
 from __future__ import annotations
@@ -49,7 +62,9 @@ _NAMES = ("conservation error", "log likelihood", "mean squared error")
 
 
 def _published(table: dict) -> dict:
-    """(family, parameter, method) → metric → number, from (family, parameter) → method → numbers in the order of `_NAMES`."""
+    """(family, parameter, method) → metric → number, from (family, parameter) → method → numbers in
+    the order of `_NAMES`.
+    """
     return {
         (family, value, method): dict(zip(_NAMES, numbers, strict=True))
         for (family, value), methods in table.items()
@@ -58,8 +73,9 @@ def _published(table: dict) -> dict:
 
 
 _SMOOTH = "ProbConserv-ANP, second differences"
-# CE, LL, MSE. Stefan and PME: the reference's checkpoints on its own 50 test functions, dropout on, github.com/amazon-science/probconserv.
-# Diffusion: Hansen et al., ICML 2023 (arXiv 2302.11002), table 1.
+# CE, LL, MSE. Stefan and PME: the reference's checkpoints on its own 50 test functions, dropout on,
+# github.com/amazon-science/probconserv. Diffusion: Hansen et al., ICML 2023 (arXiv 2302.11002),
+# table 1.
 PUBLISHED = _published(
     {
         ("stefan", 0.6): {
@@ -98,8 +114,8 @@ PUBLISHED = _published(
         },
     }
 )
-# What this project set out to reach. In range, by the row that held-out functions choose; out of range nothing may be chosen, and the
-# row is the one that can know that it is.
+# What this project set out to reach. In range, by the row that held-out functions choose; out of
+# range nothing may be chosen, and the row is the one that can know that it is.
 TARGETS = {
     ("stefan", 0.6, CHOSEN): {
         "log likelihood": "≥ 4.2",

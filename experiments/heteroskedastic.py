@@ -1,15 +1,20 @@
-"""Where the correction goes: to where the belief is unsure, to everywhere alike, or along what its draws disagree about.
+"""Where the correction goes: to where the belief is unsure, to everywhere alike, or along what its
+draws disagree about.
 
-A total that is missing has to be put somewhere. With g the weights of the quadrature rule, K the covariance of the belief and
-e = g'm - b the error of its total, each correction moves the mean by
+A total that is missing has to be put somewhere. With g the weights of the quadrature rule, K the
+covariance of the belief and e = g'm - b the error of its total, each correction moves the mean by
 
-* `ProbConserv-ANP`: -K g e / g'K g with K = diag σ² of each draw of the latent: in proportion to the variance at a point;
-* `HardC-ANP`: -g e / g'g, the same at every point but for the two at the ends, whose weight is half;
-* `mass, low rank`: -K g e / g'K g with the K of `matched` draws, diag σ² + F F': also along what the draws of the latent differ in.
+* `ProbConserv-ANP`: -K g e / g'K g with K = diag σ² of each draw of the latent: in proportion to
+  the variance at a point;
+* `HardC-ANP`: -g e / g'g, the same at every point but for the two at the ends, whose weight is
+  half;
+* `mass, low rank`: -K g e / g'K g with the K of `matched` draws, diag σ² + F F': also along what
+  the draws of the latent differ in.
 
-Over the test functions, tabled are the share of the correction, Σ |u' - u|, that falls within 0.05 of the front, of which an even one
-has a tenth; the correlation over the points of |u' - u| with the |error| there was, not for HardC, where the two ends alone would make
-it; and the squared error that is left, as a share of the squared error before: below 1 the correction went to the right places.
+Over the test functions, tabled are the share of the correction, Σ |u' - u|, that falls within 0.05
+of the front, of which an even one has a tenth; the correlation over the points of |u' - u| with the
+|error| there was, not for HardC, where the two ends alone would make it; and the squared error that
+is left, as a share of the squared error before: below 1 the correction went to the right places.
 """
 
 from __future__ import annotations
@@ -44,8 +49,8 @@ METRICS = {
 }
 FIGURES = {
     "": "One test function of each problem, about its front (dotted). Above, the standard deviation of the prediction, and the part of it "
-    "in which draws of the latent differ; below, what each correction adds to the mean, and what was missing. All quantities are "
-    "dimensionless."
+    "in which draws of the latent differ; below, what each correction adds to the mean, and what "
+    "was missing. All quantities are dimensionless."
 }
 
 

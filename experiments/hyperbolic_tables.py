@@ -1,12 +1,14 @@
 """Linear advection and Burgers: jumps that travel, and a neural process that is told the total.
 
-As in `gpme_tables`, with the same methods under the same names: the exact solution read at 10 times by 10 positions, an attentive neural
-process trained on other functions of the family, and each way to use the total on the same 100 draws of its latent. Advection is looked
-at at t = 0.1, when the jump is at 0.6 (b = 1) and 0.8 (b = 3); Burgers at t = 0.5, where a = 1 is still a ramp and a = 3 has a shock at
-0.25. `front error` is the distance of the mean front of the draws from the exact one. The published tables of these problems are not
-at hand, so nothing stands beside our numbers; what is asked is whether conditioning on the total is ahead of the network alone, of one
-trained with a penalty on the equation's residual (SoftC) and of moving the mean alone (HardC): the last table has differences, function by
-function, with standard errors.
+As in `gpme_tables`, with the same methods under the same names: the exact solution read at 10 times
+by 10 positions, an attentive neural process trained on other functions of the family, and each way
+to use the total on the same 100 draws of its latent. Advection is looked at at t = 0.1, when the
+jump is at 0.6 (b = 1) and 0.8 (b = 3); Burgers at t = 0.5, where a = 1 is still a ramp and a = 3
+has a shock at 0.25. `front error` is the distance of the mean front of the draws from the exact
+one. The published tables of these problems are not at hand, so nothing stands beside our numbers;
+what is asked is whether conditioning on the total is ahead of the network alone, of one trained
+with a penalty on the equation's residual (SoftC) and of moving the mean alone (HardC): the last
+table has differences, function by function, with standard errors.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """The insulated end: what Fourier operators say of the flux of heat where it is known.
 
-A rod is insulated at x = 0 and heated at x = 1, so that both slopes are known: zero, and U sin πt. The networks of `boundary_tables`
-predict the temperature of new functions, and slopes are read off it: at the ends as the stencil of third order finds them, inside by
-central differences. A network that does not know the condition is right about the temperature and wrong about the flux; one whose output is
-conditioned on it is right about both.
+A rod is insulated at x = 0 and heated at x = 1, so that both slopes are known: zero, and U sin πt.
+The networks of `boundary_tables` predict the temperature of new functions, and slopes are read off
+it: at the ends as the stencil of third order finds them, inside by central differences. A network
+that does not know the condition is right about the temperature and wrong about the flux; one whose
+output is conditioned on it is right about both.
 
-In square brackets stand the slope errors published for one function of a Fourier operator without boundary values, read off a figure:
-1.99 at the insulated end and 11.09 at the heated one, where the exact slope is 5. The figure is of the new function on which `FNO` has
-its median error in the first training.
+In square brackets stand the slope errors published for one function of a Fourier operator without
+boundary values, read off a figure: 1.99 at the insulated end and 11.09 at the heated one, where the
+exact slope is 5. The figure is of the new function on which `FNO` has its median error in the first
+training.
 """
 
 from __future__ import annotations
@@ -164,7 +166,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 
 
 def _slopes(u: np.ndarray, case: Case) -> np.ndarray:
-    """Slopes at all nodes, (functions, points): at the ends by the stencils of the sides, inside by central differences."""
+    """Slopes at all nodes, (functions, points): at the ends by the stencils of the sides, inside by
+    central differences.
+    """
     boundary = case.recipe("FNO", 0).boundary
     slopes = np.gradient(u, boundary.grid["x"], axis=1)
     slopes[:, 0], slopes[:, -1] = (u @ row for row in boundary.rows("x"))

@@ -1,7 +1,9 @@
-"""The posterior whose cost is measured: mean and variance of many fields, each a mixture over draws of a neural process's latent.
+"""The posterior whose cost is measured: mean and variance of many fields, each a mixture over draws
+of a neural process's latent.
 
-Every draw is conditioned on the exact total at every time, and the draws are averaged as they come. What is timed runs in processes of
-its own, see `measurement.elsewhere`; a size is (functions, times, points).
+Every draw is conditioned on the exact total at every time, and the draws are averaged as they come.
+What is timed runs in processes of its own, see `measurement.elsewhere`; a size is (functions,
+times, points).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ problem = Stefan(threshold=0.6)
 
 
 def network(width: int) -> Any:
-    """The Stefan network that comes with bayescons, or an untrained one where there is none of this width."""
+    """The Stefan network that comes with bayescons, or an untrained one where there is none of this
+    width.
+    """
     if (
         NAME in pretrained_names()
         and (found := pretrained(NAME).network).settings["width"] == width
@@ -43,9 +47,11 @@ def mass(grid: bc.Grid) -> bc.Constraint:
 
 
 def conditioning(size: Size, draws: int) -> dict[str, float]:
-    """Given draws alone: seconds for the moments of all functions, peak memory in bytes above what was held before, and exactness.
+    """Given draws alone: seconds for the moments of all functions, peak memory in bytes above what
+    was held before, and exactness.
 
-    The draws are made as they are needed, by adding a number to those of one function. The difference is that to the formula by hand.
+    The draws are made as they are needed, by adding a number to those of one function. The
+    difference is that to the formula by hand.
     """
     functions, *shape = size
     grid = unit_grid(*shape)
@@ -80,13 +86,17 @@ def conditioning(size: Size, draws: int) -> dict[str, float]:
 
 
 def by_hand(mean, scale, total, weights) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of the mixture in plain NumPy, for all draws (draws, times, points) of one function."""
+    """Mean and variance of the mixture in plain NumPy, for all draws (draws, times, points) of one
+    function.
+    """
     means, variances = numpy_update(mean, scale, np.broadcast_to(total, mean.shape[:2]), weights)
     return means.mean(axis=0), variances.mean(axis=0) + means.var(axis=0, ddof=1)
 
 
 def whole(size: Size, draws: int, pairs: bool, width: int) -> dict[str, float]:
-    """Network and conditioning: seconds for the moments of all functions from their readings, and peak memory in bytes above before."""
+    """Network and conditioning: seconds for the moments of all functions from their readings, and
+    peak memory in bytes above before.
+    """
     functions, times, points = size
     run = compiled_moments(
         problem.grid(times=times, points=points), draws=draws, pairs=pairs, width=width
@@ -105,8 +115,9 @@ def errors(
     """How far moments from few draws are from those of very many, of one function.
 
     Returns:
-        For "independent" and "in pairs", a list for each number of draws: root mean square over the points and the repeats of the error
-        of the mean over the standard deviation, and of the relative error of the standard deviation.
+        For "independent" and "in pairs", a list for each number of draws: root mean square over the
+        points and the repeats of the error of the mean over the standard deviation, and of the
+        relative error of the standard deviation.
     """
     grid = problem.grid(times=shape[0], points=shape[1])
     readings_key, truth_key, *keys = jax.random.split(jax.random.key(1), 2 + repeats)
@@ -136,7 +147,9 @@ def errors(
 def compiled_moments(
     grid: bc.Grid, *, draws: int, pairs: bool, width: int, readings: jax.Array | None = None
 ):
-    """Key → moments of one function on a grid, compiled; from readings of its own, or always the same ones, of the key `readings`."""
+    """Key → moments of one function on a grid, compiled; from readings of its own, or always the
+    same ones, of the key `readings`.
+    """
     definition, weights = nnx.split(network(width))
     constraint = mass(grid)
 

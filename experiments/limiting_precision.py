@@ -1,20 +1,26 @@
-"""From a soft total to an exact one: the same belief conditioned on the total with less and less noise.
+"""From a soft total to an exact one: the same belief conditioned on the total with less and less
+noise.
 
-Each draw of a neural process's latent is conditioned on the exact total read with noise of standard deviation s, and the draws are averaged
-as they come. The precision p = 1/s² runs from 1e-2, which changes nothing, to 1e12; `exact` is the limit, noise zero, which is ProbConserv.
-For one draw, with g the weights of the quadrature rule, σ² its variances and A = Σ g²σ² that of its total, what is left of its error is
+Each draw of a neural process's latent is conditioned on the exact total read with noise of standard
+deviation s, and the draws are averaged as they come. The precision p = 1/s² runs from 1e-2, which
+changes nothing, to 1e12; `exact` is the limit, noise zero, which is ProbConserv. For one draw, with
+g the weights of the quadrature rule, σ² its variances and A = Σ g²σ² that of its total, what is
+left of its error is
 
     total - exact = (total before - exact) / (1 + p A),
 
-so that the soft correction is the exact one times p A / (1 + p A): it falls in step with the precision once p A is large, as does the
-distance of the mean from the limit. A mean over draws of different A need not fall at every step before that.
+so that the soft correction is the exact one times p A / (1 + p A): it falls in step with the
+precision once p A is large, as does the distance of the mean from the limit. A mean over draws of
+different A need not fall at every step before that.
 
-CE² is the square of the total's error, averaged over the test functions; MSE and LL are as in `gpme_tables`. `distance` is the largest
-difference from the mean in the limit, over all points and functions. The MSE may be least before the limit: the trapezoid rule does not see
-the exact total at a front, and the noise it would need there is not zero (`scale="quadrature"`).
+CE² is the square of the total's error, averaged over the test functions; MSE and LL are as in
+`gpme_tables`. `distance` is the largest difference from the mean in the limit, over all points and
+functions. The MSE may be least before the limit: the trapezoid rule does not see the exact total at
+a front, and the noise it would need there is not zero (`scale="quadrature"`).
 
-In square brackets the reference implementation with its own weights and test functions, run for this project (dropout on). Its belief
-has other variances, so its transition lies elsewhere: no effect up to 1e3, and the change between 1e4 and 1e7.
+In square brackets the reference implementation with its own weights and test functions, run for
+this project (dropout on). Its belief has other variances, so its transition lies elsewhere: no
+effect up to 1e3, and the change between 1e4 and 1e7.
 """
 
 from __future__ import annotations
@@ -54,7 +60,8 @@ PANELS = {
     "mean squared error": "MSE",
     "log likelihood": "LL, nats a point",
 }
-# The reference's own checkpoints on its own 50 test functions, dropout on: github.com/amazon-science/probconserv, run for this project.
+# The reference's own checkpoints on its own 50 test functions, dropout on:
+# github.com/amazon-science/probconserv, run for this project.
 PUBLISHED = {
     ("porous_medium", 1.0): {
         "1e5": {"conservation error": 5.97e-3, "mean squared error": 7.65e-5},
@@ -77,7 +84,8 @@ PUBLISHED = {
 }
 FIGURES = {
     "": "The squared error of the total, the mean squared error and the log likelihood against the precision of the total, averaged over "
-    "the test functions. Dashed: the exact limit, which for the first is zero. All but the log likelihood are dimensionless."
+    "the test functions. Dashed: the exact limit, which for the first is zero. All but the log "
+    "likelihood are dimensionless."
 }
 
 
@@ -174,7 +182,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 
 
 def stated(where: Slice, scale: float | None) -> Correction:
-    """Each draw of the latent conditioned on the total with this noise, None for none; the draws averaged as they come."""
+    """Each draw of the latent conditioned on the total with this noise, None for none; the draws
+    averaged as they come.
+    """
     mass = bc.integral(where.grid, over="x")
 
     def correct(members, value, key) -> Components:
@@ -191,7 +201,9 @@ def stated(where: Slice, scale: float | None) -> Correction:
 
 
 def sweep(case: Case, settings: Settings, key: jax.Array) -> dict[str, dict[str, np.ndarray]]:
-    """By precision and metric, numbers of shape (functions,). A few functions at a time, as all precisions are held at once."""
+    """By precision and metric, numbers of shape (functions,). A few functions at a time, as all
+    precisions are held at once.
+    """
     where = Slice(case[0], settings.points)
     scales = {_name(e): 10.0 ** (-e / 2) for e in settings.exponents} | {EXACT: None}
     box = neural_process(trained(f"anp_{where.family}"), where, draws=settings.latents)
@@ -215,7 +227,9 @@ def sweep(case: Case, settings: Settings, key: jax.Array) -> dict[str, dict[str,
 
 
 def _law(case: Case, settings: Settings, swept: dict[str, dict[str, np.ndarray]]) -> list[Row]:
-    """How the error of the total falls at the highest precisions, and how much of the correction is missing at the highest."""
+    """How the error of the total falls at the highest precisions, and how much of the correction is
+    missing at the highest.
+    """
     family, value = case
     first, last = settings.exponents[0], settings.exponents[-3:]
     squares = [float(swept[_name(e)]["squared conservation error"].mean()) for e in last]

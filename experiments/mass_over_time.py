@@ -1,19 +1,25 @@
-"""The total over time: how much of it a neural process loses, and what is left of that once the total is stated.
+"""The total over time: how much of it a neural process loses, and what is left of that once the
+total is stated.
 
-For each of N test functions an attentive neural process, given 10 × 10 readings, predicts the whole field, times by positions, as a mixture
-over draws of its latent; its total at a time is the trapezoid rule on the mean. The error is that total less the exact one, with its
-sign; what is tabled is its absolute value, the largest over the times and the mean over them, averaged over the functions, with standard
-errors in brackets. The largest is often that of the very first times, when a field that starts with a jump has hardly moved.
+For each of N test functions an attentive neural process, given 10 × 10 readings, predicts the whole
+field, times by positions, as a mixture over draws of its latent; its total at a time is the
+trapezoid rule on the mean. The error is that total less the exact one, with its sign; what is
+tabled is its absolute value, the largest over the times and the mean over them, averaged over the
+functions, with standard errors in brackets. The largest is often that of the very first times, when
+a field that starts with a jump has hardly moved.
 
 * `ANP`: nothing added.
 * `HardC-ANP`: each mean moved to the nearest with the exact total at every time.
 * `ProbConserv-ANP`: each draw conditioned on the total at every time (imposed).
-* `trapezoid rule`: the rule on the exact solution itself, which is what the quadrature cannot know. Where the ANP's error is of this size,
-  the network is not to blame, and to state the exact total is to ask the mean for more than the truth has. Zero for the sine wave.
+* `trapezoid rule`: the rule on the exact solution itself, which is what the quadrature cannot know.
+  Where the ANP's error is of this size, the network is not to blame, and to state the exact total
+  is to ask the mean for more than the truth has. Zero for the sine wave.
 
-HardC and ProbConserv have the same total by construction, up to rounding; in which shape they pay for it is shown in `heteroskedastic`.
-For orientation: in the published figure for diffusion with k = 5 (Hansen et al., ICML 2023) the ANP's error lies between 3e-3 and 6e-3, and
-that of an ANP trained with a penalty on the equation between 1e-3 and 3.5e-3.
+HardC and ProbConserv have the same total by construction, up to rounding; in which shape they pay
+for it is shown in `heteroskedastic`.
+For orientation: in the published figure for diffusion with k = 5 (Hansen et al., ICML 2023) the
+ANP's error lies between 3e-3 and 6e-3, and that of an ANP trained with a penalty on the equation
+between 1e-3 and 3.5e-3.
 """
 
 from __future__ import annotations
@@ -43,7 +49,8 @@ GREY = "0.55"
 METRICS = {"largest |error|": "largest |error|", "mean |error|": "mean |error|"}
 FIGURES = {
     "": "The total of the predicted mean over time and, below each, its error: the mean over the test functions, the band two standard "
-    "deviations between them. Grey: what the trapezoid rule makes of the exact solution. All quantities are dimensionless."
+    "deviations between them. Grey: what the trapezoid rule makes of the exact solution. All "
+    "quantities are dimensionless."
 }
 
 
@@ -143,7 +150,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 def totals(
     case: Case, settings: Settings, key: jax.Array
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Exact totals, shape (times,), and by method those of the predicted mean, shape (functions, times); one function at a time."""
+    """Exact totals, shape (times,), and by method those of the predicted mean, shape (functions,
+    times); one function at a time.
+    """
     family, value = case
     where, network = Slice(family), trained(f"anp_{family}")
     grid = where.problem(value).grid(settings.times, settings.points)

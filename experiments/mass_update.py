@@ -1,6 +1,8 @@
-"""The mass update whose speed is measured: the belief it starts from, the update, the same by hand, its memory and its exactness.
+"""The mass update whose speed is measured: the belief it starts from, the update, the same by hand,
+its memory and its exactness.
 
-Arrays have the shape (functions, times, points), a `Size`. Some of it runs in processes of its own, see `measurement.elsewhere`.
+Arrays have the shape (functions, times, points), a `Size`. Some of it runs in processes of its own,
+see `measurement.elsewhere`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ def unit_grid(times: int, points: int) -> bc.Grid:
 
 
 def field(size: Size):
-    """Mean, scale and totals of a belief about fields of a size (functions, times, points), smooth and of order one."""
+    """Mean, scale and totals of a belief about fields of a size (functions, times, points), smooth
+    and of order one.
+    """
     shape = tuple(size)
     i, j, k = (
         jax.lax.broadcasted_iota(jnp.result_type(float), shape, axis) / shape[axis]
@@ -37,7 +41,9 @@ def field(size: Size):
 
 
 def compiled_update(grid: bc.Grid):
-    """The update under test, of mean, scale and totals, to be compiled whole; it gives what the others give, mean and variance."""
+    """The update under test, of mean, scale and totals, to be compiled whole; it gives what the
+    others give, mean and variance.
+    """
     integral = bc.integral(grid, over="x")
 
     def update(mean, scale, total):
@@ -50,7 +56,9 @@ def compiled_update(grid: bc.Grid):
 
 
 def numpy_update(mean, scale, total, weights):
-    """The same mean and variance for this one case by hand: with s² the variances, k = s² g / Σ g² s²."""
+    """The same mean and variance for this one case by hand: with s² the variances, k = s² g / Σ g²
+    s².
+    """
     variance = scale**2
     covariance = variance * weights
     gain = covariance / (covariance @ weights)[..., None]
@@ -58,7 +66,9 @@ def numpy_update(mean, scale, total, weights):
 
 
 def dense_update(mean, scale, total, weights):
-    """The textbook formula with a dense covariance P, one function and time after another: P - k (g P), k = P g' / (g P g')."""
+    """The textbook formula with a dense covariance P, one function and time after another: P - k (g
+    P), k = P g' / (g P g').
+    """
     means, variances = np.empty_like(mean), np.empty_like(mean)
     for at in np.ndindex(total.shape):
         prior = np.diag(scale[at] ** 2)
@@ -89,7 +99,9 @@ def dense_product_update(mean, scale, total, weights):
 
 
 def planned_memory(size: Size) -> float:
-    """Arguments, results and temporaries of the compiled update, over the bytes of mean and scale."""
+    """Arguments, results and temporaries of the compiled update, over the bytes of mean and
+    scale.
+    """
     belief = jax.eval_shape(lambda: field(size))
     plan = compiled_update(unit_grid(*size[1:])).lower(*belief).compile().memory_analysis()
     held = (
@@ -102,7 +114,9 @@ def planned_memory(size: Size) -> float:
 
 
 def peak_memory(size: Size) -> float:
-    """In a fresh process: the peak of resident memory above what was held before the arrays existed, over the bytes of mean and scale."""
+    """In a fresh process: the peak of resident memory above what was held before the arrays
+    existed, over the bytes of mean and scale.
+    """
     make = jax.jit(field, static_argnums=0).lower(tuple(size)).compile()
     update = (
         compiled_update(unit_grid(*size[1:])).lower(*jax.eval_shape(lambda: field(size))).compile()
@@ -114,7 +128,9 @@ def peak_memory(size: Size) -> float:
 
 
 def conservation(size: Size, draws: int, dtype: str) -> tuple[float, float]:
-    """Largest relative error of the total in the posterior's mean and in its draws, for a belief stored in a type."""
+    """Largest relative error of the total in the posterior's mean and in its draws, for a belief
+    stored in a type.
+    """
     grid = unit_grid(*size[1:])
     integral = bc.integral(grid, over="x")
     mean, scale, total = (array.astype(dtype) for array in field(size))

@@ -1,4 +1,6 @@
-"""Measurement: how long something takes, how much memory it holds, and how to measure in a fresh process."""
+"""Measurement: how long something takes, how much memory it holds, and how to measure in a fresh
+process.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def timings(
 ) -> dict[str, np.ndarray]:
     """Wall-clock seconds of each, once warm: `rounds` times round, `repeats` runs of each in a row.
 
-    Each is called once before, so that it is compiled. What has used up its `budget` of seconds is not called again.
+    Each is called once before, so that it is compiled. What has used up its `budget` of seconds is
+    not called again.
     """
     seconds: dict[str, list[float]] = {name: [] for name in thunks}
     for thunk in thunks.values():
@@ -48,7 +51,8 @@ def timings(
 
 
 def elsewhere(function: str, *arguments, x64: bool = True):
-    """What `module:function` returns in a fresh Python process; arguments and result travel as JSON.
+    """What `module:function` returns in a fresh Python process; arguments and result travel as
+    JSON.
 
     Raises:
         RuntimeError: where it fails, with the last line it said.
@@ -64,9 +68,11 @@ def elsewhere(function: str, *arguments, x64: bool = True):
 
 
 def memory(which: str) -> float:
-    """Bytes of memory that this process holds: "VmRSS" now, "VmHWM" at its peak so far. NaN where /proc does not say (not Linux).
+    """Bytes of memory that this process holds: "VmRSS" now, "VmHWM" at its peak so far. NaN where
+    /proc does not say (not Linux).
 
-    The peak that `resource.getrusage` reports is of no use in a child process: Linux hands it that of its parent.
+    The peak that `resource.getrusage` reports is of no use in a child process: Linux hands it that
+    of its parent.
     """
     status = Path("/proc/self/status")
     for line in status.read_text(encoding="ascii").splitlines() if status.exists() else ():

@@ -1,18 +1,24 @@
-"""Speed of networks: a training step against PyTorch, and the posterior of many functions from many draws of a latent.
+"""Speed of networks: a training step against PyTorch, and the posterior of many functions from many
+draws of a latent.
 
-A training step is the evidence bound of the published network (989,826 parameters) for a batch of 250 functions with 100 contexts and 100
-targets each, its gradient, and Adam; float32, both sides on the same processor with the same number of threads. Both take the same fixed
-batch in turns, several steps each time; the ratio is the median over turns of PyTorch's time over ours. Ours is timed as it runs in
-training, several steps as one compiled call; PyTorch's as it is usually written (modules, `scaled_dot_product_attention`, `optim.Adam`,
-eager), in experiments/torch_anp.py. From the same weights both predict the same.
+A training step is the evidence bound of the published network (989,826 parameters) for a batch of
+250 functions with 100 contexts and 100 targets each, its gradient, and Adam; float32, both sides on
+the same processor with the same number of threads. Both take the same fixed batch in turns, several
+steps each time; the ratio is the median over turns of PyTorch's time over ours. Ours is timed as it
+runs in training, several steps as one compiled call; PyTorch's as it is usually written (modules,
+`scaled_dot_product_attention`, `optim.Adam`, eager), in experiments/torch_anp.py. From the same
+weights both predict the same.
 
-The posterior is that of 50 functions on 201 times and 201 positions. Each draw of the latent is conditioned on the exact total at every
-time, and mean and variance of the mixture are kept. `conditioning` is that alone, with the draws given; `network and conditioning` begins
-from the readings. Memory is the peak of a process of its own above what it held before. The published implementation, run by itself
-elsewhere, takes 35 processor seconds and 12.5 GB to condition a single draw of these 50 functions.
+The posterior is that of 50 functions on 201 times and 201 positions. Each draw of the latent is
+conditioned on the exact total at every time, and mean and variance of the mixture are kept.
+`conditioning` is that alone, with the draws given; `network and conditioning` begins from the
+readings. Memory is the peak of a process of its own above what it held before. The published
+implementation, run by itself elsewhere, takes 35 processor seconds and 12.5 GB to condition a
+single draw of these 50 functions.
 
-Draws in pairs, z = μ ± σ ε, cancel from the mean what is odd in ε. How few of them are enough is measured against very many draws: errors
-of the mean in units of the posterior's standard deviation, and relative errors of the latter, root mean squares over a grid.
+Draws in pairs, z = μ ± σ ε, cancel from the mean what is odd in ε. How few of them are enough is
+measured against very many draws: errors of the mean in units of the posterior's standard deviation,
+and relative errors of the latter, root mean squares over a grid.
 """
 
 from __future__ import annotations
@@ -122,7 +128,9 @@ SETTINGS = {
 
 
 def rows(settings: Settings, key: jax.Array) -> list[Row]:
-    """Everything measured: training steps, the same prediction on both sides, the posterior, and how many draws it needs."""
+    """Everything measured: training steps, the same prediction on both sides, the posterior, and
+    how many draws it needs.
+    """
     return [*_training_rows(settings, key), *_posterior_rows(settings), *_error_rows(settings)]
 
 

@@ -1,4 +1,6 @@
-"""Tables of a neural process and its corrections: what the experiments of the elliptic and of the hyperbolic problems share."""
+"""Tables of a neural process and its corrections: what the experiments of the elliptic and of the
+hyperbolic problems share.
+"""
 
 from __future__ import annotations
 
@@ -55,10 +57,12 @@ class Settings:
         functions: test functions for each parameter.
         held_out: functions of the training range on which a method is chosen and recalibrated.
         latents: draws of the latent.
-        few: draws of the latent where second differences are stated, which cost a factorization each.
+        few: draws of the latent where second differences are stated, which cost a factorization
+            each.
         families: problems.
         points: of the grid.
-        beside: kinds of networks that are tabled beside the neural process, where there are weights.
+        beside: kinds of networks that are tabled beside the neural process, where there are
+            weights.
     """
 
     functions: int
@@ -81,8 +85,10 @@ def rows(
     Args:
         settings: sizes.
         key: a key of `jax.random.key`.
-        stated: (family, parameter, method) → metric → a published number, or a target such as "≤ 1e-3".
-        rivals: method → others of whose `COMPARED` metrics its own should be lower, function by function.
+        stated: (family, parameter, method) → metric → a published number, or a target such as "≤
+            1e-3".
+        rivals: method → others of whose `COMPARED` metrics its own should be lower, function by
+            function.
     """
     out = []
     for index, family in enumerate(settings.families):
@@ -132,13 +138,16 @@ def without_weights(family: str, value: float, why: str) -> Row:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What functions of the training range have said is best: a correction, whether to make it monotone, and by how much to rescale.
+    """What functions of the training range have said is best: a correction, whether to make it
+    monotone, and by how much to rescale.
 
     Attributes:
         where: family and grid.
         method: name of the correction with the lowest energy score.
-        shaped: whether the nearest monotone profile with the same total has the lower squared error.
-        factor: by which the spread about the mean is multiplied, so that 95 % intervals hold 95 % of the points.
+        shaped: whether the nearest monotone profile with the same total has the lower squared
+            error.
+        factor: by which the spread about the mean is multiplied, so that 95 % intervals hold 95 %
+            of the points.
     """
 
     where: Slice
@@ -160,7 +169,9 @@ class Choice:
 
 
 def chosen(where: Slice, values: np.ndarray, found: Mapping[str, Prediction]) -> Choice:
-    """The best of the corrections that are exact in every draw, on held-out functions; its shape and its spread."""
+    """The best of the corrections that are exact in every draw, on held-out functions; its shape
+    and its spread.
+    """
     judgements = {name: judged(where, values, prediction) for name, prediction in found.items()}
     scores = {
         name: j
@@ -182,7 +193,9 @@ def chosen(where: Slice, values: np.ndarray, found: Mapping[str, Prediction]) ->
 def shaped(
     where: Slice, prediction: Prediction, variance: np.ndarray, values: np.ndarray
 ) -> Prediction:
-    """The prediction moved to the nearest non-increasing, non-negative mean with the exact total, spread and all."""
+    """The prediction moved to the nearest non-increasing, non-negative mean with the exact total,
+    spread and all.
+    """
     totals = np.array([float(where.total(v)[0]) for v in values])
     mean = np.asarray(
         monotone(
@@ -199,7 +212,9 @@ def shaped(
 
 
 def rescaled(prediction: Prediction, factor: float) -> Prediction:
-    """Everything about its mean multiplied by a factor: m + s (u - m), which keeps a total that is m's and u's."""
+    """Everything about its mean multiplied by a factor: m + s (u - m), which keeps a total that is
+    m's and u's.
+    """
     mean, (centres, spreads, weights) = prediction.mean, prediction.components
     return prediction._replace(
         variance=factor**2 * prediction.variance,
@@ -213,7 +228,9 @@ def rescaled(prediction: Prediction, factor: float) -> Prediction:
 
 
 def _everything(where: Slice, settings: Settings):
-    """(parameters, keys) → predictions of every black box by every correction that is meant for it."""
+    """(parameters, keys) → predictions of every black box by every correction that is meant for
+    it.
+    """
     methods = corrections(where)
     networks = {kind: trained(f"{kind}_{where.family}") for kind in settings.beside}
     runs = _of_a_neural_process(trained(f"anp_{where.family}"), where, settings, methods)
@@ -253,7 +270,9 @@ def _everything(where: Slice, settings: Settings):
 def _of_a_neural_process(
     network, where: Slice, settings: Settings, methods: Mapping, *, suffix: str = ""
 ) -> list:
-    """Predictors by these corrections, by second differences with fewer draws, and under an unknown stretch where there may be one."""
+    """Predictors by these corrections, by second differences with fewer draws, and under an unknown
+    stretch where there may be one.
+    """
     quick = {name + suffix: correct for name, correct in methods.items() if name != SLOW}
     runs = [
         predictor(neural_process(network, where, draws=settings.latents), quick),
@@ -296,7 +315,9 @@ def _rows(
 def _against(
     where: Slice, value: float, method: str, others: Sequence[str], judgements: Mapping
 ) -> list[Row]:
-    """How far a method is ahead of others: differences of metrics that should be low, on the same functions."""
+    """How far a method is ahead of others: differences of metrics that should be low, on the same
+    functions.
+    """
     return [
         Row(
             where.family,
@@ -314,7 +335,9 @@ def _against(
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """One table a family, the published numbers beside ours in square brackets; and what was aimed at."""
+    """One table a family, the published numbers beside ours in square brackets; and what was aimed
+    at.
+    """
     families = dict.fromkeys(row.problem for row in rows if row.metric in METRICS)
     shown = [
         pivot(

@@ -1,12 +1,15 @@
 """Speed of operators: what a correction at the boundary costs, forward and in a training step.
 
-The same Fourier operator is run with each correction and without, boundary values among its inputs in both, float32, in one process and in
-turns: each is compiled, then all are timed one after another, several times round. Forward is one compiled call for a batch. A training
-step is loss, gradient and Adam on a fixed batch, several of them as one compiled call, as they run in training. Ratios are those of the
-medians to `FNO + values`.
+The same Fourier operator is run with each correction and without, boundary values among its inputs
+in both, float32, in one process and in
+turns: each is compiled, then all are timed one after another, several times round. Forward is one
+compiled call for a batch. A training step is loss, gradient and Adam on a fixed batch, several of
+them as one compiled call, as they run in training. Ratios are those of the medians to `FNO +
+values`.
 
-The public code takes 7.1 times as long forward and 6.2 times as long a step at the same size of one axis (processor, one thread; 24 and
-75 ms without its correction), and 5.7 and 4.8 times with space and time.
+The public code takes 7.1 times as long forward and 6.2 times as long a step at the same size of one
+axis (processor, one thread; 24 and 75 ms without its correction), and 5.7 and 4.8 times with space
+and time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Operators: networks in the ways that boundary values enter them, trained once and kept, and what their fields are judged by."""
+"""Operators: networks in the ways that boundary values enter them, trained once and kept, and what
+their fields are judged by.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,9 @@ class Case:
 
     Attributes:
         problem: name of the family.
-        numbers: of the family, where not its own, as (("viscosity", 0.02),).
-        points, times, samples, held_out, modes, width, depth, size, steps, rate: of the training, see `OperatorRecipe`.
+        numbers: of the family, where not its own, as (("viscosity", 0.02),). points, times,
+        samples, held_out, modes, width, depth, size, steps, rate: of the training, see
+        `OperatorRecipe`.
     """
 
     problem: str
@@ -108,7 +111,8 @@ class Trained(NamedTuple):
     Attributes:
         network: with the weights of the lowest error on functions held out.
         held_out: that error.
-        step: seconds a step, the median over rounds, validation included; NaN for a training of one round.
+        step: seconds a step, the median over rounds, validation included; NaN for a training of one
+            round.
     """
 
     network: BoundaryCorrected
@@ -120,7 +124,9 @@ _found: dict[str, Trained] = {}
 
 
 def trained(recipe: OperatorRecipe) -> Trained:
-    """The network of a recipe: from this process, from `KEPT`, or trained now; an interrupted training goes on."""
+    """The network of a recipe: from this process, from `KEPT`, or trained now; an interrupted
+    training goes on.
+    """
     settings = dataclasses.asdict(recipe) | {"jax": jax.__version__}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     if digest not in _found:
@@ -145,7 +151,8 @@ def _run(recipe: OperatorRecipe, folder: Path, data: Path) -> Trained:
 
 
 def new_functions(case: Case, key: jax.Array, count: int, *, points: int | None = None) -> Samples:
-    """New functions of a case, neither learned nor held out, in float32; the same ones for every method, seed and grid.
+    """New functions of a case, neither learned nor held out, in float32; the same ones for every
+    method, seed and grid.
 
     Args:
         case: of them.
@@ -163,7 +170,9 @@ def new_functions(case: Case, key: jax.Array, count: int, *, points: int | None 
 
 
 def fields(network: BoundaryCorrected, samples: Samples, *, together: int = 20) -> np.ndarray:
-    """The network's solutions for samples, computed in float32, so many at a time; as float64, to be judged without further rounding."""
+    """The network's solutions for samples, computed in float32, so many at a time; as float64, to
+    be judged without further rounding.
+    """
     given = (samples.inputs, samples.boundary)
     with jax.enable_x64(False):
         found = jax.jit(
@@ -177,8 +186,9 @@ def judged(
 ) -> dict[str, np.ndarray]:
     """By metric, one number for each function.
 
-    "relative L2" over all points and times; "boundary error", the largest difference from what is known on any side (of a value, or of a
-    slope as the stencil finds it); "near the boundary", mean |error| on the five nodes next to each end of the axes that have sides.
+    "relative L2" over all points and times; "boundary error", the largest difference from what is
+    known on any side (of a value, or of a slope as the stencil finds it); "near the boundary", mean
+    |error| on the five nodes next to each end of the axes that have sides.
     """
     truth = np.asarray(samples.outputs, np.float64)
     axes, error, near = tuple(range(1, truth.ndim)), found - truth, []
@@ -219,7 +229,9 @@ def missed(boundary: BoundaryConditions, found: np.ndarray, samples: Samples) ->
 
 
 def logarithmic(panel: Axes) -> None:
-    """A logarithmic axis of heights that has numbers even where it spans less than a decade; to be called once all is drawn."""
+    """A logarithmic axis of heights that has numbers even where it spans less than a decade; to be
+    called once all is drawn.
+    """
     panel.set_yscale("log")
     low, high = panel.get_ylim()
     if short := high < 8 * low:  # in equal steps, as on any other axis
@@ -233,7 +245,9 @@ def logarithmic(panel: Axes) -> None:
 
 
 def over_seeds(values: Sequence[float]) -> dict[str, float | int]:
-    """`mean`, `se` and `n` of a row over trainings: here the spread is that of one training, the sample's standard deviation."""
+    """`mean`, `se` and `n` of a row over trainings: here the spread is that of one training, the
+    sample's standard deviation.
+    """
     values = np.asarray(values, float)
     spread = float(values.std(ddof=1)) if values.size > 1 else math.nan
     return {"mean": float(values.mean()), "se": spread, "n": values.size}

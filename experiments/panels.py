@@ -1,4 +1,6 @@
-"""Panels: how the figures of several experiments are laid out and finished, in the looks of `bayescons.plots`."""
+"""Panels: how the figures of several experiments are laid out and finished, in the looks of
+`bayescons.plots`.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def notice(text: str) -> Figure:
 def finish(
     panel: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", ticks: int = 5
 ) -> None:
-    """Labels large enough for half size, a faint grid, no box; at most so many intervals between the ticks of a linear axis."""
+    """Labels large enough for half size, a faint grid, no box; at most so many intervals between
+    the ticks of a linear axis.
+    """
     panel.tick_params(labelsize=FONT)
     for name, axis in (("x", panel.xaxis), ("y", panel.yaxis)):
         axis.get_offset_text().set_fontsize(FONT)
@@ -60,7 +64,9 @@ def finish(
 def band(
     panel: Axes, x, mean, sd, place: int, *, deviations: float, dash: int | None = None
 ) -> None:
-    """The mean with so many standard deviations on both sides, in the look of the method at this place."""
+    """The mean with so many standard deviations on both sides, in the look of the method at this
+    place.
+    """
     half = deviations * np.asarray(sd)
     panel.fill_between(x, mean - half, mean + half, color=COLOURS[place], alpha=0.28, linewidth=0)
     panel.plot(x, mean, **look(place, dash=dash))
@@ -73,7 +79,9 @@ def outline(panel: Axes, shares, edges, place: int) -> None:
 
 
 def look(place: int, *, dash: int | None = None) -> dict[str, Any]:
-    """Colour and dash of the method at this place, the same in every figure; or its colour with another dash, 0 for none."""
+    """Colour and dash of the method at this place, the same in every figure; or its colour with
+    another dash, 0 for none.
+    """
     return {
         "color": COLOURS[place],
         "linestyle": STYLES[place if dash is None else dash],

@@ -1,4 +1,6 @@
-"""Predictions of many test functions by every correction, and what they are worth: the engine behind the tables of neural processes."""
+"""Predictions of many test functions by every correction, and what they are worth: the engine
+behind the tables of neural processes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from bayescons.surrogates import Members
 from experiments.cases import JUMPS, Slice
 from experiments.corrections import Components, Correction
 
-KNOWN_BELOW = 1e-12  # variance, in units of u²: a standard deviation of 1e-6 is rounding beside fields of order one
+# variance, in units of u²: a standard deviation of 1e-6 is rounding beside fields of order one
+KNOWN_BELOW = 1e-12
 BATCH = 10  # functions predicted at once
 
 Box = Callable[[jax.Array, jax.Array], Members]
@@ -53,7 +56,8 @@ class Prediction(NamedTuple):
 def predictor(
     box: Box, methods: Mapping[str, Correction]
 ) -> Callable[[jax.Array, jax.Array], dict[str, Prediction]]:
-    """(parameters (F,), keys (F,)) → a prediction by every method, from the same readings and the same draws of the latent.
+    """(parameters (F,), keys (F,)) → a prediction by every method, from the same readings and the
+    same draws of the latent.
 
     It compiles once for each number of functions, whatever their parameters.
     """
@@ -77,7 +81,9 @@ def predictor(
 
 
 def mixed(components: Components) -> Prediction:
-    """The mixtures of F functions: weights from the logarithms, Pareto-smoothed; mean, variance, equally weighted draws."""
+    """The mixtures of F functions: weights from the logarithms, Pareto-smoothed; mean, variance,
+    equally weighted draws.
+    """
     mean, variance, draws = (
         np.asarray(a) for a in (components.mean, components.variance, components.draws)
     )
@@ -91,7 +97,9 @@ def mixed(components: Components) -> Prediction:
 
 
 def _components(prediction: Prediction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means, variances and weights with the components in front, as the diagnostics of mixtures take them."""
+    """Means, variances and weights with the components in front, as the diagnostics of mixtures
+    take them.
+    """
     means, variances, weights = prediction.components
     return (
         np.moveaxis(means, 1, 0),
@@ -101,7 +109,9 @@ def _components(prediction: Prediction) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def _resampled(draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Draws (S, d, n) of weighted components as S d equally weighted ones, systematically: each component ⌊S w⌋ or ⌈S w⌉ times."""
+    """Draws (S, d, n) of weighted components as S d equally weighted ones, systematically: each
+    component ⌊S w⌋ or ⌈S w⌉ times.
+    """
     places = (np.arange(len(weights)) + 0.5) / len(weights)
     chosen = np.minimum(np.searchsorted(np.cumsum(weights), places), len(weights) - 1)
     return draws[chosen].reshape(-1, draws.shape[-1])

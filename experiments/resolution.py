@@ -1,12 +1,15 @@
-"""One network on finer grids: what it predicts where it was not trained, and whether that settles down.
+"""One network on finer grids: what it predicts where it was not trained, and whether that settles
+down.
 
-The networks of `boundary_tables`, trained on 128 points, are asked for the same new functions on grids of twice, four and eight times as
-many intervals, which hold the coarser nodes. Two numbers tell how they fare: the relative error in L2 on each grid, and by how much the
-solution at the common nodes changes from one grid to the next, relative to its size.
+The networks of `boundary_tables`, trained on 128 points, are asked for the same new functions on
+grids of twice, four and eight times as many intervals, which hold the coarser nodes. Two numbers
+tell how they fare: the relative error in L2 on each grid, and by how much the solution at the
+common nodes changes from one grid to the next, relative to its size.
 
-A solution operator does not know of a grid. A network that approximates one should therefore change less and less: like 1/N, or faster,
-which makes the exponent of the change at least 1. The published elimination works on the nodes of the discrete transform, where the last
-node is a neighbour of the first; its correction grows with the number of nodes instead.
+A solution operator does not know of a grid. A network that approximates one should therefore change
+less and less: like 1/N, or faster, which makes the exponent of the change at least 1. The published
+elimination works on the nodes of the discrete transform, where the last node is a neighbour of the
+first; its correction grows with the number of nodes instead.
 """
 
 from __future__ import annotations

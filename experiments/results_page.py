@@ -1,4 +1,6 @@
-"""Results pages: Markdown made from an experiment's rows alone, so that a published page can be made again from its committed JSON."""
+"""Results pages: Markdown made from an experiment's rows alone, so that a published page can be
+made again from its committed JSON.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Each page is made from the rows beside it (`NAME.json`) by `python -m experiment
 
 
 def page(name: str, rows: Sequence[Row], origin: dict) -> str:
-    """The page of an experiment: what it asks, its tables, its figures, and where the numbers come from."""
+    """The page of an experiment: what it asks, its tables, its figures, and where the numbers come
+    from.
+    """
     experiment = import_module(f"experiments.{name}")
     title, _, text = inspect.getdoc(experiment).partition("\n\n")
     figures = [
@@ -28,8 +32,10 @@ def page(name: str, rows: Sequence[Row], origin: dict) -> str:
     ]
     versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
     made = (
-        f"Made by `python -m experiments {name} --preset {origin['preset']} --seed {origin['seed']}` on {origin['date']}; "
-        f"{', '.join(sorted({row.device for row in rows}))}; {versions}. The rows are in [{name}.json]({name}.json)."
+        f"Made by `python -m experiments {name} --preset {origin['preset']} --seed "
+        f"{origin['seed']}` on {origin['date']}; "
+        f"{', '.join(sorted({row.device for row in rows}))}; {versions}. The rows are in "
+        f"[{name}.json]({name}.json)."
     )
     tables = [table.markdown() for table in experiment.tables(rows)]
     return "\n\n".join([f"# {title.rstrip('.')}", text, *tables, *figures, made]) + "\n"
@@ -42,7 +48,8 @@ def write_pages(folder: Path) -> list[Path]:
         The files written.
 
     Raises:
-        InputError: for a JSON file that holds no rows, or belongs to no experiment; nothing is written then.
+        InputError: for a JSON file that holds no rows, or belongs to no experiment; nothing is
+            written then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = {}

@@ -1,21 +1,28 @@
-"""Which law a nonlinear fact leaves: observing h(u) = b with vanishing noise, and what is taken for it.
+"""Which law a nonlinear fact leaves: observing h(u) = b with vanishing noise, and what is taken for
+it.
 
-Two cases with a law that quadrature knows. *Ellipse*: two unknowns, u_1²/4 + u_2² = 1; tabled is the law of the angle, by the co-area
-formula on the curve. *Field*: twenty points of a rough Gaussian process, whose energy ∫ u² dx is known; tabled is the law of the total
-∫ u dx. Given the total, the energy is a quadratic form of a Gaussian, and its density the inverse Fourier transform of a closed form; with
-the density of the total itself that is the law sought, by Bayes' rule.
+Two cases with a law that quadrature knows. *Ellipse*: two unknowns, u_1²/4 + u_2² = 1; tabled is
+the law of the angle, by the co-area
+formula on the curve. *Field*: twenty points of a rough Gaussian process, whose energy ∫ u² dx is
+known; tabled is the law of the total ∫ u dx. Given the total, the energy is a quadratic form of a
+Gaussian, and its density the inverse Fourier transform of a closed form; with the density of the
+total itself that is the law sought, by Bayes' rule.
 
 There are four ways to it:
 
-* `projected`: each draw of the belief is replaced by the nearest field with h(u) = b, in the metric of the belief. A frequent recipe, and
-  another law: it keeps no account of how many fields share a foot, nor of how thick the set h(u) ≈ b is there.
-* `noise s`: observed with noise of standard deviation s, in units of that of h under the belief; draws of the belief with weights. The
-  law sought is its limit, in which no draw is left: what is gained in bias is lost in effective draws.
+* `projected`: each draw of the belief is replaced by the nearest field with h(u) = b, in the metric
+  of the belief. A frequent recipe, and another law: it keeps no account of how many fields share a
+  foot, nor of how thick the set h(u) ≈ b is there.
+* `noise s`: observed with noise of standard deviation s, in units of that of h under the belief;
+  draws of the belief with weights. The law sought is its limit, in which no draw is left: what is
+  gained in bias is lost in effective draws.
 * `Gauss-Newton`, `Laplace`: Gaussians, approximate.
-* `constrained`: Hamiltonian Monte Carlo on the manifold with the co-area factor, `bayescons.manifolds.constrained`.
+* `constrained`: Hamiltonian Monte Carlo on the manifold with the co-area factor,
+  `bayescons.restrictions.constrained`.
 
-Total variation is half the sum of the differences of the shares in 20 equal bins, in brackets its standard error (jackknife over 16 groups
-of draws or chains). `floor` is the total variation to be expected of as many independent draws of the law itself.
+Total variation is half the sum of the differences of the shares in 20 equal bins, in brackets its
+standard error (jackknife over 16 groups of draws or chains). `floor` is the total variation to be
+expected of as many independent draws of the law itself.
 """
 
 from __future__ import annotations
@@ -52,11 +59,17 @@ METRICS = {
     "largest |h - b| in sd": "largest |h − b|, sd",
 }
 FIGURES = {
-    "_ellipse": "Left: the belief (contours of equal density), the ellipse that the fact leaves, and draws of `constrained`. Right: share "
-    "of the draws in twenty bins of the angle; black, quadrature. All quantities are dimensionless.",
-    "_field": "Left: a dozen draws of `constrained`, all of the same energy; dashed, the mean of the belief. Right: share of the draws in "
-    "twenty bins of the total; black, quadrature. No field of this energy has a total beyond the outermost bins: what an approximation "
-    "puts there is counted in them. All quantities are dimensionless.",
+    "_ellipse": (
+        "Left: the belief (contours of equal density), the ellipse that the fact leaves, and draws "
+        "of `constrained`. Right: share of the draws in twenty bins of the angle; black, "
+        "quadrature. All quantities are dimensionless."
+    ),
+    "_field": (
+        "Left: a dozen draws of `constrained`, all of the same energy; dashed, the mean of the "
+        "belief. Right: share of the draws in twenty bins of the total; black, quadrature. No "
+        "field of this energy has a total beyond the outermost bins: what an approximation puts "
+        "there is counted in them. All quantities are dimensionless."
+    ),
 }
 
 
@@ -108,7 +121,9 @@ class Case(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a method gives: statistics and weights by group, shape (groups, draws); ESS; largest |h - b| in sd; R-hat; a few fields."""
+    """What a method gives: statistics and weights by group, shape (groups, draws); ESS; largest |h
+    - b| in sd; R-hat; a few fields.
+    """
 
     values: np.ndarray
     weights: np.ndarray
@@ -148,12 +163,15 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     return {f"_{name}": _figure(name, draw, settings, key) for name, draw in drawn.items()}
 
 
-# --- Two laws that quadrature knows ---------------------------------------------------------------------------------------------------
+# --- Two laws that quadrature knows
+# -----------------------------------------------------------------------------
 
 
 @functools.cache
 def ellipse() -> Case:
-    """Two independent unknowns on u_1²/4 + u_2² = 1; the angle of (u_1/2, u_2). Density N(u; m, K) |du/dθ| / |∇h(u)|."""
+    """Two independent unknowns on u_1²/4 + u_2² = 1; the angle of (u_1/2, u_2). Density N(u; m, K)
+    |du/dθ| / |∇h(u)|.
+    """
     mean, covariance, weights = np.array([1.0, 0.5]), np.eye(2), np.array([0.25, 1.0])
     cells = 400 * BINS
     angle = (np.arange(cells) + 0.5) / cells * 2 * np.pi - np.pi
@@ -204,13 +222,16 @@ CASES: dict[str, Callable[[], Case]] = {"ellipse": ellipse, "field": field}
 
 
 def density_given_energy(mean, covariance, weights, row, value, places) -> np.ndarray:
-    """The density of r'u at some places given Σ w_i u_i² = value, for u ~ N(m, K), up to a constant: p(r'u = s) p(h = value | r'u = s).
+    """The density of r'u at some places given Σ w_i u_i² = value, for u ~ N(m, K), up to a
+    constant: p(r'u = s) p(h = value | r'u = s).
 
-    Given r'u = s, h = z'Mz + 2 b'z + c with z ~ N(0, I), and in the eigenvectors of M its characteristic function is
+    Given r'u = s, h = z'Mz + 2 b'z + c with z ~ N(0, I), and in the eigenvectors of M its
+    characteristic function is
 
         φ(t) = exp(itc) Π_j (1 - 2itλ_j)^(-1/2) exp(-2t²β_j² / (1 - 2itλ_j)).
 
-    Its inverse Fourier transform is taken by the trapezoid rule, whose error is what the law of h leaves beyond a period 2π/Δt.
+    Its inverse Fourier transform is taken by the trapezoid rule, whose error is what the law of h
+    leaves beyond a period 2π/Δt.
     """
     spread = row @ covariance @ row
     gain = covariance @ row / spread
@@ -238,7 +259,8 @@ def density_given_energy(mean, covariance, weights, row, value, places) -> np.nd
     return np.exp(-(off**2) / (2 * spread)) * np.maximum(found, 0.0)
 
 
-# --- Methods --------------------------------------------------------------------------------------------------------------------------
+# --- Methods
+# -----------------------------------------------------------------------------
 
 
 def sampled(name: str, settings: Settings, key: jax.Array) -> dict[str, Sample]:
@@ -312,7 +334,9 @@ def _projected(case: Case, draws: np.ndarray) -> np.ndarray:
 
 
 def _variation(case: Case, sample: Sample) -> tuple[float, float]:
-    """Total variation over the bins, and its standard error by leaving out one group after another."""
+    """Total variation over the bins, and its standard error by leaving out one group after
+    another.
+    """
     counted = np.stack(
         [_counted(case, v, w) for v, w in zip(sample.values, sample.weights, strict=True)]
     )
@@ -335,11 +359,14 @@ def _counted(case: Case, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _floor(case: Case, ess: float) -> float:
-    """Σ E|p̂ - p| / 2 over the bins, for that many independent draws: E|p̂ - p| = sqrt(2 p (1 - p) / (π n))."""
+    """Σ E|p̂ - p| / 2 over the bins, for that many independent draws: E|p̂ - p| = sqrt(2 p (1 - p)
+    / (π n)).
+    """
     return float(np.sum(np.sqrt(2 * case.shares * (1 - case.shares) / (math.pi * ess))) / 2)
 
 
-# --- Figures --------------------------------------------------------------------------------------------------------------------------
+# --- Figures
+# -----------------------------------------------------------------------------
 
 SHOWN = {PROJECTED: 1, "Laplace": 2, OURS: 0}  # method -> place in the order of colours
 

@@ -1,4 +1,6 @@
-"""Rows: what an experiment measured, one number each, with where it came from; and their JSON file, a plain list of rows."""
+"""Rows: what an experiment measured, one number each, with where it came from; and their JSON file,
+a plain list of rows.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class Row:
         mean: the number, or a mean over n cases; NaN where there is none, and `note` says why.
         se: standard error of the mean; NaN for a single number.
         n: how many cases.
-        reference: a published number, or a target such as "≤ 2" or "≥ 300"; None where there is neither.
+        reference: a published number, or a target such as "≤ 2" or "≥ 300"; None where there is
+            neither.
         note: what must be said beside the number.
         device: what it ran on.
     """
@@ -68,7 +71,9 @@ class Row:
 
 
 def averaged(values) -> dict[str, float | int]:
-    """`mean`, `se` and `n` of a row over cases: the mean, the sample's standard deviation / sqrt(n), and n. NaN cases are left out."""
+    """`mean`, `se` and `n` of a row over cases: the mean, the sample's standard deviation /
+    sqrt(n), and n. NaN cases are left out.
+    """
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     if not values.size:
@@ -124,7 +129,8 @@ def from_json(path: Path) -> tuple[list[Row], dict]:
         ) from error
     if not records or any(record != records[0] for record in records):
         raise InputError(
-            f"the rows of {path} do not come from one run; write it again with python -m experiments {path.stem}"
+            f"the rows of {path} do not come from one run; write it again with python -m "
+            f"experiments {path.stem}"
         )
     filled = [
         row | {key: math.nan for key in ("mean", "se") if row[key] is None} for row in measured

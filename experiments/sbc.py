@@ -1,23 +1,31 @@
-"""Simulation-based calibration: five kinds of programs that are right, and five that are wrong, refitted to what they themselves simulate.
+"""Simulation-based calibration: five kinds of programs that are right, and five that are wrong,
+refitted to what they themselves simulate.
 
-For each simulation the program draws its own unknowns and what would be observed of them, a program is refitted to that, and the truth is
-ranked among its posterior draws, by each of a few functionals: latents, averages, random projections and mean squares of fields, and the
-log likelihood. If program, reading and sampler are right the ranks are uniform. All tests of one refit are judged together (Holm's rule)
-with a false-alarm rate of 0.01: of a hundred right programs one is called wrong.
+For each simulation the program draws its own unknowns and what would be observed of them, a program
+is refitted to that, and the truth is ranked among its posterior draws, by each of a few
+functionals: latents, averages, random projections and mean squares of fields, and the log
+likelihood. If program, reading and sampler are right the ranks are uniform. All tests of one refit
+are judged together (Holm's rule) with a false-alarm rate of 0.01: of a hundred right programs one
+is called wrong.
 
 * `linear`: a hundred independent unknowns and their exact total (models/one_total.py);
-* `hierarchical scale`: an unknown amplitude, learnt from an exact total (models/rod_unknown_amplitude.py);
-* `unknown total`: a latent total whose law is imposed, and noisy readings (models/unknown_total.py);
-* `neural process`: the latent of the trained network and a field on a coarse grid, given its total (models/neural_process.py); the truth is
-  what the network believes, so that it is the program that is judged and not the network;
-* `heavy tails`: readings with Student's t errors below a field of exact total, by NUTS (models/outliers.py).
+* `hierarchical scale`: an unknown amplitude, learnt from an exact total
+  (models/rod_unknown_amplitude.py);
+* `unknown total`: a latent total whose law is imposed, and noisy readings
+  (models/unknown_total.py);
+* `neural process`: the latent of the trained network and a field on a coarse grid, given its total
+  (models/neural_process.py); the truth is what the network believes, so that it is the program that
+  is judged and not the network;
+* `heavy tails`: readings with Student's t errors below a field of exact total, by NUTS
+  (models/outliers.py).
 
-The wrong ones are refitted to what the right ones simulate: a total doubted that is exact; one imposed that should be observed, which
-leaves the amplitude its prior, whose ranks are uniform, so that the likelihood alone tells; readings taken to be better than they are; a
-network twice as sure of itself; and normal errors where they are Student's.
+The wrong ones are refitted to what the right ones simulate: a total doubted that is exact; one
+imposed that should be observed, which leaves the amplitude its prior, whose ranks are uniform, so
+that the likelihood alone tells; readings taken to be better than they are; a network twice as sure
+of itself; and normal errors where they are Student's.
 
-The closed form weights draws of the latents by evidence; the truth is ranked among no more draws than these are worth, and how many
-that were, in the median and at least, is tabled.
+The closed form weights draws of the latents by evidence; the truth is ranked among no more draws
+than these are worth, and how many that were, in the median and at least, is tabled.
 """
 
 from __future__ import annotations
@@ -51,8 +59,9 @@ SMALLEST, MEDIAN, LEAST = (
 )
 FIGURES = {
     "": "Ranks of the truth, as the difference of their empirical distribution function from the uniform one, for the functional of each "
-    "refit with the smallest p-value. Left, programs refitted as they are; right, wrong ones in their place. Grey: the band that a "
-    "uniform law keeps to with a probability of 99.8 %, so that the worst of five leaves it in one case of a hundred."
+    "refit with the smallest p-value. Left, programs refitted as they are; right, wrong ones in "
+    "their place. Grey: the band that a uniform law keeps to with a probability of 99.8 %, so that "
+    "the worst of five leaves it in one case of a hundred."
 }
 
 
@@ -132,7 +141,9 @@ SETTINGS = {
 
 
 def rows(settings: Settings, key: jax.Array) -> list[Row]:
-    """For each program and refit: a row for each functional's p-value, the smallest adjusted one, and the draws ranked among."""
+    """For each program and refit: a row for each functional's p-value, the smallest adjusted one,
+    and the draws ranked among.
+    """
     out = []
     for pair in settings.pairs:
         found = calibrated(pair, settings, key)
@@ -226,7 +237,9 @@ def calibrated(pair: tuple[str, str], settings: Settings, key: jax.Array) -> SBC
 
 
 def _pairs(settings: Settings) -> dict[tuple[str, str], Pair]:
-    """All programs and refits by name. Of what the arguments say is observed only the shapes matter."""
+    """All programs and refits by name. Of what the arguments say is observed only the shapes
+    matter.
+    """
     key, rod, total, heavy = (
         jax.random.key(0),
         rod_unknown_amplitude.program,

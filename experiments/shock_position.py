@@ -1,24 +1,33 @@
-"""Where the front is: its posterior over profiles drawn from a neural process, before and after the total is known.
+"""Where the front is: its posterior over profiles drawn from a neural process, before and after the
+total is known.
 
-For the first test function of each parameter with a jump, 500 profiles are drawn at the time of interest from the mixture over draws of the
-latent, by `ANP`, `HardC-ANP`, `ProbConserv-ANP` and `mass observed, unknown stretch` (see `solution_profiles`), and the front is located
-in each of them, in three ways:
+For the first test function of each parameter with a jump, 500 profiles are drawn at the time of
+interest from the mixture over draws of the latent, by `ANP`, `HardC-ANP`, `ProbConserv-ANP` and
+`mass observed, unknown stretch` (see `solution_profiles`), and the front is located in each of
+them, in three ways:
 
-* `as published`: the first crossing of zero. Ahead of the front the field is zero and a draw falls below it at once.
-* `first crossing`: of half the jump's height. Given the latent, the draws of a neural process are independent from point to point; with
-  noise of the size of the jump in a smeared front, the first of many crossings comes early, whatever the belief is.
-* `rearranged`: the crossing of half the jump's height by the draw's values put in decreasing order. The exact profiles do not increase, and
-  for those it is the same; for a noisy draw it is the share of the domain where the field is above the level, so that a point
-  on the wrong side counts for itself alone. A rearranged estimate of a monotone function is never further from it than the estimate
-  was (Chernozhukov, Fernández-Val and Galichon, Econometrica 2010). Its spread is small for the same reason: the errors of independent
-  points average out. How sure one may be of the front it does not say; the points of a real front move together.
+* `as published`: the first crossing of zero. Ahead of the front the field is zero and a draw falls
+  below it at once.
+* `first crossing`: of half the jump's height. Given the latent, the draws of a neural process are
+  independent from point to point; with noise of the size of the jump in a smeared front, the first
+  of many crossings comes early, whatever the belief is.
+* `rearranged`: the crossing of half the jump's height by the draw's values put in decreasing order.
+  The exact profiles do not increase, and for those it is the same; for a noisy draw it is the share
+  of the domain where the field is above the level, so that a point on the wrong side counts for
+  itself alone. A rearranged estimate of a monotone function is never further from it than the
+  estimate was (Chernozhukov, Fernández-Val and Galichon, Econometrica 2010). Its spread is small
+  for the same reason: the errors of independent points average out. How sure one may be of the
+  front it does not say; the points of a real front move together.
 
-Tabled are mean, standard deviation, 95 % highest-density interval, effective draws and R-hat (ArviZ; the draws are cut into four chains)
-and how many of the draws have no front: HardC lifts what is ahead of the front above zero, and some of its draws never cross it.
+Tabled are mean, standard deviation, 95 % highest-density interval, effective draws and R-hat
+(ArviZ; the draws are cut into four chains)
+and how many of the draws have no front: HardC lifts what is ahead of the front above zero, and some
+    of its draws never cross it.
 
-In square brackets the reference implementation, run for this project on Stefan, u* = 0.6, its own first test function and weights, level
-zero. As shipped, it puts the ANP's front at 0.195 and HardC's at 0.198 (sd 0.020): it takes the standard deviation for a variance,
-and two thirds of the bias in the published histogram are this. With the variance it is the 0.221 shown here.
+In square brackets the reference implementation, run for this project on Stefan, u* = 0.6, its own
+first test function and weights, level zero. As shipped, it puts the ANP's front at 0.195 and
+HardC's at 0.198 (sd 0.020): it takes the standard deviation for a variance, and two thirds of the
+bias in the published histogram are this. With the variance it is the 0.221 shown here.
 """
 
 from __future__ import annotations
@@ -40,7 +49,9 @@ from experiments.rows import Row
 from experiments.tables import Table, left_out, pivot
 
 CHAINS = 4
-EACH = 10  # profiles from each component, more than are looked at, so that a component of much weight does not repeat its own
+# profiles from each component, more than are looked at, so that a component of much weight does not
+# repeat its own
+EACH = 10
 PUBLISHED_WAY, FIRST, REARRANGED = "as published", "first crossing", "rearranged"
 SUMMARY = {
     "mean": "mean",
@@ -51,7 +62,8 @@ SUMMARY = {
     "r_hat": "R-hat",
     "absent": "absent",
 }
-# Mean and standard deviation over 500 draws of the reference's own checkpoint, dropout on, its variance used as such.
+# Mean and standard deviation over 500 draws of the reference's own checkpoint, dropout on, its
+# variance used as such.
 PUBLISHED = {
     ("stefan", 0.6): {
         "ANP": {"mean": 0.221, "sd": 0.018},
@@ -61,7 +73,8 @@ PUBLISHED = {
 }
 FIGURES = {
     f"_{family}": f"{fields.NAMES[family].capitalize()}: where the front is, over draws; black, the exact front. A row for each parameter, "
-    "a column for each way to locate a front. The outermost hundredths of the draws are not shown. All quantities are dimensionless."
+    "a column for each way to locate a front. The outermost hundredths of the draws are not shown. "
+    "All quantities are dimensionless."
     for family in JUMPS
 }
 
@@ -72,7 +85,8 @@ class Settings:
 
     Attributes:
         families: problems; the figures of the others say that they were left out.
-        draws: profiles by each method that are looked at, a multiple of `CHAINS` and at most `EACH` times the draws of the latent.
+        draws: profiles by each method that are looked at, a multiple of `CHAINS` and at most `EACH`
+            times the draws of the latent.
         latents: draws of the latent.
         few: draws of the latent for each stretch.
         points: of the grid.
@@ -139,7 +153,8 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     return {f"_{family}": _figure(family, settings, key) for family in JUMPS}
 
 
-# --- Three ways to locate a front -----------------------------------------------------------------------------------------------------
+# --- Three ways to locate a front
+# -----------------------------------------------------------------------------
 
 
 def _published_way(profiles: np.ndarray, where: Slice, value: float) -> np.ndarray:
@@ -176,7 +191,9 @@ def _exact(case: Case) -> float:
 
 @fields.once
 def fronts(case: Case, settings: Settings, key: jax.Array) -> dict[str, dict[str, np.ndarray]]:
-    """Positions by way and method, each of shape (draws,), in random order; NaN for a draw without a front."""
+    """Positions by way and method, each of shape (draws,), in random order; NaN for a draw without
+    a front.
+    """
     where = Slice(case[0], settings.points)
     keys = fields.function_keys(key, case, 1)
     found = fields.predictions(
@@ -198,7 +215,8 @@ def _thinned(draws: np.ndarray, count: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(kept)
 
 
-# --- Figures --------------------------------------------------------------------------------------------------------------------------
+# --- Figures
+# -----------------------------------------------------------------------------
 
 
 def _figure(family: str, settings: Settings, key: jax.Array) -> Figure:
@@ -225,7 +243,9 @@ def _figure(family: str, settings: Settings, key: jax.Array) -> Figure:
 
 
 def _edges(x: np.ndarray, exact: float, found: dict[str, dict[str, np.ndarray]]) -> np.ndarray:
-    """The cells of the grid that hold the fronts but for the outermost hundredths: within a cell, where a draw crosses is rounding."""
+    """The cells of the grid that hold the fronts but for the outermost hundredths: within a cell,
+    where a draw crosses is rounding.
+    """
     everything = np.concatenate(
         [positions for by_method in found.values() for positions in by_method.values()]
     )

@@ -1,17 +1,21 @@
-"""Profiles of one test function: what a neural process believes at the time of interest, and what the total makes of it.
+"""Profiles of one test function: what a neural process believes at the time of interest, and what
+the total makes of it.
 
-For each problem and parameter one test function, the first of those in the tables: mean, central 95 % band of a normal with the mixture's
-mean and variance, the exact solution dashed, and as crosses the readings at the time nearest to the one shown (they are of that time, not
-of this one, and need not lie on the dashed line).
+For each problem and parameter one test function, the first of those in the tables: mean, central 95
+% band of a normal with the mixture's mean and variance, the exact solution dashed, and as crosses
+the readings at the time nearest to the one shown (they are of that time, not of this one, and need
+not lie on the dashed line).
 
 * `ANP`: nothing added.
 * `HardC-ANP`: the mean moved evenly to the exact total, the spread left as it was.
-* `ProbConserv-ANP`: each draw of the latent conditioned on the total, the draws averaged as they come.
-* `mass observed, unknown stretch`: the field may be dilated about the lower wall by a factor that is not known to within 5 %, and the total
-  is evidence about it. There is none for diffusion: a ring cannot be dilated.
+* `ProbConserv-ANP`: each draw of the latent conditioned on the total, the draws averaged as they
+  come.
+* `mass observed, unknown stretch`: the field may be dilated about the lower wall by a factor that
+  is not known to within 5 %, and the total is evidence about it. There is none for diffusion: a
+  ring cannot be dilated.
 
-MSE and LL are those of this one function; what holds on average stands in `gpme_tables` and `hyperbolic_tables`. u* = 0.5 lies outside the
-range of the training functions.
+MSE and LL are those of this one function; what holds on average stands in `gpme_tables` and
+`hyperbolic_tables`. u* = 0.5 lies outside the range of the training functions.
 """
 
 from __future__ import annotations
@@ -60,7 +64,8 @@ SHOWN = {
 }
 FIGURES = {
     f"_{family}": f"{fields.NAMES[family].capitalize()} at t = {kind.time_of_interest:g}, one test function a row; all quantities "
-    f"dimensionless{', only the surroundings of the front shown' if family in WINDOWS else ''}. Crosses: readings at the nearest time."
+    f"dimensionless{', only the surroundings of the front shown' if family in WINDOWS else ''}. "
+    "Crosses: readings at the nearest time."
     for family, kind in FAMILIES.items()
 }
 

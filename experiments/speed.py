@@ -1,25 +1,30 @@
 """Speed: what one exact update costs, and what vanishing noise does to a sampler.
 
-A belief of independent points (or of low rank, or separable) is conditioned on its integral over x at every time, in float64, by
-`bc.update` under one `jax.jit`, and once compiled. Beside it stand
+A belief of independent points (or of low rank, or separable) is conditioned on its integral over x
+at every time, in float64, by `bc.update` under one `jax.jit`, and once compiled. Beside it stand
 
 * `numpy`: the same formula written out for this one case in plain NumPy, O(n);
-* `dense`: the textbook formula with an n × n covariance P for every function and time, P - k (g P), in NumPy, O(n²);
-* `dense product`: its other textbook form, (I - k g) P, with a product of two n × n matrices, O(n³). It is what the ProbConserv reference
-  computes; here compiled by JAX as well, which is faster than NumPy's and steadier on a shared machine.
+* `dense`: the textbook formula with an n × n covariance P for every function and time, P - k (g P),
+  in NumPy, O(n²);
+* `dense product`: its other textbook form, (I - k g) P, with a product of two n × n matrices,
+  O(n³). It is what the ProbConserv reference computes; here compiled by JAX as well, which is
+  faster than NumPy's and steadier on a shared machine.
 
-Both dense ones take one function and time after another, which is smaller than the reference's all at once. Times are the least of all
-runs, medians beside them; ratios are of the least, growth is of the medians (one lucky run would tilt a fit to three points). A size is
-functions × times × points.
+Both dense ones take one function and time after another, which is smaller than the reference's all
+at once. Times are the least of all runs, medians beside them; ratios are of the least, growth is of
+the medians (one lucky run would tilt a fit to three points). A size is functions × times × points.
 
-Memory is what the compiler has planned (arguments, results and temporaries), and for large sizes the peak of resident memory of a process
-of its own above what it held before; both count the input, and are multiples of it. Growth is measured over the sizes with most
-functions: with small ones the processor's cache and the allocator's reuse of pages would be measured as well.
+Memory is what the compiler has planned (arguments, results and temporaries), and for large sizes
+the peak of resident memory of a process of its own above what it held before; both count the input,
+and are multiples of it. Growth is measured over the sizes with most
+functions: with small ones the processor's cache and the allocator's reuse of pages would be
+    measured as well.
 
-NUTS has 100 independent unknowns and one total (models/one_total.py), 4 chains, and runs as one compiled call; processor time is that of
-its second run. Effective draws are the smallest bulk ESS over an orthonormal basis of the 99 directions that the total leaves free: a
-frozen sampler still satisfies the total. Chains whose largest R-hat is above 1.05 did not mix, and no ratio is formed with them; `exact
-leads by` is the ratio of effective draws per second.
+NUTS has 100 independent unknowns and one total (models/one_total.py), 4 chains, and runs as one
+compiled call; processor time is that of its second run. Effective draws are the smallest bulk ESS
+over an orthonormal basis of the 99 directions that the total leaves free: a frozen sampler still
+satisfies the total. Chains whose largest R-hat is above 1.05 did not mix, and no ratio is formed
+with them; `exact leads by` is the ratio of effective draws per second.
 """
 
 from __future__ import annotations
@@ -63,8 +68,14 @@ CACHE = (
 )  # bytes, the largest cache of usual processors: growth is judged where a single array is larger
 MIXED = 1.05  # largest R-hat of chains that are said to have mixed
 FIGURES = {
-    "": "Seconds for one mass update against the number of points. Grey: the size of the published benchmark, 201 × 201.",
-    "_nuts": "NUTS on 100 unknowns with one total: leapfrog steps a draw, and effective draws per second of processor time.",
+    "": (
+        "Seconds for one mass update against the number of points. Grey: the size of the published "
+        "benchmark, 201 × 201."
+    ),
+    "_nuts": (
+        "NUTS on 100 unknowns with one total: leapfrog steps a draw, and effective draws per "
+        "second of processor time."
+    ),
 }
 
 
@@ -74,7 +85,8 @@ class Settings:
 
     Attributes:
         sizes: (functions, times, points) of the mass updates.
-        dense_points: most points for which the dense formulas are run, and then for one function only.
+        dense_points: most points for which the dense formulas are run, and then for one function
+            only.
         repeats: runs in a row of each formula, three times over.
         draws: drawn from the posterior of a field of `draws_size` for the conservation error.
         draws_size: (functions, times, points) of that field.
@@ -182,7 +194,8 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     return {"": _time_figure(rows), "_nuts": _nuts_figure(rows)}
 
 
-# --- Mass updates on independent points -----------------------------------------------------------------------------------------------
+# --- Mass updates on independent points
+# -----------------------------------------------------------------------------------------------
 
 
 def _mass_rows(size: Size, settings: Settings) -> list[Row]:
@@ -269,7 +282,9 @@ def _memory_rows(settings: Settings) -> list[Row]:
 
 
 def _conservation_rows(settings: Settings) -> list[Row]:
-    """Largest |G u - b| / |b| over rows, for the mean and over draws. Fields of float32 are summed in float64 to be judged."""
+    """Largest |G u - b| / |b| over rows, for the mean and over draws. Fields of float32 are summed
+    in float64 to be judged.
+    """
     size, least, in_mean, in_draws = (
         settings.draws_size,
         {"float64": "≤ 1e-12"},
@@ -297,11 +312,14 @@ def _conservation_rows(settings: Settings) -> list[Row]:
     ]
 
 
-# --- Other beliefs --------------------------------------------------------------------------------------------------------------------
+# --- Other beliefs
+# -----------------------------------------------------------------------------
 
 
 def _low_rank_rows(settings: Settings, key: jax.Array) -> list[Row]:
-    """A belief of low rank on the totals at some of its times, stated by a function of the field."""
+    """A belief of low rank on the totals at some of its times, stated by a function of the
+    field.
+    """
     times, points, rank, count = settings.low_rank
     grid = unit_grid(times, points)
     weights = jnp.asarray(bc.integral(grid, over="x").weights[1])
@@ -324,7 +342,9 @@ def _kronecker_rows(settings: Settings) -> list[Row]:
 
 
 def _update_rows(problem: str, size: str, belief, constraint) -> list[Row]:
-    """Seconds for mean and evidence, and with the variance, which costs a pass for every row, as well."""
+    """Seconds for mean and evidence, and with the variance, which costs a pass for every row, as
+    well.
+    """
 
     @jax.jit
     def mean(belief, value):
@@ -356,7 +376,8 @@ def _update_rows(problem: str, size: str, belief, constraint) -> list[Row]:
     ]
 
 
-# --- NUTS -----------------------------------------------------------------------------------------------------------------------------
+# --- NUTS
+# -----------------------------------------------------------------------------
 
 
 def _nuts_rows(settings: Settings, key: jax.Array) -> list[Row]:
@@ -415,10 +436,12 @@ def _nuts_rows(settings: Settings, key: jax.Array) -> list[Row]:
 
 
 def sampled(program, options: dict, draws: int, key: jax.Array) -> dict:
-    """Four chains of as many warm-up steps as draws, as one compiled call; what its second run took and gave.
+    """Four chains of as many warm-up steps as draws, as one compiled call; what its second run took
+    and gave.
 
     Returns:
-        `steps` (chain, draw), `ess` (smallest over the free directions), `r_hat` (largest), `divergences`, `seconds` of processor time.
+        `steps` (chain, draw), `ess` (smallest over the free directions), `r_hat` (largest),
+        `divergences`, `seconds` of processor time.
     """
 
     def run(key):
@@ -457,7 +480,8 @@ def sampled(program, options: dict, draws: int, key: jax.Array) -> dict:
     }
 
 
-# --- Figures --------------------------------------------------------------------------------------------------------------------------
+# --- Figures
+# -----------------------------------------------------------------------------
 
 
 def _time_figure(rows: Sequence[Row]) -> Figure:

@@ -1,26 +1,34 @@
-"""Stefan fronts from 100 readings: a Gaussian process that has never heard of physics, conditioned on what physics knows.
+"""Stefan fronts from 100 readings: a Gaussian process that has never heard of physics, conditioned
+on what physics knows.
 
-For each of N test functions the exact solution is read at 10 times by 10 positions, at random, and a Gaussian process (Matérn 3/2 in t
-and in x, hyper-parameters by maximum marginal likelihood) is the belief. Then
+For each of N test functions the exact solution is read at 10 times by 10 positions, at random, and
+a Gaussian process (Matérn 3/2 in t and in x, hyper-parameters by maximum marginal likelihood) is
+the belief. Then
 
 * `belief`: nothing added;
-* `orthogonal projection`: the nearest mean with the exact total, m + g'(g g')⁻¹ (b - g m), and the variance as it was (HardC);
+* `orthogonal projection`: the nearest mean with the exact total, m + g'(g g')⁻¹ (b - g m), and the
+  variance as it was (HardC);
 * `mass`: given the total at every time;
-* `mass, quadrature scale`: the same, but with the error of the trapezoid rule as its standard deviation, see `bc.quadrature_scale`;
+* `mass, quadrature scale`: the same, but with the error of the trapezoid rule as its standard
+  deviation, see `bc.quadrature_scale`;
 * `mass + wall`: given u(t, 0) = 1 as well;
-* `mass + wall + initial`: given u(0, x) = 0 as well. The corner (0, 0), where the two meet in a jump, is left to neither, and the total is
-  stated from the second time on, as the first follows from the initial values.
+* `mass + wall + initial`: given u(0, x) = 0 as well. The corner (0, 0), where the two meet in a
+  jump, is left to neither, and the total is stated from the second time on, as the first follows
+  from the initial values.
 
-Scores are of the marginals at t = 0.05 over 201 points, averaged over the test functions, standard errors in brackets. The log
-likelihood leaves out points known exactly (variance below 1e-12), as it must. The front is where a profile drawn from the posterior
-first falls through u*/2; its error is the mean over the draws less the exact front. Nothing was chosen by looking at these functions:
-kernel, readings and rules are the library's defaults. The mean log likelihood is that of a heavy tail: a process without a reading
-beside the jump can be very sure of a wrong slope, and a few such functions carry it (hence the standard errors); MSE, CRPS and the
-front's spread are steadier. u* = 0.5 lies outside the range on which networks are trained for this benchmark; a Gaussian process, which
-is not trained, does not care.
+Scores are of the marginals at t = 0.05 over 201 points, averaged over the test functions, standard
+errors in brackets. The log likelihood leaves out points known exactly (variance below 1e-12), as it
+must. The front is where a profile drawn from the posterior first falls through u*/2; its error is
+the mean over the draws less the exact front. Nothing was chosen by looking at these functions:
+kernel, readings and rules are the library's defaults. The mean log likelihood is that of a heavy
+tail: a process without a reading beside the jump can be very sure of a wrong slope, and a few such
+functions carry it (hence the standard errors); MSE, CRPS and the front's spread are steadier. u* =
+0.5 lies outside the range on which networks are trained for this benchmark; a Gaussian process,
+which is not trained, does not care.
 
-The numbers for orientation are those of another belief, the neural process of the ProbConserv reference (ANP) with the authors' own
-weights, run on the authors' test functions, whose contexts are others than these.
+The numbers for orientation are those of another belief, the neural process of the ProbConserv
+reference (ANP) with the authors' own weights, run on the authors' test functions, whose contexts
+are others than these.
 """
 
 from __future__ import annotations
@@ -44,7 +52,8 @@ from experiments.fields import nearest
 from experiments.rows import Row, averaged
 from experiments.tables import Table, pivot
 
-KNOWN_BELOW = 1e-12  # variance, in units of u²: a standard deviation of 1e-6 is rounding beside fields of order one
+# variance, in units of u²: a standard deviation of 1e-6 is rounding beside fields of order one
+KNOWN_BELOW = 1e-12
 FIGURES = {
     "": "One test function at t = 0.05, u* = 0.6.",
     "_total": "Its total over time, and what is missing from the exact one.",
@@ -60,8 +69,9 @@ METRICS = {
     "front error": "front error",
     "front sd": "front sd",
 }
-# The reference's own checkpoints on its own 50 test functions, dropout on, as shipped: github.com/amazon-science/probconserv, run for this
-# project. Method here -> its method there, and by threshold and metric its mean.
+# The reference's own checkpoints on its own 50 test functions, dropout on, as shipped:
+# github.com/amazon-science/probconserv, run for this project. Method here -> its method there, and
+# by threshold and metric its mean.
 ORIENTATION = {"belief": "ANP", "orthogonal projection": "HardC-ANP", "mass": "ProbConserv-ANP"}
 PUBLISHED = {
     0.6: {
@@ -111,7 +121,8 @@ PUBLISHED = {
 class Settings:
     """Size of a run.
 
-    Totals at 201 times in place of 21 changed the MSE of one test function by 0.04 % and its LL by 0.004, at many times the cost.
+    Totals at 201 times in place of 21 changed the MSE of one test function by 0.04 % and its LL by
+    0.004, at many times the cost.
 
     Attributes:
         functions: test functions for each threshold.
@@ -132,7 +143,9 @@ SETTINGS = {"quick": Settings(functions=3, draws=100), "paper": Settings(functio
 
 
 class Prediction(NamedTuple):
-    """What a method says of one function: mean and variance over the grid, and draws at the time of interest, shape (draws, points)."""
+    """What a method says of one function: mean and variance over the grid, and draws at the time of
+    interest, shape (draws, points).
+    """
 
     mean: jax.Array
     variance: jax.Array
@@ -224,7 +237,9 @@ class Facts(NamedTuple):
 
 
 def known(threshold: float, settings: Settings) -> Facts:
-    """The facts of a problem. Functionals are the same objects for every problem on one grid, so that an update compiles once."""
+    """The facts of a problem. Functionals are the same objects for every problem on one grid, so
+    that an update compiles once.
+    """
     problem = Stefan(threshold=threshold)
     grid = problem.grid(settings.times, settings.points)
     integral, mass_later, wall, wall_later, initial = _functionals(settings)
@@ -311,7 +326,9 @@ def _look(belief: bc.Gaussian, key: jax.Array, *, draws: int, time: int) -> Pred
 
 @functools.cache
 def _functionals(settings: Settings) -> tuple:
-    """Mass at all times and from the second on; the wall at both; the initial values but for the corner."""
+    """Mass at all times and from the second on; the wall at both; the initial values but for the
+    corner.
+    """
     grid = Stefan().grid(settings.times, settings.points)
     integral = bc.integral(grid, over="x")
     weights = np.asarray(integral.weights[1])

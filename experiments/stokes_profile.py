@@ -1,10 +1,14 @@
-"""Stokes' second problem: the wave that an oscillating wall sends into a fluid, as operators predict it, over the depth and over time.
+"""Stokes' second problem: the wave that an oscillating wall sends into a fluid, as operators
+predict it, over the depth and over time.
 
-The profile at the last time is predicted by the networks of `boundary_tables`. Over time, operators of space and time predict all snapshots
-at once, from the same initial state: at the wall the velocity U cos ωt is known, and it is the wall that drives the fluid. Errors over
-depth are |error| averaged over new functions; errors over time are relative to the size of each snapshot, in L2.
+The profile at the last time is predicted by the networks of `boundary_tables`. Over time, operators
+of space and time predict all snapshots
+at once, from the same initial state: at the wall the velocity U cos ωt is known, and it is the wall
+that drives the fluid. Errors over depth are |error| averaged over new functions; errors over time
+are relative to the size of each snapshot, in L2.
 
-The published error over space and time, for ν = 0.1 and 500 points, is 0.0123 with the reference, after 25,000 steps of a larger network.
+The published error over space and time, for ν = 0.1 and 500 points, is 0.0123 with the reference,
+after 25,000 steps of a larger network.
 """
 
 from __future__ import annotations
@@ -43,7 +47,10 @@ OVER_TIME = {
     "last snapshot": "last snapshot",
 }
 FIGURES = {
-    "": "One new function at the last time: the wave and what each network makes of it, and the mean |error| over depth.",
+    "": (
+        "One new function at the last time: the wave and what each network makes of it, and the "
+        "mean |error| over depth."
+    ),
     "_over_time": "Relative error in L2 of each snapshot, mean over new functions.",
 }
 

@@ -53,7 +53,8 @@ def pivot(
 
     Args:
         title: of the table.
-        rows: at most one for each parameter, method and metric; those of other metrics are left out.
+        rows: at most one for each parameter, method and metric; those of other metrics are left
+            out.
         metrics: metric -> heading, in order.
         methods: heading of the methods.
         beside: show the published number behind ours, in square brackets.
@@ -67,7 +68,9 @@ def pivot(
 
 
 def against_targets(title: str, rows: Sequence[Row]) -> Table:
-    """A line for each row that has a target: what was measured, the target, and whether it is met. Of several problems each is named."""
+    """A line for each row that has a target: what was measured, the target, and whether it is met.
+    Of several problems each is named.
+    """
     chosen = [row for row in rows if isinstance(row.reference, str)]
     several = len({row.problem for row in chosen}) > 1
     verdict = {True: "yes", False: "no", None: "–"}
@@ -85,7 +88,9 @@ def against_targets(title: str, rows: Sequence[Row]) -> Table:
 
 
 def left_out(rows: Sequence[Row]) -> list[Table]:
-    """A table of what was not run, and why; no table where all was. Such a row has the metric `LEFT_OUT` and the reason as its note."""
+    """A table of what was not run, and why; no table where all was. Such a row has the metric
+    `LEFT_OUT` and the reason as its note.
+    """
     reasons = [
         (row.problem.replace("_", " "), row.parameter, row.note)
         for row in rows
@@ -99,7 +104,9 @@ def left_out(rows: Sequence[Row]) -> list[Table]:
 
 
 def number(row: Row | None) -> str:
-    """Three digits, the standard error in brackets behind them; the note where there is no number."""
+    """Three digits, the standard error in brackets behind them; the note where there is no
+    number.
+    """
     if row is None:
         return ""
     if math.isnan(row.mean):
@@ -114,7 +121,9 @@ def number_and_published(row: Row | None) -> str:
 
 
 def compact(value: float, digits: int = 3) -> str:
-    """A number to some significant digits; written out between 0.001 and 100,000, with a power of ten otherwise."""
+    """A number to some significant digits; written out between 0.001 and 100,000, with a power of
+    ten otherwise.
+    """
     if value == 0 or not 1e-3 <= abs(value) < 1e5:
         return f"{value:.{digits}g}" if value == 0 else f"{value:.{digits - 1}e}"
     return np.format_float_positional(value, digits, unique=False, fractional=False, trim="-")

@@ -1,15 +1,18 @@
-"""The attentive neural process in PyTorch, for comparison: a program that is told on stdin what to do and answers on stdout.
+"""The attentive neural process in PyTorch, for comparison: a program that is told on stdin what to
+do and answers on stdout.
 
-It needs PyTorch and NumPy and nothing else, so that an interpreter that has those can run it by itself:
+It needs PyTorch and NumPy and nothing else, so that an interpreter that has those can run it by
+itself:
 
     python torch_anp.py --threads 2 --rate 0.1
 
 Every line is a command, and every answer one line of JSON:
 
-    load FILE      weights from a .npz, under the names of a bayescons weight file    {"parameters": 989826}
-    batch FILE     a batch of functions from a .npz: contexts_inputs, contexts_values, targets_inputs, targets_values
-    step N         N training steps on that batch    {"seconds": [...], "loss": ...}
-    predict FILE   writes latent_mean, representation, mean and scale of the batch into a .npz: without dropout, z at the latent's mean
+    load FILE      weights from a .npz, under the names of a bayescons weight file    {"parameters":
+    989826} batch FILE     a batch of functions from a .npz: contexts_inputs, contexts_values,
+    targets_inputs, targets_values step N         N training steps on that batch    {"seconds":
+    [...], "loss": ...} predict FILE   writes latent_mean, representation, mean and scale of the
+    batch into a .npz: without dropout, z at the latent's mean
 """
 
 from __future__ import annotations

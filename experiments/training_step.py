@@ -1,8 +1,10 @@
-"""The training step whose speed is measured: of the neural process here, and of the same network in PyTorch in a process of its own.
+"""The training step whose speed is measured: of the neural process here, and of the same network in
+PyTorch in a process of its own.
 
-A step is the evidence bound of one batch, its gradient, and Adam. Here several steps run as one compiled call, as they do in training;
-the other side is `experiments/torch_anp.py`, which an interpreter that has PyTorch runs: the one that the environment variable
-TORCH_PYTHON names, or this one.
+A step is the evidence bound of one batch, its gradient, and Adam. Here several steps run as one
+compiled call, as they do in training; the other side is `experiments/torch_anp.py`, which an
+interpreter that has PyTorch runs: the one that the environment variable TORCH_PYTHON names, or this
+one.
 """
 
 from __future__ import annotations
@@ -81,13 +83,17 @@ def torch_interpreter() -> str | None:
 
 
 def trainee(*, width: int, dropout: float, size: int, points: int, key: jax.Array) -> Trainee:
-    """The published network and Stefan problems to train it on, `size` a batch, each with points² contexts and as many targets; float32."""
+    """The published network and Stefan problems to train it on, `size` a batch, each with points²
+    contexts and as many targets; float32.
+    """
     network = AttentiveNeuralProcess(width=width, rate=dropout, rngs=nnx.Rngs(0))
     return Trainee(network, functions(Stefan, key, size=size, times=points, points=points))
 
 
 def timed(given: Trainee, *, dropout: float, steps: int, turns: int) -> Seconds:
-    """Both sides in turns, `steps` steps each time, all once before for compilation and warming up."""
+    """Both sides in turns, `steps` steps each time, all once before for compilation and warming
+    up.
+    """
     train, make = compiled_steps(given.network), jax.jit(jax.vmap(given.batches))
     repeated = jax.block_until_ready(make(jnp.zeros(steps, jnp.int32)))
     sides = {
@@ -108,7 +114,8 @@ def timed(given: Trainee, *, dropout: float, steps: int, turns: int) -> Seconds:
 
 
 def differences(given: Trainee) -> dict[str, float]:
-    """Largest difference between both sides' predictions from the same weights, over the largest number of each quantity.
+    """Largest difference between both sides' predictions from the same weights, over the largest
+    number of each quantity.
 
     Without dropout, the latent at its mean.
     """
@@ -148,7 +155,9 @@ def predictions(given: Trainee) -> dict[str, np.ndarray]:
 
 
 def compiled_steps(network: AttentiveNeuralProcess) -> Callable[[Functions], jax.Array]:
-    """Batches, stacked → losses of a step on each; every call goes on from where the last one ended."""
+    """Batches, stacked → losses of a step on each; every call goes on from where the last one
+    ended.
+    """
     definition, weights, rest = nnx.split(network, nnx.Param, ...)
     optimiser, key = optax.adam(RATE), jax.random.key(0)
 
@@ -179,7 +188,8 @@ def _seconds(run: Callable[[], jax.Array]) -> float:
 
 @contextlib.contextmanager
 def torch_process(given: Trainee, *, dropout: float) -> Generator[Callable[[str], dict]]:
-    """The same network in a process of its own, with the same weights and the fixed batch: gives command → its answer.
+    """The same network in a process of its own, with the same weights and the fixed batch: gives
+    command → its answer.
 
     Raises:
         RuntimeError: there is no PyTorch, its process has ended, or its network is another one.

@@ -1,22 +1,29 @@
-"""Unknown boundary fluxes: what the balance of a conserved quantity says of them when nothing but readings of the field is given.
+"""Unknown boundary fluxes: what the balance of a conserved quantity says of them when nothing but
+readings of the field is given.
 
-A belief from 100 readings of the exact solution - a Gaussian process, or a neural process as one Gaussian - is tied to fluxes of which
-little is believed (a Gaussian process in time, with the size and rate of change that the problem has) by
+A belief from 100 readings of the exact solution - a Gaussian process, or a neural process as one
+Gaussian - is tied to fluxes of which little is believed (a Gaussian process in time, with the size
+and rate of change that the problem has) by
 
     ∫ u(t) dx - ∫ u(t₀) dx = ∫_{t₀}^t (F_lower - F_upper) dt'
 
-Fluxes are averages over each step, so that the rule in time has no error; time begins at a tenth of the benchmark's, where Stefan's flux is
-finite. The upper wall is insulated (F_upper = 0, exact until the front arrives). On the ring of the diffusion problem what flows in flows
-out at the same point; both fluxes are left unknown there, and what is asked is whether their difference is found to be zero.
+Fluxes are averages over each step, so that the rule in time has no error; time begins at a tenth of
+the benchmark's, where Stefan's flux is finite. The upper wall is insulated (F_upper = 0, exact
+until the front arrives). On the ring of the diffusion problem what flows in flows out at the same
+point; both fluxes are left unknown there, and what is asked is whether their difference is found to
+be zero.
 
-* `differences`: no law and no prior: the belief's totals at neighbouring times, divided by the step.
-* `unknown flux`: the balance stated exactly. `unknown, rule's error`: stated with `scale="quadrature"`.
+* `differences`: no law and no prior: the belief's totals at neighbouring times, divided by the
+  step.
+* `unknown flux`: the balance stated exactly. `unknown, rule's error`: stated with
+  `scale="quadrature"`.
 * `known flux`: the exact fluxes given; what the field could gain from them at most.
 
-Judged are the net flux F_lower - F_upper, averaged over each step, against the exact one (the difference of exact totals): root mean square
-error, the standard deviation believed, the share of steps whose 95 % interval holds it; the share of functions for which that of the whole
-inflow does; and the field's squared error and its total's. A function whose 100 readings are all equal (ahead of the front) has no
-Gaussian process and is left out there; n in the rows tells.
+Judged are the net flux F_lower - F_upper, averaged over each step, against the exact one (the
+difference of exact totals): root mean square error, the standard deviation believed, the share of
+steps whose 95 % interval holds it; the share of functions for which that of the whole inflow does;
+and the field's squared error and its total's. A function whose 100 readings are all equal (ahead of
+the front) has no Gaussian process and is left out there; n in the rows tells.
 """
 
 from __future__ import annotations
@@ -52,7 +59,8 @@ METRICS = {
 }
 OF_THE_FIELD = ("mean squared error", "total error")
 METHODS = ("differences", "unknown flux", "unknown, rule's error", "known flux")
-# What is believed of a flux before any reading: mean, standard deviation and correlation length in time.
+# What is believed of a flux before any reading: mean, standard deviation and correlation length in
+# time.
 PRIORS = {
     "stefan": (2.0, 2.0, 0.05),
     "porous_medium": (1.0, 1.0, 0.5),
@@ -61,8 +69,8 @@ PRIORS = {
 DEVIATIONS = 1.96  # of the 95 % interval
 FIGURES = {
     "": "Net flux into the domain, averaged over each step, for the first test function of the first case of each problem: what is "
-    "believed, with 95 % bands that may leave the panel, and black, dashed, the exact one. Left from a Gaussian process, right from a "
-    "neural process. All quantities are dimensionless."
+    "believed, with 95 % bands that may leave the panel, and black, dashed, the exact one. Left "
+    "from a Gaussian process, right from a neural process. All quantities are dimensionless."
 }
 
 
@@ -192,7 +200,9 @@ def exact_net(case: Case, settings: Settings) -> np.ndarray:
 def given(
     case: Case, settings: Settings, belief: bc.Gaussian, method: str, net: np.ndarray
 ) -> bc.Gaussian:
-    """The field given known fluxes, `net` of them; field and fluxes end to end given the balance; or, for the differences, the field."""
+    """The field given known fluxes, `net` of them; field and fluxes end to end given the balance;
+    or, for the differences, the field.
+    """
     law = bc.balance(where(case, settings), fluxes="steps")
     if method == "differences":
         return belief

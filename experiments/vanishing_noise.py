@@ -1,23 +1,29 @@
 """Vanishing noise: the same program with its fact read softly, ever more sharply, and exactly.
 
-A hundred independent unknowns, u_i ~ N(0, 1), and one fact: their sum is 30, up to noise of standard deviation `scale`
-(models/one_total.py, which states the total, a hundredth of the sum). The posterior is known: along the 99 directions that leave the sum
-alone it is the unit normal whatever the scale. It is sampled
+A hundred independent unknowns, u_i ~ N(0, 1), and one fact: their sum is 30, up to noise of
+standard deviation `scale` (models/one_total.py, which states the total, a hundredth of the sum).
+The posterior is known: along the 99 directions that leave the sum alone it is the unit normal
+whatever the scale. It is sampled
 
-* `exact, NUTS`: from the program that `bc.exact` makes, where the noise is part of the closed form, down to none at all;
+* `exact, NUTS`: from the program that `bc.exact` makes, where the noise is part of the closed form,
+  down to none at all;
 * `conjugate`: independent draws of the closed form;
 * `soft, NUTS`: from `bc.soft`, plain NumPyro with a Normal of that scale;
 * `soft, SMC`: from the same, with particles tempered from the prior, and the evidence on the way.
 
-Four chains (or populations) of each, as one compiled call. Effective draws are the smallest bulk ESS over an orthonormal basis of the 99
-free directions, R-hat the largest. Processor time is that of the whole run, warm-up included, once compiled. A gradient is a leapfrog step
-after the warm-up; of SMC, all there are. What is quick is repeated with other keys: means and their standard errors are shown, the largest
-R-hat, and all effective draws over all time. Chains whose R-hat is above 1.05 did not mix, and no ratio is formed with them.
+Four chains (or populations) of each, as one compiled call. Effective draws are the smallest bulk
+ESS over an orthonormal basis of the 99 free directions, R-hat the largest. Processor time is that
+of the whole run, warm-up included, once compiled. A gradient is a leapfrog step after the warm-up;
+of SMC, all there are. What is quick is repeated with other keys: means and their standard errors
+are shown, the largest R-hat, and all effective draws over all time. Chains whose R-hat is above
+1.05 did not mix, and no ratio is formed with them.
 
-What a frozen sampler shows, and does not: every draw satisfies the fact; no divergence need be counted; and chains that stand still in
-different places have the right variance when they are pooled, though none has any of its own.
+What a frozen sampler shows, and does not: every draw satisfies the fact; no divergence need be
+counted; and chains that stand still in different places have the right variance when they are
+pooled, though none has any of its own.
 
-The guard is `StiffnessWarning`. It must come before the failure: at every scale at which soft NUTS does not mix.
+The guard is `StiffnessWarning`. It must come before the failure: at every scale at which soft NUTS
+does not mix.
 """
 
 from __future__ import annotations
@@ -74,7 +80,8 @@ PANELS = {
 WARNED = "0.92"  # grey of the scales that are warned of
 FIGURES = {
     "": "What a sampler needs and what it gives as the noise of the sum goes to zero (right end: none). Crosses: did not mix; the "
-    "effective draws of such chains mean nothing and are left out. Grey: scales of which StiffnessWarning warns."
+    "effective draws of such chains mean nothing and are left out. Grey: scales of which "
+    "StiffnessWarning warns."
 }
 
 
@@ -174,13 +181,16 @@ def _line(panel, number: int, method: str, metric: str, places: dict, at: dict) 
     panel.plot(list(bad), list(bad.values()), marker="x", markersize=8, markeredgewidth=2.0, **mark)
 
 
-# --- Runs -----------------------------------------------------------------------------------------------------------------------------
+# --- Runs
+# -----------------------------------------------------------------------------
 
 
 def _swept(
     method: str, run, settings: Settings, key: jax.Array
 ) -> dict[tuple[str, int | None], list[dict[str, float]]]:
-    """What a sampler gives at every scale, a run a key; compiled once for all of them, and once more for no noise."""
+    """What a sampler gives at every scale, a run a key; compiled once for all of them, and once
+    more for no noise.
+    """
 
     def at(key, scale):
         return run(key, (TOTAL,), {"scale": scale})
@@ -245,7 +255,9 @@ def _judged(k: int | None, found: Run, seconds: float) -> dict[str, float]:
 
 
 def _evidence(found: Run, scale: float) -> dict[str, float]:
-    """Of particles, how far the evidence is off, and its standard error by the spread of the populations."""
+    """Of particles, how far the evidence is off, and its standard error by the spread of the
+    populations.
+    """
     if "log_evidence" not in found.summary:
         return {}
     logs = found.summary["log_evidence"]
@@ -266,11 +278,14 @@ def _basis() -> np.ndarray:
     return np.linalg.qr(first)[0][:, 1:]
 
 
-# --- Rows -----------------------------------------------------------------------------------------------------------------------------
+# --- Rows
+# -----------------------------------------------------------------------------
 
 
 def _rows(method: str, k: int | None, runs: list[dict[str, float]]) -> list[Row]:
-    """The metrics; what chains that did not mix cannot give is left out, and so is what there is none of."""
+    """The metrics; what chains that did not mix cannot give is left out, and so is what there is
+    none of.
+    """
     row = functools.partial(Row, PROBLEM, _label(k), method)
     mixed = (
         method == "conjugate" or _over(runs, "largest R-hat") <= MIXED
@@ -300,7 +315,9 @@ def _rows(method: str, k: int | None, runs: list[dict[str, float]]) -> list[Row]
 
 
 def _over(runs: list[dict[str, float]], metric: str) -> float:
-    """Of several runs the largest R-hat, all effective draws over all time, the mean of all else."""
+    """Of several runs the largest R-hat, all effective draws over all time, the mean of all
+    else.
+    """
     if metric == "ESS per CPU second":
         return _over(runs, "least bulk ESS") / _over(runs, "CPU seconds")
     values = [told[metric] for told in runs]

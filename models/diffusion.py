@@ -1,10 +1,14 @@
-"""Heat on a ring, from noisy readings: the Gaussian process and its hyper-parameters are part of the program.
+"""Heat on a ring, from noisy readings: the Gaussian process and its hyper-parameters are part of
+the program.
 
-    ∂u/∂t = k ∂²u/∂x²,  x on a ring;   ∫ u dx = 0,   value and slope equal at the two ends of the cut
+    ∂u/∂t = k ∂²u/∂x²,  x on a ring;   ∫ u dx = 0,   value and slope equal at the two ends of the
+    cut
 
-The readings stand below the field as an ordinary likelihood; size and lengths above it are learnt from them alone. The laws are
-imposed: that a ring keeps its heat at all times says nothing about how fast its temperature varies, while observed exactly it would
-count as overwhelming evidence for a field that hardly changes in time.
+The readings stand below the field as an ordinary likelihood; size and lengths above it are learnt
+from them alone. The laws are
+imposed: that a ring keeps its heat at all times says nothing about how fast its temperature varies,
+while observed exactly it would count as overwhelming evidence for a field that hardly changes in
+time.
 """
 
 import jax
@@ -25,7 +29,9 @@ integral, seam, slope = (
 
 
 def program(where, readings, noise=0.05):
-    """A smooth field of unknown size and lengths on a ring that neither gains nor loses heat, read with noise."""
+    """A smooth field of unknown size and lengths on a ring that neither gains nor loses heat, read
+    with noise.
+    """
     amplitude = numpyro.sample("amplitude", dist.LogNormal(0.0, 0.5))
     lengths = {
         "t": numpyro.sample("length_t", dist.LogNormal(0.0, 0.5)),
@@ -40,7 +46,9 @@ def program(where, readings, noise=0.05):
 
 
 def inputs(key):
-    """Forty readings of the exact solution at random points of the grid, with noise of standard deviation 0.05."""
+    """Forty readings of the exact solution at random points of the grid, with noise of standard
+    deviation 0.05.
+    """
     places, errors = jax.random.split(key)
     row, column = (
         jax.random.randint(k, (40,), 0, n)

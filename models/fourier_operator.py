@@ -1,9 +1,11 @@
-"""A Fourier operator that is told what the walls do: shear waves above a swinging wall, from their initial state alone.
+"""A Fourier operator that is told what the walls do: shear waves above a swinging wall, from their
+initial state alone.
 
     u = Φ w + c + e,   w ~ N(ŵ, Σ),  e ~ N(0, diag d);   u(0) = wall,   u(1) = far
 
-The network has never seen a boundary value. Σ and d, the doubt about its last layer, are learned from waves it was not trained on; the
-observed walls then move the interior in the network's own shapes, and have no variance left.
+The network has never seen a boundary value. Σ and d, the doubt about its last layer, are learned
+from waves it was not trained on; the observed walls then move the interior in the network's own
+shapes, and have no variance left.
 """
 
 import jax
@@ -27,7 +29,9 @@ def program(network, effects, state, wall, far):
 
 
 def inputs(key):
-    """The network that comes with bayescons, its doubt from a hundred waves held out, and a new one."""
+    """The network that comes with bayescons, its doubt from a hundred waves held out, and a new
+    one.
+    """
     held_out, new = jax.random.split(key)
     network = pretrained("operator_stokes").network
     effects = operator_effects(network, problem.sample(held_out, 100, grid), grid)

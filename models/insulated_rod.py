@@ -1,10 +1,12 @@
-"""A heated rod whose fluxes are known: slopes at both ends and the energy balance, observed at once of a Fourier operator.
+"""A heated rod whose fluxes are known: slopes at both ends and the energy balance, observed at once
+of a Fourier operator.
 
     u = Φ w + c + e,   w ~ N(ŵ, Σ),  e ~ N(0, diag d);   ∂u/∂x(0) = 0,   ∂u/∂x(1) = U sin πt,
     ∫ u dx = ∫ u₀ dx + k ∫₀ᵗ [∂u/∂x(1) - ∂u/∂x(0)] dt' + ∫₀ᵗ ∫ f dx dt'
 
-One end is insulated, the other heated, and the source f is given: then boundary values say how the rod ends, and the balance how much
-heat is in it. Neither fact implies the other, and one update holds both.
+One end is insulated, the other heated, and the source f is given: then boundary values say how the
+rod ends, and the balance how much heat is in it. Neither fact implies the other, and one update
+holds both.
 """
 
 import jax
@@ -28,7 +30,9 @@ def heat(grid=grid):
 
 
 def program(network, effects, state, flux, content):
-    """The temperature that an initial state becomes, no flux at one end, a known one at the other, and a known content of heat."""
+    """The temperature that an initial state becomes, no flux at one end, a known one at the other,
+    and a known content of heat.
+    """
     u = numpyro.sample("u", operator_belief(network, effects, state, grid))
     bc.observe("insulated", insulated, u, 0.0)
     bc.observe("heated", heated, u, flux)
@@ -47,7 +51,9 @@ def gained(grid=grid):
 
 
 def inputs(key):
-    """The network that comes with bayescons, its doubt from a hundred rods held out, and a new one."""
+    """The network that comes with bayescons, its doubt from a hundred rods held out, and a new
+    one.
+    """
     held_out, new = jax.random.split(key)
     network = pretrained("operator_heat").network
     effects = operator_effects(network, problem.sample(held_out, 100, grid), grid)

@@ -1,10 +1,13 @@
-"""A wave on shallow water, some time after it was measured: mass and energy are what they were, and a few readings are at hand.
+"""A wave on shallow water, some time after it was measured: mass and energy are what they were, and
+a few readings are at hand.
 
-    ∂u/∂t + 6u ∂u/∂x + ∂³u/∂x³ = 0;   u ~ GP,   y_j ~ Normal(u(x_j), 0.1),   ∫ u dx = mass,   ∫ u² dx = energy
+    ∂u/∂t + 6u ∂u/∂x + ∂³u/∂x³ = 0;   u ~ GP,   y_j ~ Normal(u(x_j), 0.1),   ∫ u dx = mass,   ∫ u²
+    dx = energy
 
-The equation of Korteweg and de Vries conserves both. The mass is linear in the field and a statement of the program; the energy is not,
-and the fields that have it form a curved surface: `restricted` draws from the posterior on it, with the density that observing the
-energy with vanishing noise leaves.
+The equation of Korteweg and de Vries conserves both. The mass is linear in the field and a
+statement of the program; the energy is not, and the fields that have it form a curved surface:
+`restricted` draws from the posterior on it, with the density that observing the energy with
+vanishing noise leaves.
 """
 
 import jax

@@ -1,9 +1,11 @@
-"""The Stefan problem with an attentive neural process as its belief: a mixture over a latent, and every draw of it conserves energy.
+"""The Stefan problem with an attentive neural process as its belief: a mixture over a latent, and
+every draw of it conserves energy.
 
     z ~ q(z | readings),   u | z ~ N(μ(z), diag σ(z)²);   ∫ u dx = total(t)
 
-Imposed, the law is part of what each draw of z means, and the draws are averaged as they come: ProbConserv-ANP. Observed, it is
-evidence about z as well, and the draws are weighted by how well they foresaw it.
+Imposed, the law is part of what each draw of z means, and the draws are averaged as they come:
+ProbConserv-ANP. Observed, it is evidence about z as well, and the draws are weighted by how well
+they foresaw it.
 """
 
 import numpyro
@@ -18,7 +20,9 @@ grid = problem.grid(times=11, points=201)
 
 
 def program(network, readings, total, learn=False, on=grid):
-    """A latent, a field given it on a grid, and the conserved total, imposed or (`learn`) observed."""
+    """A latent, a field given it on a grid, and the conserved total, imposed or (`learn`)
+    observed.
+    """
     z = numpyro.sample("z", latent(network, readings))
     u = numpyro.sample("u", field(network, readings, on, z))
     state = bc.observe if learn else bc.impose
@@ -27,7 +31,9 @@ def program(network, readings, total, learn=False, on=grid):
 
 
 def inputs(key):
-    """The network that comes with bayescons, 100 readings of the exact solution, and the exact total."""
+    """The network that comes with bayescons, 100 readings of the exact solution, and the exact
+    total.
+    """
     return {
         "network": pretrained("anp_stefan").network,
         "readings": contexts(problem, key),

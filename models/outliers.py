@@ -1,4 +1,5 @@
-"""A rod whose content is exact and some of whose readings are wrong: a likelihood with heavy tails below the field.
+"""A rod whose content is exact and some of whose readings are wrong: a likelihood with heavy tails
+below the field.
 
     u ~ GP(0, Matérn-3/2),   ∫ u dx = content,   readings_i ~ StudentT(3, u(x_i), noise)
 
@@ -17,7 +18,9 @@ integral = bc.integral(grid, over="x")
 
 
 def program(where, readings, content, noise=0.1, degrees=3.0):
-    """The field given its content, read at the points `where`; of many degrees of freedom the readings' errors are normal."""
+    """The field given its content, read at the points `where`; of many degrees of freedom the
+    readings' errors are normal.
+    """
     u = numpyro.sample("u", separable(grid, {"x": 0.3}, kernels="matern32"))
     bc.observe("content", integral, u, content)
     numpyro.sample("readings", dist.StudentT(degrees, u[where], noise).to_event(1), obs=readings)

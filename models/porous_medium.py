@@ -1,6 +1,7 @@
 """The porous medium equation: gas that seeps into an empty bed from the left, behind a sharp front.
 
-    ∂u/∂t = ∂/∂x (u^m ∂u/∂x);   ∫ u dx = total(t),   u(0, x) = 0,   u(t, 0) = (m t)^(1/m),   u(t, 1) = 0
+    ∂u/∂t = ∂/∂x (u^m ∂u/∂x);   ∫ u dx = total(t),   u(0, x) = 0,   u(t, 0) = (m t)^(1/m),   u(t, 1)
+    = 0
 
 Some of these facts imply others (an empty bed has no content): redundant rows change nothing.
 """
@@ -26,7 +27,9 @@ def program(belief, total, inflow):
 
 
 def inputs(key):
-    """A Gaussian process through 100 readings of the exact solution, the exact content and the value at the inlet."""
+    """A Gaussian process through 100 readings of the exact solution, the exact content and the
+    value at the inlet.
+    """
     readings = contexts(problem, key)
     belief = gaussian_process(grid, {"t": readings.t, "x": readings.x}, readings.u)
     return {"belief": belief, "total": problem.total(grid["t"]), "inflow": problem.lower(grid["t"])}

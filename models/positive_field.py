@@ -1,9 +1,11 @@
-"""A pollutant in a channel: its amount is known, a few readings are at hand, and it is nowhere negative.
+"""A pollutant in a channel: its amount is known, a few readings are at hand, and it is nowhere
+negative.
 
     u ~ GP,   y_j ~ Normal(u(x_j), 0.05),   ∫ u dx = amount,   u >= 0
 
-Readings and amount are a program, read like any other. The inequality is not a statement of it: it restricts the posterior, in
-`restricted`, whose draws hold all three. Where the channel is clean, half of what the program alone believes is negative.
+Readings and amount are a program, read like any other. The inequality is not a statement of it: it
+restricts the posterior, in `restricted`, whose draws hold all three. Where the channel is clean,
+half of what the program alone believes is negative.
 """
 
 import jax

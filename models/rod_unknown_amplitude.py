@@ -1,9 +1,10 @@
-"""A rod whose temperature scale is unknown: what its heat content says about the scale, as information or as a law.
+"""A rod whose temperature scale is unknown: what its heat content says about the scale, as
+information or as a law.
 
     amplitude ~ HalfNormal(1),   u | amplitude ~ GP(0, amplitude² Matérn-3/2),   ∫ u dx = content
 
-Observed, the content is evidence: an amplitude that makes it surprising loses weight. Imposed, it defines the prior of the field for
-every amplitude, and the amplitude keeps its own.
+Observed, the content is evidence: an amplitude that makes it surprising loses weight. Imposed, it
+defines the prior of the field for every amplitude, and the amplitude keeps its own.
 """
 
 import numpyro

@@ -1,4 +1,5 @@
-"""The Stefan problem: a belief about the temperature, made to conserve energy at every time and to hold the wall at its temperature.
+"""The Stefan problem: a belief about the temperature, made to conserve energy at every time and to
+hold the wall at its temperature.
 
     ∂u/∂t = ∂/∂x (k(u) ∂u/∂x),  k = 1 where u ≥ u*, else 0;   ∫ u dx = total(t),   u(t, 0) = 1
 

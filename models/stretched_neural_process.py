@@ -1,9 +1,12 @@
-"""A neural process that may be wrong about how fast the front is: an unknown stretch, which the conserved total decides.
+"""A neural process that may be wrong about how fast the front is: an unknown stretch, which the
+conserved total decides.
 
-    z ~ q(z | readings),   log s ~ N(0, 0.05²),   u(t, x) | z, s ~ N(μ(t, x/s; z), σ(t, x/s; z)²);   ∫ u dx = total(t)
+    z ~ q(z | readings),   log s ~ N(0, 0.05²),   u(t, x) | z, s ~ N(μ(t, x/s; z), σ(t, x/s; z)²);
+    ∫ u dx = total(t)
 
-A network knows nothing outside the parameters it was trained on (u* from 0.55 to 0.7), and does not know that either. At u* = 0.5 the front
-is a tenth further than any it has seen there; the total, observed, says so.
+A network knows nothing outside the parameters it was trained on (u* from 0.55 to 0.7), and does not
+know that either. At u* = 0.5 the front is a tenth further than any it has seen there; the total,
+observed, says so.
 """
 
 import numpyro
@@ -28,7 +31,9 @@ def program(network, readings, total):
 
 
 def inputs(key):
-    """The network that comes with bayescons, 100 readings of the exact solution, and the exact total."""
+    """The network that comes with bayescons, 100 readings of the exact solution, and the exact
+    total.
+    """
     return {
         "network": pretrained("anp_stefan").network,
         "readings": contexts(problem, key),

@@ -1,6 +1,8 @@
-"""The conditions every test runs under: float64, no broadcasting across ranks, checked signatures, repeatable examples.
+"""The conditions every test runs under: float64, no broadcasting across ranks, checked signatures,
+repeatable examples.
 
-Warnings are errors (pyproject.toml). `BAYESCONS_FLOAT32=1` turns x64 off and takes the tests marked `float32` and no others.
+Warnings are errors (pyproject.toml). `BAYESCONS_FLOAT32=1` turns x64 off and takes the tests marked
+`float32` and no others.
 """
 
 import os

@@ -1,4 +1,6 @@
-"""What the tests of programs share: one small grid, the textbook's answer to a program, and how to read a rewritten program."""
+"""What the tests of programs share: one small grid, the textbook's answer to a program, and how to
+read a rewritten program.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,8 @@ MASS = bc.integral(GRID)
 WALL = bc.dirichlet(GRID, "x", "lower")
 MEAN = np.sin(3 * GRID["x"])
 KERNEL = exponential(GRID["x"], 0.3)
-# Sums over the nine points and solves with up to six rows whose Gram matrix has a condition number below 1e3.
+# Sums over the nine points and solves with up to six rows whose Gram matrix has a condition number
+# below 1e3.
 ROUNDING = 1e4 * EPS
 
 
@@ -50,7 +53,9 @@ def log_joint(program, *args, **values):
 
 
 def push_forward(program, *args, given=None, free="u_free", field="u"):
-    """Mean c and covariance A A' of the field u = A z + c that an exact program makes of white noise z."""
+    """Mean c and covariance A A' of the field u = A z + c that an exact program makes of white
+    noise z.
+    """
     given = {} if given is None else given
     shape = sites(program, *args, given=given)[free].shape
 
@@ -70,10 +75,11 @@ def log_normal(white) -> float:
 
 
 def agree(draws, truth, standard_errors=6.0):
-    """Whether means over (chain, draw, ...) are the truth, within 6 standard errors from the effective sample size.
+    """Whether means over (chain, draw, ...) are the truth, within 6 standard errors from the
+    effective sample size.
 
-    By the normal law a true mean is refused with probability 2e-9 a number; that leaves room for the tails of squares. Numbers that do
-    not vary are compared to rounding.
+    By the normal law a true mean is refused with probability 2e-9 a number; that leaves room for
+    the tails of squares. Numbers that do not vary are compared to rounding.
     """
     draws = np.asarray(draws)
     flat = draws.reshape(*draws.shape[:2], -1)

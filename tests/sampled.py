@@ -1,4 +1,6 @@
-"""Programs that the tests of samplers share, one of each kind, and what the textbook says of them."""
+"""Programs that the tests of samplers share, one of each kind, and what the textbook says of
+them.
+"""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,7 +1,9 @@
-"""Beliefs of every structure and facts of every kind on one small grid, each with its textbook twin in dense NumPy.
+"""Beliefs of every structure and facts of every kind on one small grid, each with its textbook twin
+in dense NumPy.
 
-A test that is written once for `belief(structure)` and `facts(kind, ...)` holds for every structure crossed with every kind of fact. The
-twins are made from the same ingredients with n x n matrices, not from the code under test.
+A test that is written once for `belief(structure)` and `facts(kind, ...)` holds for every structure
+crossed with every kind of fact. The twins are made from the same ingredients with n x n matrices,
+not from the code under test.
 """
 
 from functools import cache
@@ -23,7 +25,9 @@ BESIDE = 2  # points of the second field in the belief "blocks"
 
 
 class Belief(NamedTuple):
-    """A belief and its twin: mean (n,), covariance (n, n), and the covariance before any conditioning."""
+    """A belief and its twin: mean (n,), covariance (n, n), and the covariance before any
+    conditioning.
+    """
 
     gaussian: bc.Gaussian
     mean: np.ndarray
@@ -32,17 +36,22 @@ class Belief(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """What the textbook says: mean, covariance, log evidence of the rows that those stated before them do not imply, and these rows."""
+    """What the textbook says: mean, covariance, log evidence of the rows that those stated before
+    them do not imply, and these rows.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
     log_evidence: float
     counted: np.ndarray
-    error: float  # bound on its own rounding: the relative forward error of a solve with S, n eps cond(S)
+    # bound on its own rounding: the relative forward error of a solve with S, n eps cond(S)
+    error: float
 
 
 def textbook(mean, covariance, rows, values, variance=None, unconditioned=None) -> Posterior:
-    """m + K G' S^-1 (b - G m), K - K G' S^-1 G K, log N(b; G m, S) with the rows that count, S = G K G' + R formed and solved whole."""
+    """m + K G' S^-1 (b - G m), K - K G' S^-1 G K, log N(b; G m, S) with the rows that count, S = G
+    K G' + R formed and solved whole.
+    """
     variance = np.zeros(len(rows)) if variance is None else variance
     spread = np.sqrt(
         np.diag(rows @ (covariance if unconditioned is None else unconditioned) @ rows.T) + variance
@@ -235,7 +244,8 @@ FACTS = {
     "mass": [_MASS],
     "wall": [_WALL],
     "mass and wall": [_MASS, _WALL],
-    # the total at t = 0 is the quadrature of the initial field, and the wall's first value is the initial field's
+    # the total at t = 0 is the quadrature of the initial field, and the wall's first value is the
+    # initial field's
     "mass, initial and wall": [_MASS, ("initial", bc.initial(GRID)), _WALL],
     "slopes at both ends": [
         ("left", bc.neumann(GRID, "x", "lower")),
@@ -275,8 +285,8 @@ def belief(structure: str) -> Belief:
 
 @cache
 def functionals(structure: str, kind: str) -> dict[str, AbstractFunctional]:
-    """The named functionals of the grid's field as those of the belief: for "blocks", of the first of its fields. Made once, so that JAX
-    compiles their update once.
+    """The named functionals of the grid's field as those of the belief: for "blocks", of the first
+    of its fields. Made once, so that JAX compiles their update once.
     """
     if structure != "blocks":
         return dict(FACTS[kind])
@@ -290,7 +300,9 @@ def _of_the_first(functional: AbstractFunctional) -> AbstractFunctional:
 
 
 def truth(structure: str) -> np.ndarray:
-    """The field whose functionals are observed, of the belief's shape: it makes exact rows consistent."""
+    """The field whose functionals are observed, of the belief's shape: it makes exact rows
+    consistent.
+    """
     rng = np.random.default_rng(7)
     whole = rng.normal(size=GRID.shape)
     return whole if structure != "blocks" else np.append(whole.ravel(), rng.normal(size=BESIDE))
@@ -298,7 +310,9 @@ def truth(structure: str) -> np.ndarray:
 
 @cache
 def facts(structure: str, kind: str, scale: float | None = None) -> Constraint:
-    """The named facts as a constraint on the named belief; what noisy facts say is off the truth by a draw of their noise."""
+    """The named facts as a constraint on the named belief; what noisy facts say is off the truth by
+    a draw of their noise.
+    """
     members, rng = [], np.random.default_rng(11)
     for name, own in functionals(structure, kind).items():
         value = own(truth(structure))

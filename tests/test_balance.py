@@ -1,4 +1,6 @@
-"""Laws of the balance: it is its formula, the update with it is the textbook's, unknown fluxes are found, and known ones are a limit."""
+"""Laws of the balance: it is its formula, the update with it is the textbook's, unknown fluxes are
+found, and known ones are a limit.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,8 @@ from bayescons.problems import PorousMedium, Stefan
 from tests.structures import exponential, textbook
 
 EPS = float(np.finfo(float).eps)
-# Sums over some thirty numbers of order one and solves with fewer than twenty rows of condition number below 1e3.
+# Sums over some thirty numbers of order one and solves with fewer than twenty rows of condition
+# number below 1e3.
 ROUNDING = 1e4 * EPS
 T, X = np.array([0.0, 0.2, 0.5, 1.0]), np.array([0.0, 0.3, 0.5, 0.8, 1.0])
 STEPS = np.diff(T)
@@ -53,7 +56,8 @@ def random_pair(law, seed=0):
     return tuple(jnp.asarray(rng.normal(size=part.shape)) for part in law.parts)
 
 
-# --- The functional -------------------------------------------------------------------------------------------------------------------
+# --- The functional
+# -----------------------------------------------------------------------------
 
 
 @every_kind
@@ -96,13 +100,15 @@ def test_cells_add_up_to_the_whole(kind, rule):
 
 
 def test_the_rule_in_time_is_of_second_order():
-    """U = 1 + sin 3t everywhere, fed through the upper wall by F = -3 cos 3t: the rule in space is exact, that in time is not."""
+    """U = 1 + sin 3t everywhere, fed through the upper wall by F = -3 cos 3t: the rule in space is
+    exact, that in time is not.
+    """
     counts, errors = np.array([11, 21, 41, 81]), []
     for count in counts:
         grid = bc.Grid(t=np.linspace(0, 1, count), x=X)
         fluxes = np.stack([np.zeros(count), -3 * np.cos(3 * grid["t"])], axis=-1)
         field = np.broadcast_to(1 + np.sin(3 * grid["t"])[:, None], grid.shape)
-        errors.append(bc.check(bc.balance(grid), (field, fluxes), 0.0).largest)
+        errors.append(bc.residuals(bc.balance(grid), (field, fluxes), 0.0).largest)
     order = -np.polyfit(np.log(counts - 1), np.log(errors), 1)[0]
     assert 1.95 < order < 2.05
 
@@ -115,8 +121,8 @@ def test_an_exact_solution_is_off_by_no_more_than_its_totals(problem):
     total, solution = problem.total(grid["t"]), problem.solution(**grid.mesh())
     law = bc.balance(grid, fluxes="steps")
     net = jnp.diff(total) / np.diff(grid["t"])  # nothing leaves through the upper wall
-    found = bc.check(law, (solution, jnp.stack([net, jnp.zeros_like(net)], axis=-1)), 0.0)
-    off = bc.check(bc.integral(grid), solution, total).residual
+    found = bc.residuals(law, (solution, jnp.stack([net, jnp.zeros_like(net)], axis=-1)), 0.0)
+    off = bc.residuals(bc.integral(grid), solution, total).residual
     np.testing.assert_allclose(found.residual, off[1:] - off[0], rtol=0, atol=64 * EPS)
 
 
@@ -132,7 +138,8 @@ def test_fluxes_live_on_a_grid_of_their_own():
     assert CELLS.labels()[6] == "[t=0.5, x=0.3]"
 
 
-# --- The update -----------------------------------------------------------------------------------------------------------------------
+# --- The update
+# -----------------------------------------------------------------------------
 
 
 def fields(structure: str):
@@ -220,7 +227,9 @@ def test_a_law_with_parts_is_the_function_it_computes(kind):
 
 
 def test_known_fluxes_are_the_limit_of_sure_ones():
-    """What u is told by fluxes of standard deviation s differs from what known ones tell it by a multiple of s²."""
+    """What u is told by fluxes of standard deviation s differs from what known ones tell it by a
+    multiple of s².
+    """
     law = LAWS["times"]
     belief = fields("kronecker")[0]
 
@@ -258,7 +267,9 @@ def test_the_exact_reading_balances_every_draw():
 
 
 def test_the_error_of_its_rules_is_that_of_their_bridges():
-    """In space at t and at t₀, in time over all steps so far, through both walls; in time there is none for averages over steps."""
+    """In space at t and at t₀, in time over all steps so far, through both walls; in time there is
+    none for averages over steps.
+    """
     for kind, law in LAWS.items():
         (belief, mean, covariance), (fluxes, flux_mean, flux_covariance) = (
             fields("diagonal"),
@@ -294,12 +305,14 @@ def test_the_error_of_a_rule_from_draws_is_at_most_the_bound_and_sees_smoothness
     )
     increments = 2 * (1 - np.exp(-np.diff(X) / 5.0))
     expected = np.sqrt(np.diff(X) ** 2 @ increments / 12)
-    # Squares of normals: six standard errors of their mean over 4,000 draws, a false alarm in 1e-8 of seeds.
+    # Squares of normals: six standard errors of their mean over 4,000 draws, a false alarm in 1e-8
+    # of seeds.
     np.testing.assert_allclose(found, expected, rtol=6 * np.sqrt(2 / 4000))
     assert (found < bound / 2).all()
 
 
-# --- Unknown fluxes are found ---------------------------------------------------------------------------------------------------------
+# --- Unknown fluxes are found
+# -----------------------------------------------------------------------------
 
 SIMULATIONS = 400
 PLACES = (np.array([0, 1, 2, 3, 3]), np.array([1, 4, 2, 0, 3]))
@@ -313,8 +326,9 @@ def readings_program(y, believed):
 
 
 def inflow_pit(believed: float) -> np.ndarray:
-    """Where the true inflow of the whole time lies in its posterior, for fields and fluxes drawn from the law's own prior; the fluxes are
-    believed to have `believed` times the standard deviation that they have.
+    """Where the true inflow of the whole time lies in its posterior, for fields and fluxes drawn
+    from the law's own prior; the fluxes are believed to have `believed` times the standard
+    deviation that they have.
     """
     law = LAWS["times"]
 
@@ -354,7 +368,9 @@ def test_calibration_notices_fluxes_that_are_believed_too_small():
 
 
 def test_one_flux_known_tells_the_other():
-    """With the field read everywhere at both ends of time and the lower flux known, what left is what is missing."""
+    """With the field read everywhere at both ends of time and the lower flux known, what left is
+    what is missing.
+    """
     law = bc.balance(bc.Grid(t=T[:2], x=X), fluxes="steps")
     before, after = np.array([1.0, 2, 1, 0, 1]), np.array([1.5, 2, 2, 1, 0])
 
@@ -379,7 +395,8 @@ def test_one_flux_known_tells_the_other():
     assert posterior.variance["flux"][0, 1] <= 100 * ROUNDING
 
 
-# --- What it refuses ------------------------------------------------------------------------------------------------------------------
+# --- What it refuses
+# -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -408,7 +425,7 @@ def test_one_flux_known_tells_the_other():
             r"expects the field with shape \(4, 5\); got \(5, 4\)",
         ),
         (
-            lambda: bc.check(LAWS["times"], (np.zeros((4, 5)),), 0.0),
+            lambda: bc.residuals(LAWS["times"], (np.zeros((4, 5)),), 0.0),
             r"expected fields of shape \(4, 5\), \(4, 2\); got \(4, 5\)",
         ),
     ],

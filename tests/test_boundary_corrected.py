@@ -1,4 +1,6 @@
-"""Fourier operators and their boundaries: exact boundary values whatever the weights, parity of the modes."""
+"""Fourier operators and their boundaries: exact boundary values whatever the weights, parity of the
+modes.
+"""
 
 import functools
 import itertools
@@ -109,7 +111,9 @@ def weights(kind, mode, seed=0, dtype=jnp.float64):
 
 
 def given(kind, seed=0, dtype=jnp.float64):
-    """A rough initial state, and values for every side that agree at corners but are otherwise arbitrary."""
+    """A rough initial state, and values for every side that agree at corners but are otherwise
+    arbitrary.
+    """
     boundary, rng = BOUNDARIES[kind], np.random.default_rng(seed)
     state = rng.normal(size=[len(points) for name, points in boundary.grid.items() if name != "t"])
     values = [
@@ -126,7 +130,9 @@ def answer(kind, mode, seed=0, dtype=jnp.float64):
 
 
 def violation(boundary, field, values):
-    """|G u - b| for each side, over the sum of the row's weights times the largest |u|: in units of what rounding moves."""
+    """|G u - b| for each side, over the sum of the row's weights times the largest |u|: in units of
+    what rounding moves.
+    """
     field = np.asarray(field, np.float64)
     sizes = [
         np.abs(boundary.rows(s.axis)[boundary.on(s.axis).index(i)]).sum()
@@ -297,7 +303,9 @@ def test_the_same_weights_on_finer_grids_converge(mode, kind, counts):
 @pytest.mark.parametrize("mode", ["features", "kernel"])
 @pytest.mark.parametrize("kind", ["dirichlet", "neumann"])
 def test_what_is_known_moves_the_interior_alike_on_every_grid(mode, kind):
-    """Else finer grids would overwrite: a part of K that only the stencil's nodes see must not outgrow the rest with 1/spacing."""
+    """Else finer grids would overwrite: a part of K that only the stencil's nodes see must not
+    outgrow the rest with 1/spacing.
+    """
     sides = (BoundaryCondition("x", "lower", kind), BoundaryCondition("x", "upper", kind))
     base = FourierOperator((3,), 4, depth=2, projection=8, rngs=nnx.Rngs(1))
     model, moves = (

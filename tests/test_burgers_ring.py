@@ -18,9 +18,11 @@ X = np.linspace(0, 1, 65)
 
 
 def cole_hopf(t, x, viscosity, potential, points=4096, turns=3):
-    """u = ∫ (x - y)/t w dy / ∫ w dy with w = exp(-(Φ(y) + (x - y)²/2t)/2ν), Φ' = u(0, ·): sums of positive terms, in logarithms.
+    """u = ∫ (x - y)/t w dy / ∫ w dy with w = exp(-(Φ(y) + (x - y)²/2t)/2ν), Φ' = u(0, ·): sums of
+    positive terms, in logarithms.
 
-    Over several turns of the ring the trapezoid rule is exact to rounding: the integrand is analytic, and vanishes at both ends.
+    Over several turns of the ring the trapezoid rule is exact to rounding: the integrand is
+    analytic, and vanishes at both ends.
     """
     y = np.linspace(-turns, turns + 1, points * (2 * turns + 1))
     distance = x[:, None] - y[None]
@@ -112,7 +114,9 @@ def test_both_ends_of_a_ring_are_the_same_point_to_the_last_bit():
 
 
 def test_random_states_have_the_published_spectrum():
-    """Variance Σₖ 2 · 625/((2πk)² + 25)², mean zero: 2000 states, whose mean square varies by a standard error of about 2 %."""
+    """Variance Σₖ 2 · 625/((2πk)² + 25)², mean zero: 2000 states, whose mean square varies by a
+    standard error of about 2 %.
+    """
     problem = BurgersRing()
     states = jax.vmap(lambda p: problem.initial(p, X[:-1]))(problem.draw(jax.random.key(0), 2000))
     k = np.arange(1, 129)

@@ -1,6 +1,8 @@
-"""Calibration: PITs are uniform for what is calibrated and for nothing else, bands have their stated probability, and the traps are real.
+"""Calibration: PITs are uniform for what is calibrated and for nothing else, bands have their
+stated probability, and the traps are real.
 
-Statistical tests have fixed seeds. Where a p-value must not be small, a right code fails for one seed of a thousand.
+Statistical tests have fixed seeds. Where a p-value must not be small, a right code fails for one
+seed of a thousand.
 """
 
 import math
@@ -125,7 +127,9 @@ def test_what_was_observed_exactly_has_no_pit():
 
 @pytest.mark.parametrize(("uniform", "truth"), [(0.0, -1.0), (1 - 2.0**-53, 1.0)])
 def test_no_pit_is_rounded_to_the_ends(monkeypatch, uniform, truth):
-    """(99 + U) / 100 rounds to one for the last few U below one, and the test of uniformity would take that for a rank fraction."""
+    """(99 + U) / 100 rounds to one for the last few U below one, and the test of uniformity would
+    take that for a rank fraction.
+    """
     monkeypatch.setattr(jax.random, "uniform", lambda _, shape: jnp.full(shape, uniform))
     assert 0 < float(pit(np.zeros((99, 1)), np.array([truth]), KEY)[0]) < 1
 
@@ -134,7 +138,9 @@ def test_no_pit_is_rounded_to_the_ends(monkeypatch, uniform, truth):
 
 
 def fronts(key, cases, height):
-    """Positions of the fronts of steps of random height, none where the step is below the threshold 1."""
+    """Positions of the fronts of steps of random height, none where the step is below the threshold
+    1.
+    """
     places, tops = jax.random.split(key)
     x = np.linspace(0, 1, 51)
     end, top = (
@@ -145,7 +151,9 @@ def fronts(key, cases, height):
 
 
 def test_fronts_are_judged_with_their_absence():
-    """Of steps 2.5 high on average a third has no front; a belief in steps of 25 does not know that, and is as good where there is one."""
+    """Of steps 2.5 high on average a third has no front; a belief in steps of 25 does not know
+    that, and is as good where there is one.
+    """
     truth, right = (
         fronts(key, (*lead, 400), 2.5)
         for key, lead in zip(jax.random.split(KEY), ((), (99,)), strict=True)
@@ -168,7 +176,9 @@ def test_fronts_are_judged_with_their_absence():
 
 
 def smooth_fields(key, cases):
-    """Draws of a Gaussian process with a correlation length of a tenth of the domain, at 200 points, and its covariance; variances one."""
+    """Draws of a Gaussian process with a correlation length of a tenth of the domain, at 200
+    points, and its covariance; variances one.
+    """
     x = np.linspace(0, 1, 200)
     covariance = np.exp(-((x[:, None] - x) ** 2) / (2 * 0.1**2))
     return np.asarray(
@@ -177,7 +187,9 @@ def smooth_fields(key, cases):
 
 
 def test_points_of_one_smooth_field_are_no_cases():
-    """The belief N(0, K) is right for every field, and rejected from the points of nearly every single one; not from one number a field."""
+    """The belief N(0, K) is right for every field, and rejected from the points of nearly every
+    single one; not from one number a field.
+    """
     fields, covariance = smooth_fields(KEY, 2000)
     points = [uniformity(gaussian_pit(field, np.ones(200), np.zeros(200))) for field in fields[:30]]
     assert np.mean(np.array(points) < 0.05) > 0.8

@@ -1,4 +1,6 @@
-"""The lid-driven cavity: discrete identities, symmetries, published centre lines, and a solver in pressure and velocity."""
+"""The lid-driven cavity: discrete identities, symmetries, published centre lines, and a solver in
+pressure and velocity.
+"""
 
 import functools
 import itertools
@@ -13,8 +15,9 @@ from bayescons.problems import Cavity
 from bayescons.solvers import cavity_flow, curl, longest_step
 
 EPS = np.finfo(np.float64).eps
-# Steady velocities at Re = 100 on the centre lines, at 1/16, 2/16 ... 15/16: u(1/2, y) and v(x, 1/2). Marchi, Suero and Araki,
-# J. Braz. Soc. Mech. Sci. Eng. 31 (2009) 186 (1024 x 1024 volumes, extrapolated), as reprinted in public code.
+# Steady velocities at Re = 100 on the centre lines, at 1/16, 2/16 ... 15/16: u(1/2, y) and v(x,
+# 1/2). Marchi, Suero and Araki, J. Braz. Soc. Mech. Sci. Eng. 31 (2009) 186 (1024 x 1024 volumes,
+# extrapolated), as reprinted in public code.
 MARCHI_U = [
     -0.041974991,
     -0.077125399,
@@ -53,8 +56,9 @@ MARCHI_V += [
     -0.218690812,
     -0.123318170,
 ]
-# The same by Ghia, Ghia and Shin, J. Comput. Phys. 48 (1982) 387, tables I and II, at nodes of 129; as reprinted in public code (five
-# reprints agree). At (1/2, 1/2) their u is off Marchi's by 0.0033: more than five digits of theirs is not five digits of the flow.
+# The same by Ghia, Ghia and Shin, J. Comput. Phys. 48 (1982) 387, tables I and II, at nodes of 129;
+# as reprinted in public code (five reprints agree). At (1/2, 1/2) their u is off Marchi's by
+# 0.0033: more than five digits of theirs is not five digits of the flow.
 GHIA_NODES_U = np.array([0, 7, 8, 9, 13, 22, 36, 58, 64, 79, 94, 109, 122, 123, 124, 125, 128])
 GHIA_U = [
     0.0,
@@ -97,7 +101,9 @@ def flow(nodes, times, speed=1.0, viscosity=0.01, share=1.0):
 
 
 def steady(nodes):
-    """Centre lines at sixteenths, and the least stream function, at t = 30: the slowest mode has decayed to 1e-7."""
+    """Centre lines at sixteenths, and the least stream function, at t = 30: the slowest mode has
+    decayed to 1e-7.
+    """
     fields, every = flow(nodes, (30.0,)), (nodes - 1) // 16
     u, v = fields.velocity_x[0, nodes // 2], fields.velocity_y[0, :, nodes // 2]
     return np.stack([u[every:-1:every], v[every:-1:every]]), fields.stream_function.min()
@@ -142,7 +148,9 @@ def test_the_vortex_has_the_published_strength():
 
 
 def staggered(cells, last, speed=1.0, viscosity=0.01):
-    """Marker-and-cell: velocities on faces, pressure in cells, projection after each Heun stage. Returns u (cells + 1, cells), v."""
+    """Marker-and-cell: velocities on faces, pressure in cells, projection after each Heun stage.
+    Returns u (cells + 1, cells), v.
+    """
     h = 1 / cells
     k = np.arange(cells)
     cosines = np.cos(np.pi * np.outer(k + 0.5, k) / cells) * np.where(
@@ -193,7 +201,9 @@ def staggered(cells, last, speed=1.0, viscosity=0.01):
 
 
 def test_the_starting_flow_agrees_with_a_solver_in_pressure_and_velocity():
-    """At t = 1, far from steady. The stream function at nodes is what flows through the faces below them."""
+    """At t = 1, far from steady. The stream function at nodes is what flows through the faces below
+    them.
+    """
     differences = []
     for cells in (16, 32):
         u, _ = staggered(cells, 1.0)

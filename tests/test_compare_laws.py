@@ -1,4 +1,6 @@
-"""Laws of comparing laws: the evidence is that of the readings given each law, whatever its units; nested sampling agrees."""
+"""Laws of comparing laws: the evidence is that of the readings given each law, whatever its units;
+nested sampling agrees.
+"""
 
 import functools
 
@@ -30,7 +32,9 @@ def belief():
 
 
 def expected(*laws) -> float:
-    """Log N(y; A m, A K A' + noise²) with the mean and covariance that the textbook gives under the laws."""
+    """Log N(y; A m, A K A' + noise²) with the mean and covariance that the textbook gives under the
+    laws.
+    """
     mean, covariance = MEAN, KERNEL
     if laws:
         found = answer(KERNEL, *((law.functional, law.value, 0) for law in laws))
@@ -70,7 +74,9 @@ def test_the_table_has_the_best_law_first_and_a_line_for_each(comparison):
 
 
 def test_neither_units_nor_combinations_of_a_laws_rows_matter(comparison):
-    """In thousandths of its unit, or as sum and difference of its rows, a law is the same law; the density of its values is not."""
+    """In thousandths of its unit, or as sum and difference of its rows, a law is the same law; the
+    density of its values is not.
+    """
     thousandths = bc.Constraint(
         bc.functional(lambda u: 1000 * MASS(u), on=(N,)), 400.0, name="closed"
     )
@@ -104,7 +110,8 @@ def test_exact_readings_that_no_law_fixes_are_compared():
     assert found.log_evidence[0] == pytest.approx(oracle, abs=100 * ROUNDING)
 
 
-# --- Programs -------------------------------------------------------------------------------------------------------------------------
+# --- Programs
+# -----------------------------------------------------------------------------
 
 
 def imposed(law):
@@ -175,19 +182,22 @@ def test_the_error_told_is_the_spread_over_keys():
     ]
     evidence = np.concatenate([r.log_evidence for r in runs])
     told = np.sqrt(np.mean(np.concatenate([r.error for r in runs]) ** 2))
-    # The variance of 40 numbers over its expectation: chi squared, within these bounds but for one seed in a thousand on each side;
-    # 20 % for the delta method at 100 draws.
+    # The variance of 40 numbers over its expectation: chi squared, within these bounds but for one
+    # seed in a thousand on each side; 20 % for the delta method at 100 draws.
     low, high = np.sqrt(stats.chi2.ppf([1e-3, 1 - 1e-3], 39) / 39)
     assert 0.8 * low < evidence.std(ddof=1) / told < 1.2 * high
 
 
-# --- Nested sampling knows nothing of conditioning ------------------------------------------------------------------------------------
+# --- Nested sampling knows nothing of conditioning
+# ------------------------------------------------------------------------------------
 
 LIVE, DELETED, STEPS = 200, 40, 70
 
 
 def nested(law, latents: tuple[str, ...]) -> tuple[float, float]:
-    """Log p(y | law) and its standard error by BlackJAX's nested slice sampling on the exact reading."""
+    """Log p(y | law) and its standard error by BlackJAX's nested slice sampling on the exact
+    reading.
+    """
     read = bc.exact(functools.partial(program, law, likelihood=True))
 
     def sites(z):
@@ -236,7 +246,8 @@ def test_nested_sampling_finds_the_same_evidence(law, latents, comparison):
     assert abs(evidence - oracle) < 4 * error
 
 
-# --- What cannot be compared ----------------------------------------------------------------------------------------------------------
+# --- What cannot be compared
+# -----------------------------------------------------------------------------
 
 
 def differing(where):

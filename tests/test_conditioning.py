@@ -1,4 +1,6 @@
-"""Conditioning states laws: it is the textbook's formula, exact facts hold exactly, order and repetition do not matter."""
+"""Conditioning states laws: it is the textbook's formula, exact facts hold exactly, order and
+repetition do not matter.
+"""
 
 import functools
 import itertools
@@ -31,7 +33,8 @@ from tests.structures import (
 )
 
 EPS = float(np.finfo(float).eps)
-# With noise every row counts, so one kind of each shape of problem: one row a block, many coupled rows, rows of a function.
+# With noise every row counts, so one kind of each shape of problem: one row a block, many coupled
+# rows, rows of a function.
 NOISY = [
     (kind, scale)
     for kind in ("mass", "mass, initial and wall", "user function")
@@ -44,7 +47,9 @@ TIMES, PLACES = GRID.shape
 
 @pytest.fixture
 def eagerly():
-    """Without compiling: hundreds of combinations share their operations. That compiling changes nothing is a law of its own below."""
+    """Without compiling: hundreds of combinations share their operations. That compiling changes
+    nothing is a law of its own below.
+    """
     with jax.disable_jit():
         yield
 
@@ -85,7 +90,8 @@ def test_an_exact_fact_holds_in_the_mean_in_every_draw_and_has_no_variance(struc
     rows, values = rows_of(structure, constraint), values_of(constraint)
     draws = [posterior.sample(jax.random.key(i)) for i in range(3)]
     for field in (np.asarray(f).ravel() for f in (posterior.mean, *draws)):
-        # of the terms that are summed: a row of second differences cancels numbers a hundred times its value
+        # of the terms that are summed: a row of second differences cancels numbers a hundred times
+        # its value
         size = np.abs(rows) @ (np.abs(field) + np.sqrt(np.diag(belief(structure).unconditioned)))
         np.testing.assert_array_less(np.abs(rows @ field - values), 1e-12 * size)
     covariance = np.asarray(second_moments(posterior)[1])
@@ -134,7 +140,9 @@ def test_the_order_of_the_facts_does_not_matter(structure, kind):
 
 @pytest.mark.usefixtures("eagerly")
 def test_where_facts_are_redundant_their_order_moves_the_evidence_of_every_belief_alike():
-    """So that evidence compares beliefs: which of the redundant rows counts does not depend on the belief."""
+    """So that evidence compares beliefs: which of the redundant rows counts does not depend on the
+    belief.
+    """
     functionals, field = dict(FACTS["mass, initial and wall"]), truth("diagonal")
     members = [exactly(f, f(field), name) for name, f in functionals.items()]
 
@@ -145,7 +153,8 @@ def test_where_facts_are_redundant_their_order_moves_the_evidence_of_every_belie
         ]
         return np.array(evidences) - evidences[0]
 
-    # the last belief's variance at the upper end is so large that the initial total all but measures the initial value there
+    # the last belief's variance at the upper end is so large that the initial total all but
+    # measures the initial value there
     loud = np.ones(GRID.shape) + 99.0 * (np.arange(PLACES) == PLACES - 1)
     beliefs = [bc.diagonal(field + 0.1, scale) for scale in (0.1, 1.0, loud)]
     first, *others = map(shifts, beliefs)
@@ -157,7 +166,9 @@ def test_where_facts_are_redundant_their_order_moves_the_evidence_of_every_belie
 @pytest.mark.usefixtures("eagerly")
 @every_structure
 def test_conditioning_twice_is_conditioning_once_on_both(structure):
-    """And the evidence obeys the chain rule, log p(a, b) = log p(a) + log p(b | a), also where b is partly implied by a."""
+    """And the evidence obeys the chain rule, log p(a, b) = log p(a) + log p(b | a), also where b is
+    partly implied by a.
+    """
     kind = "mass, initial and wall"
     first, *rest = facts(structure, kind).members
     once, joint, error = (
@@ -229,7 +240,9 @@ def test_what_the_belief_already_holds_changes_nothing_and_is_reported(structure
 
 
 def test_the_rows_reported_redundant_are_those_that_earlier_ones_imply():
-    """Of mass, initial and wall: the last row of the initial field, given its total, and the first of the wall, an initial value."""
+    """Of mass, initial and wall: the last row of the initial field, given its total, and the first
+    of the wall, an initial value.
+    """
     np.testing.assert_array_equal(
         np.flatnonzero(conditioned("dense", "mass, initial and wall").redundant),
         [TIMES + PLACES - 1, TIMES + PLACES],
@@ -292,7 +305,9 @@ def test_a_fact_never_raises_a_variance(data):
     ("kind", "scale"), [("mass, initial and wall", None), ("user function", 0.5)]
 )
 def test_draws_have_the_posteriors_moments(structure, kind, scale):
-    """Every mean and covariance entry within z standard errors, z so large that a correct sampler fails once in 10^6 keys."""
+    """Every mean and covariance entry within z standard errors, z so large that a correct sampler
+    fails once in 10^6 keys.
+    """
     posterior, textbook = (
         conditioned(structure, kind, scale).posterior,
         reference(structure, kind, scale),
@@ -318,7 +333,9 @@ def test_draws_have_the_posteriors_moments(structure, kind, scale):
 
 
 def _path(kind, noise):
-    """Mean and evidence along a line through a prior's mean and scale and the truth: exact values stay consistent along it."""
+    """Mean and evidence along a line through a prior's mean and scale and the truth: exact values
+    stay consistent along it.
+    """
     rng = np.random.default_rng(5)
     mean, field, along_mean, along_field = rng.normal(size=(4, *GRID.shape))
     functionals = FACTS[kind]
@@ -341,7 +358,9 @@ def _path(kind, noise):
     ("kind", "noise"), [("mass", None), ("mass, initial and wall", None), ("mass", 0.3)]
 )
 def test_gradients_are_finite_differences(kind, noise):
-    """Of evidence, mean and variance, in the prior's mean, the truth and the prior's scale; with equal variances and redundant rows too."""
+    """Of evidence, mean and variance, in the prior's mean, the truth and the prior's scale; with
+    equal variances and redundant rows too.
+    """
     at = jax.jit(
         lambda direction: jnp.stack(_path(kind, noise)(direction, jnp.full(GRID.shape, 0.7)))
     )
@@ -505,7 +524,9 @@ _SINGLE = {
 @pytest.mark.float32
 @pytest.mark.parametrize("structure", _SINGLE)
 def test_fields_in_single_precision_conserve_to_1e_6(structure):
-    """In a float64 session the rows are solved in float64; in a float32 session (BAYESCONS_FLOAT32=1) everything is single."""
+    """In a float64 session the rows are solved in float64; in a float32 session
+    (BAYESCONS_FLOAT32=1) everything is single.
+    """
     mean = jnp.asarray(1.0 + GRID.mesh()["t"] * GRID.mesh()["x"], jnp.float32)
     prior = _SINGLE[structure](mean)
     posterior = bc.condition(prior, exactly(bc.integral(GRID), jnp.ones(TIMES), "mass"))

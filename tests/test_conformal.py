@@ -1,4 +1,6 @@
-"""Conformal recalibration: bands hold whole functions as often as promised, and every draw obeys its law to rounding."""
+"""Conformal recalibration: bands hold whole functions as often as promised, and every draw obeys
+its law to rounding.
+"""
 
 import math
 
@@ -32,7 +34,9 @@ def kernel(length):
 
 
 def truths(key, count):
-    """Exchangeable functions of total 0.4: rough on the left and wild on the right, with a size of their own (heavy tails)."""
+    """Exchangeable functions of total 0.4: rough on the left and wild on the right, with a size of
+    their own (heavy tails).
+    """
     fields, sizes = jax.random.split(key)
     wild = 0.3 + 2.0 * (POINTS["x"] > 0.7)
     law = bc.condition(
@@ -61,7 +65,9 @@ def scores(posterior, functions, draws):
 
 
 def assert_within_two_standard_errors(held, level):
-    """Of the level, over the test functions and over the draw of the calibration functions (Beta)."""
+    """Of the level, over the test functions and over the draw of the calibration functions
+    (Beta).
+    """
     se = math.sqrt(level * (1 - level) * (1 / TEST + 1 / (CALIBRATION + 2)))
     assert abs(held - level) <= 2 * se
 
@@ -90,7 +96,9 @@ def test_a_band_holds_new_functions_as_often_as_promised(functions, level):
 def test_a_belief_recalibrated_has_a_band_of_its_own_draws_that_holds_and_keeps_its_law(
     functions, varying
 ):
-    """The band is that of the new belief's draws, m ± w sd with its own m, w and sd; before, it holds a small part of the functions."""
+    """The band is that of the new belief's draws, m ± w sd with its own m, w and sd; before, it
+    holds a small part of the functions.
+    """
     shape, calibration, test = functions
     posterior = AFTER
     if varying:
@@ -102,7 +110,8 @@ def test_a_belief_recalibrated_has_a_band_of_its_own_draws_that_holds_and_keeps_
     after = recalibrated(posterior, conformal_factor(found / width))
     draws = after.sample(jax.random.key(1), (2000,))
     residual, own = scores(after, test, draws)
-    # w from 2,000 draws has a standard error of a few parts in a thousand, which moves the coverage by as little
+    # w from 2,000 draws has a standard error of a few parts in a thousand, which moves the coverage
+    # by as little
     assert_within_two_standard_errors(np.mean(residual <= own), 0.95)
     before, width = scores(AFTER, test, AFTER.sample(KEY, (2000,)))
     assert np.mean(before <= width) < 0.5
@@ -133,7 +142,9 @@ def test_the_factor_is_the_rank_that_gives_the_guarantee():
 
 
 def test_over_calibration_sets_the_coverage_is_between_its_bounds():
-    """1 - α <= P <= 1 - α + 1/(n + 1), for n = 30 and normal scores, over 20,000 sets to four standard errors."""
+    """1 - α <= P <= 1 - α + 1/(n + 1), for n = 30 and normal scores, over 20,000 sets to four
+    standard errors.
+    """
     rng = np.random.default_rng(1)
     sets, new = rng.normal(size=(20_000, 30)), rng.normal(size=20_000)
     held = np.mean(

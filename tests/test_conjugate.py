@@ -1,4 +1,6 @@
-"""Laws of the closed-form reading: it is the conjugate update, a weighted mixture over latents above the field, and calibrated."""
+"""Laws of the closed-form reading: it is the conjugate update, a weighted mixture over latents
+above the field, and calibrated.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +75,8 @@ def test_draws_have_the_posterior_for_their_law_and_obey_the_facts():
     assert draws.shape == (size, N)
     assert np.abs(draws @ WEIGHTS - TOTAL).max() <= 1e-12
     assert np.abs(draws[:, 0] - WALL_VALUE).max() <= 1e-12
-    # Six standard errors: a false alarm in 1e-8 of seeds, over nine means and 81 covariances of normals.
+    # Six standard errors: a false alarm in 1e-8 of seeds, over nine means and 81 covariances of
+    # normals.
     spread = np.sqrt(np.diag(expected.covariance))
     assert (np.abs(draws.mean(0) - expected.mean) <= 6 * spread / np.sqrt(size) + 1e-12).all()
     error = 6 * np.sqrt((np.outer(spread, spread) ** 2 + expected.covariance**2) / size)
@@ -115,7 +118,8 @@ def test_weights_are_the_evidence_of_what_is_observed(mixture):
     tau = np.asarray(mixture.latents["tau"])
     log_weights = stats.norm.logpdf(1.5, WEIGHTS @ MEAN, tau * np.sqrt(WEIGHTS @ KERNEL @ WEIGHTS))
     assert abs(mixture.log_evidence - logsumexp(log_weights, b=1 / tau.size)) <= ROUNDING
-    # Smoothing replaces the largest 3 sqrt(n) weights by quantiles of their own tail and keeps the others.
+    # Smoothing replaces the largest 3 sqrt(n) weights by quantiles of their own tail and keeps the
+    # others.
     raw = np.exp(log_weights - logsumexp(log_weights))
     small = raw < np.sort(raw)[-4 * int(np.sqrt(tau.size))]
     ratio = mixture.weights[small] / raw[small]
@@ -145,7 +149,8 @@ def test_the_amplitude_has_the_posterior_that_quadrature_gives(mixture):
     tau = np.asarray(mixture.latents["tau"])
     for power in (1, 2):
         expected, estimate = density @ grid**power, mixture.weights @ tau**power
-        # Six standard errors of a self-normalised importance sample: a false alarm in 2e-9 of seeds.
+        # Six standard errors of a self-normalised importance sample: a false alarm in 2e-9 of
+        # seeds.
         assert abs(estimate - expected) <= 6 * np.sqrt(
             np.sum((mixture.weights * (tau**power - estimate)) ** 2)
         )
@@ -423,7 +428,9 @@ def simulate(key):
 
 
 def ranks(draw) -> np.ndarray:
-    """Randomised PIT (rank + U) / (S + 1) of u(3/8) - u(6/8) among S posterior draws, over many simulated truths."""
+    """Randomised PIT (rank + U) / (S + 1) of u(3/8) - u(6/8) among S posterior draws, over many
+    simulated truths.
+    """
 
     def one(key):
         truth, posterior, jitter = jax.random.split(key, 3)

@@ -1,4 +1,6 @@
-"""Constraints: each functional is the row its formula says, its adjoint is its adjoint, and a solution satisfies its own conditions."""
+"""Constraints: each functional is the row its formula says, its adjoint is its adjoint, and a
+solution satisfies its own conditions.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -195,18 +197,18 @@ def test_something_else_than_a_function_is_refused():
 
 
 def test_check_of_an_exact_solution_finds_nothing():
-    assert bc.check(FUNCTIONALS["neumann"], PARABOLA, 2.0).largest <= 1e3 * EPS
+    assert bc.residuals(FUNCTIONALS["neumann"], PARABOLA, 2.0).largest <= 1e3 * EPS
     assert (
-        bc.check(
+        bc.residuals(
             bc.functional(lambda u: 5.0 + u[0, 0], GRID), PARABOLA, 5.0 + PARABOLA[0, 0]
         ).largest
         <= 1e3 * EPS
     )
-    assert bc.check(FUNCTIONALS["initial"], PARABOLA, PARABOLA[0]).largest == 0.0
+    assert bc.residuals(FUNCTIONALS["initial"], PARABOLA, PARABOLA[0]).largest == 0.0
 
 
 def test_check_names_the_rows_and_their_residuals():
-    found = bc.check(
+    found = bc.residuals(
         FUNCTIONALS["dirichlet"], PARABOLA, PARABOLA[:, -1] + np.array([0.0, 0.25, 0.0])
     )
     assert found.largest == pytest.approx(0.25)
@@ -219,7 +221,7 @@ def test_check_names_the_rows_and_their_residuals():
 
 def test_check_shows_the_ten_largest_of_many_rows():
     grid = bc.Grid(t=np.arange(20.0), x=np.arange(3.0))
-    table = str(bc.check(bc.integral(grid), np.zeros(grid.shape), np.arange(20.0)))
+    table = str(bc.residuals(bc.integral(grid), np.zeros(grid.shape), np.arange(20.0)))
     assert "20 rows" in table
     assert "the 10 largest are shown" in table
     assert "[t=19]" in table
@@ -227,18 +229,20 @@ def test_check_shows_the_ten_largest_of_many_rows():
 
 
 def test_check_measures_the_error_of_a_rule():
-    """The trapezoid rule of a parabola is off by h^2/6 times its leading coefficient, per unit length: what an exact row would force."""
+    """The trapezoid rule of a parabola is off by h^2/6 times its leading coefficient, per unit
+    length: what an exact row would force.
+    """
     grid = bc.Grid(x=np.linspace(0, 1, 11))
-    assert bc.check(bc.integral(grid), grid["x"] ** 2, 1 / 3).residual[0] == pytest.approx(
+    assert bc.residuals(bc.integral(grid), grid["x"] ** 2, 1 / 3).residual[0] == pytest.approx(
         0.1**2 / 6, rel=1e-10
     )
 
 
 def test_check_refuses_wrong_shapes():
     with pytest.raises(ValueError, match=r"expected one field of shape \(3, 5\); got \(5, 3\)"):
-        bc.check(FUNCTIONALS["integral"], PARABOLA.T, 0.0)
+        bc.residuals(FUNCTIONALS["integral"], PARABOLA.T, 0.0)
     with pytest.raises(ValueError, match=r"expected values of shape \[\(3,\)\]; got \[\(3, 1\)\]"):
-        bc.check(FUNCTIONALS["integral"], PARABOLA, np.zeros((3, 1)))
+        bc.residuals(FUNCTIONALS["integral"], PARABOLA, np.zeros((3, 1)))
 
 
 # Grids, and what they refuse

@@ -1,4 +1,6 @@
-"""Spectral convolutions against fast transforms and integrals, and the published elimination against the layer called many times."""
+"""Spectral convolutions against fast transforms and integrals, and the published elimination
+against the layer called many times.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +70,9 @@ def test_with_padding_it_is_an_integral_with_its_kernel():
 
 
 def many_calls(operator, hidden, axis, ends, oddities):
-    """The published elimination as published: unit fields through the whole layer, five to seven calls of it."""
+    """The published elimination as published: unit fields through the whole layer, five to seven
+    calls of it.
+    """
     x, last = np.asarray(hidden), hidden.shape[axis] - 1
     at = {"lower": (slice(None),) * axis + (0,), "upper": (slice(None),) * axis + (last,)}
     call = lambda field: np.asarray(operator(jnp.asarray(field)))  # noqa: E731
@@ -123,7 +127,9 @@ def test_one_transform_gives_what_many_calls_of_the_layer_give(grid, ends, oddit
 
 @pytest.mark.parametrize(("channels", "shortcut"), [(1, True), (4, False)])
 def test_elimination_leaves_the_end_nodes_to_themselves(channels, shortcut):
-    """With one channel, or with blocks: (K z)_N = x_N K_NN and, where the left end is eliminated alone, (K z)_0 = x_0 K_00."""
+    """With one channel, or with blocks: (K z)_N = x_N K_NN and, where the left end is eliminated
+    alone, (K z)_0 = x_0 K_00.
+    """
     own, series = conv(1, channels, channels), spectrum(LINE, (3,), (0.25,))
     hidden = jnp.asarray(np.random.default_rng(2).normal(size=(33, channels)))
     oddities = ReferenceQuirks(shortcut=shortcut, tolerance=0.0)

@@ -32,7 +32,9 @@ def test_it_is_its_definition():
 
 @pytest.mark.parametrize("points", [1, 30])
 def test_it_is_unbiased_for_a_normal_belief(points):
-    """For N(0, I) and truth 0, ES = E|Z| (1 - 1/√2) with E|Z| = √2 Γ((n + 1)/2) / Γ(n/2); over 2000 sets of ten draws, by five errors."""
+    """For N(0, I) and truth 0, ES = E|Z| (1 - 1/√2) with E|Z| = √2 Γ((n + 1)/2) / Γ(n/2); over 2000
+    sets of ten draws, by five errors.
+    """
     length = math.sqrt(2) * math.exp(math.lgamma((points + 1) / 2) - math.lgamma(points / 2))
     scores = energy_score(sample(10, 2000, points), np.zeros((2000, points)), per_point=False)
     assert abs(scores.mean() - length * (1 - math.sqrt(0.5))) <= 5 * scores.std() / math.sqrt(2000)
@@ -59,7 +61,9 @@ def test_a_certain_prediction_scores_its_root_mean_squared_error():
 
 
 def test_it_sees_correlations_that_no_marginal_metric_sees():
-    """Truths that move up or down as a whole are scored better by draws that do than by independent ones: by five standard errors."""
+    """Truths that move up or down as a whole are scored better by draws that do than by independent
+    ones: by five standard errors.
+    """
     count, points = 300, 20
     level = sample(count, 1, seed=2)
     truth = np.broadcast_to(level, (count, points))

@@ -1,4 +1,6 @@
-"""Laws of the exact reading: the rewritten program is white noise, the closed form as a map of it, and the evidence. Samplers agree."""
+"""Laws of the exact reading: the rewritten program is white noise, the closed form as a map of it,
+and the evidence. Samplers agree.
+"""
 
 import blackjax
 import jax
@@ -57,7 +59,8 @@ def linear(total, readings=READINGS):
 LINEAR = answer(
     KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0), (lambda u: u[PROBES], READINGS, 0.2)
 )
-# What the facts say without the readings: the law of the exact program's field before its likelihood.
+# What the facts say without the readings: the law of the exact program's field before its
+# likelihood.
 FACTS = answer(KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0))
 
 
@@ -95,7 +98,9 @@ def nuts():
 
 @pytest.fixture(scope="module")
 def blackjax_nuts():
-    """Draws of the linear program by BlackJAX's NUTS from the log density that NumPyro gives, two chains under vmap."""
+    """Draws of the linear program by BlackJAX's NUTS from the log density that NumPyro gives, two
+    chains under vmap.
+    """
     info = initialize_model(
         jax.random.split(jax.random.key(1), 2), bc.exact(linear), model_args=(TOTAL,)
     )
@@ -157,7 +162,8 @@ def test_exact_facts_hold_in_every_draw(sampler, request):
 
 
 def test_the_exact_program_is_not_stiff(nuts):
-    # White noise under two readings: a trajectory is a few steps, where the soft program at 1e-2 takes dozens and at 1e-4 hundreds.
+    # White noise under two readings: a trajectory is a few steps, where the soft program at 1e-2
+    # takes dozens and at 1e-4 hundreds.
     assert np.mean(nuts["num_steps"]) < 16
 
 
@@ -171,7 +177,8 @@ def test_the_laplace_approximation_of_white_noise_is_white():
     svi = SVI(bc.exact(facts), guide, numpyro.optim.Minimize(), Trace_ELBO())
     result = svi.run(jax.random.key(0), 1, progress_bar=False)
     posterior = guide.get_posterior(result.params)
-    # BFGS stops at a gradient of 1e-5, which is the distance of z from the mode; the Hessian is the identity everywhere.
+    # BFGS stops at a gradient of 1e-5, which is the distance of z from the mode; the Hessian is the
+    # identity everywhere.
     assert np.abs(posterior.mean).max() <= 1e-5
     assert np.abs(posterior.covariance_matrix - np.eye(N)).max() <= ROUNDING
 

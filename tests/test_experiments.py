@@ -1,4 +1,6 @@
-"""Experiments: each runs from settings to rows, page and figures, whole or not at all; a page is made from its rows alone."""
+"""Experiments: each runs from settings to rows, page and figures, whole or not at all; a page is
+made from its rows alone.
+"""
 
 import ast
 import dataclasses

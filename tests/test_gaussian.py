@@ -1,4 +1,6 @@
-"""Beliefs: every structure is the multivariate normal it stands for, is a NumPyro distribution, and refuses what is no belief."""
+"""Beliefs: every structure is the multivariate normal it stands for, is a NumPyro distribution, and
+refuses what is no belief.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +64,9 @@ def test_a_field_without_a_density_says_what_to_do(structure):
 @pytest.mark.usefixtures("eagerly")
 @every_structure
 def test_draws_have_the_moments_of_the_belief(structure):
-    """Every mean and covariance entry within z standard errors, z so large that a correct sampler fails once in 10^6 keys."""
+    """Every mean and covariance entry within z standard errors, z so large that a correct sampler
+    fails once in 10^6 keys.
+    """
     own, count = belief(structure), 4000
     draws = np.asarray(own.gaussian.sample(jax.random.key(1), (count,))).reshape(count, -1)
     size = draws.shape[1]
@@ -77,7 +81,9 @@ def test_draws_have_the_moments_of_the_belief(structure):
 @pytest.mark.usefixtures("eagerly")
 @every_structure
 def test_a_draw_is_a_root_times_white_noise(structure):
-    """A A' = K, with A read off column by column: a draw is an affine function of white noise of `noise_size` numbers."""
+    """A A' = K, with A read off column by column: a draw is an affine function of white noise of
+    `noise_size` numbers.
+    """
     own = belief(structure)
     units = jnp.eye(own.gaussian.covariance.noise_size)
     columns = np.asarray(own.gaussian.transport(units)).reshape(len(units), -1) - own.mean

@@ -1,4 +1,6 @@
-"""Gaussian processes: the structured posterior is the textbook's, and the fit finds what made the readings."""
+"""Gaussian processes: the structured posterior is the textbook's, and the fit finds what made the
+readings.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +75,8 @@ def test_the_posterior_equals_tinygps(name):
         GRID, places, values, kernels=name, mean=curved, hyperparameters=KNOWN
     )
     mean, variance, log_evidence = textbook(product_kernel(name), places, values, NOISE, curved)
-    # The jitter perturbs S by 2e-10 A² against at least NOISE²; a relative change d of S moves the posterior by d times its gain.
+    # The jitter perturbs S by 2e-10 A² against at least NOISE²; a relative change d of S moves the
+    # posterior by d times its gain.
     bound = 2 * JITTER * (AMPLITUDE / NOISE) ** 2 * COUNT
     np.testing.assert_allclose(
         belief.mean, mean, atol=bound * float(np.abs(values).max()) * AMPLITUDE / NOISE
@@ -130,7 +133,9 @@ def test_exact_readings_on_the_grid_hold_in_the_mean_and_in_every_draw_and_have_
 
 
 def test_readings_without_noise_between_grid_points_are_reproduced():
-    """The grid is made of the readings' coordinates after the belief is: what it says there is seen on a finer grid."""
+    """The grid is made of the readings' coordinates after the belief is: what it says there is seen
+    on a finer grid.
+    """
     places, values = readings(1)
     fine = Grid(t=np.unique(places["t"]), x=np.unique(places["x"]))
     belief = gaussian_process(fine, places, values, hyperparameters=KNOWN._replace(noise=0.0))
@@ -186,7 +191,8 @@ def test_a_prior_is_differentiable_in_its_hyperparameters_under_jit():
     slopes = jax.jit(jax.grad(density))(logs)
     compiled = jax.jit(density)
     differences = [(compiled(logs + h * e) - compiled(logs - h * e)) / (2 * h) for e in np.eye(3)]
-    # Central difference: truncation h² |f'''| / 6 and rounding eps |f| cond / h, with cond of the prior below 1e3.
+    # Central difference: truncation h² |f'''| / 6 and rounding eps |f| cond / h, with cond of the
+    # prior below 1e3.
     np.testing.assert_allclose(slopes, differences, rtol=1e-6)
 
 
@@ -221,7 +227,9 @@ def simulated(noise):
 
 
 def test_the_fit_recovers_the_lengths_that_made_the_readings():
-    """Log-lengths within three standard errors, from the curvature of the likelihood at the truth."""
+    """Log-lengths within three standard errors, from the curvature of the likelihood at the
+    truth.
+    """
     places, values = simulated(noise=0.1)
 
     def cost(logs):

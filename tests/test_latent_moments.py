@@ -1,4 +1,6 @@
-"""Mean and variance of a mixture over a latent: found without holding its draws, they are those of the draws."""
+"""Mean and variance of a mixture over a latent: found without holding its draws, they are those of
+the draws.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -118,7 +120,8 @@ def test_in_pairs_a_field_that_is_linear_in_the_latent_has_its_exact_mean():
     found = latent_moments(Line(), readings, grid, jax.random.key(5), draws=2, pairs=True)
     np.testing.assert_allclose(found.mean, -t, atol=1e-14)
     many = latent_moments(Line(), readings, grid, jax.random.key(5), draws=20_000, pairs=True)
-    # the variance of 10,000 independent squares of normal numbers: five standard errors of √(2/10,000)
+    # the variance of 10,000 independent squares of normal numbers: five standard errors of
+    # √(2/10,000)
     np.testing.assert_allclose(
         many.variance, 0.01 + (1.5 * x) ** 2 + (2 * t) ** 2, rtol=5 * np.sqrt(2e-4)
     )

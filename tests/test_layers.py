@@ -9,17 +9,18 @@ from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescons"
-# The floors that need jax alone (numpy and scipy come with it), and those where the Gaussian, a NumPyro distribution, is at home.
-GROUND = {"grids", "quadrature", "stencils", "functionals", "gram", "covariances", "composites"}
-GAUSSIAN = {"gaussian", "consistency", "conditioning", "constraints", "shapes"}
+# The floors that need jax alone (numpy and scipy come with it), and those where the Gaussian, a
+# NumPyro distribution, is at home.
+GROUND = {"grids", "arrays", "functionals"}
+GAUSSIAN = {"gaussians", "tracing"}
 ARRAYS = {"jax", "numpy", "scipy", "jaxtyping", "bayescons"} | set(sys.stdlib_module_names)
 # Library -> the only parts of bayescons that may import it.
 HOMES = {
-    "arviz": {"programs", "diagnostics"},
-    "arviz_base": {"programs", "diagnostics"},
-    "arviz_stats": {"programs", "diagnostics"},
-    "arviz_plots": {"programs", "diagnostics"},
-    "xarray": {"programs", "sampling", "diagnostics", "plots", "cli"},
+    "arviz": {"results", "diagnostics"},
+    "arviz_base": {"results", "diagnostics"},
+    "arviz_stats": {"results", "programs", "diagnostics"},
+    "arviz_plots": {"results", "diagnostics"},
+    "xarray": {"results", "sampling", "diagnostics", "plots", "cli"},
     "flax": {"networks", "training"},
     "optax": {"training", "sampling"},
     "orbax": {"training"},
@@ -34,7 +35,9 @@ def python_files(*folders: str) -> list[Path]:
 
 
 def part(path: Path) -> str:
-    """The top-level module or package of bayescons a file belongs to: `gaussian`, `programs`, or `__init__`."""
+    """The top-level module or package of bayescons a file belongs to: `gaussian`, `programs`, or
+    `__init__`.
+    """
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -56,7 +59,9 @@ def imported_libraries(path: Path) -> set[str]:
 
 
 def imports_of_the_package_itself(path: Path) -> set[str]:
-    """What a file takes from `bayescons` itself, not from its modules: `from bayescons import Grid`, `import bayescons as bc`."""
+    """What a file takes from `bayescons` itself, not from its modules: `from bayescons import
+    Grid`, `import bayescons as bc`.
+    """
     modules = {file.stem for file in PACKAGE.iterdir()}
     taken = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,6 @@
-"""The linter finds each planted fault, names it, says what to do about it, and finds nothing where there is nothing."""
+"""The linter finds each planted fault, names it, says what to do about it, and finds nothing where
+there is nothing.
+"""
 
 import functools
 
@@ -37,7 +39,8 @@ def found(report, where: str, about: str = "") -> Finding:
     return one
 
 
-# --- Many faults in one program: each is found, and none hides another ----------------------------------------------------------------
+# --- Many faults in one program: each is found, and none hides another
+# ----------------------------------------------------------------
 
 
 def crowded():
@@ -100,7 +103,9 @@ def test_a_planted_fault_is_found_with_a_remedy(report, where, severity, finding
 
 
 def test_a_total_known_better_than_its_rule_is_warned_of(report):
-    """On independent points of unit variance the rule's error is that of Brownian bridges with increments of variance two."""
+    """On independent points of unit variance the rule's error is that of Brownian bridges with
+    increments of variance two.
+    """
     one = found(report, "sensor", "quadrature rule")
     assert one.severity == "warning"
     assert "more than its scale 1.0e-03" in one.finding
@@ -136,7 +141,8 @@ def test_the_report_reads_as_a_table_with_the_worst_first(report):
     )
 
 
-# --- Rows that contradict each other --------------------------------------------------------------------------------------------------
+# --- Rows that contradict each other
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_contradiction_that_the_rule_explains_says_so():
@@ -165,8 +171,8 @@ def test_a_contradiction_that_no_rule_explains_says_so_and_an_agreement_is_none(
     sum_of_two = row(lambda u: u[2] + u[3])[0]
     assert one.severity == "error"
     assert (
-        f"by 5.0e-01, {0.5 / np.sqrt(sum_of_two @ KERNEL @ sum_of_two):.2g} prior standard deviations"
-        in one.finding
+        f"by 5.0e-01, {0.5 / np.sqrt(sum_of_two @ KERNEL @ sum_of_two):.2g} prior standard "
+        "deviations" in one.finding
     )
     assert "correct one of them" in one.remedy
     agreeing = bc.check(program, 1.0)
@@ -201,7 +207,8 @@ def test_more_facts_than_points_and_as_many_as_points_are_errors():
     assert one.severity == "error"
 
 
-# --- What the belief holds for certain ------------------------------------------------------------------------------------------------
+# --- What the belief holds for certain
+# ------------------------------------------------------------------------------------------------
 
 
 def test_rows_without_prior_variance_are_told_apart():
@@ -233,7 +240,8 @@ def test_what_was_conditioned_on_before_is_known_to_be_certain():
     assert found(bc.check(program, 0.4), "wall").severity == "error"
 
 
-# --- Latents above the fields ---------------------------------------------------------------------------------------------------------
+# --- Latents above the fields
+# -----------------------------------------------------------------------------
 
 
 def above(content=3.0):
@@ -279,7 +287,7 @@ def test_a_field_that_is_not_gaussian_is_refused_and_the_others_are_looked_at(hi
 
 
 def test_given_values_are_not_drawn():
-    report = bc.check(above, given={"kind": 1, "level": 40.0, "size": 0.5})
+    report = bc.check(above, fixed={"kind": 1, "level": 40.0, "size": 0.5})
     assert report.draws == 1
     assert "NaN" in found(report, "root").finding
     assert "28.7 standard deviations" in found(report, "content").finding
@@ -288,10 +296,11 @@ def test_given_values_are_not_drawn():
         ValueError,
         match=r"given names no random site of the program: sise; it has kind, level, size",
     ):
-        bc.check(above, given={"sise": 0.5})
+        bc.check(above, fixed={"sise": 0.5})
 
 
-# --- Nothing to find ------------------------------------------------------------------------------------------------------------------
+# --- Nothing to find
+# -----------------------------------------------------------------------------
 
 
 def clean(wall, noise=0.1):
@@ -359,11 +368,12 @@ def test_a_program_that_states_nothing_says_so():
     assert not report.ok
 
 
-# --- The door -------------------------------------------------------------------------------------------------------------------------
+# --- The door
+# -----------------------------------------------------------------------------
 
 
 def test_functionals_are_checked_as_before():
-    assert bc.check(MASS, np.ones(N), 1.0).largest < 1e-14
+    assert bc.residuals(MASS, np.ones(N), 1.0).largest < 1e-14
 
 
 def test_a_fault_of_the_programs_own_passes_through():
@@ -385,7 +395,7 @@ def test_a_statement_that_cannot_even_be_made_is_an_error():
 
 
 @pytest.mark.parametrize(("call", "error", "message"), [
-    (lambda: bc.check(3.0), TypeError, "expected a program or a functional; got float"),
+    (lambda: bc.check(3.0), TypeError, "expected a program; got float"),
     (lambda: bc.check(clean, 0.3, draws=0), ValueError, "draws must be 1 or more"),
 ])  # fmt: skip
 def test_what_cannot_be_checked_is_refused(call, error, message):
@@ -393,7 +403,8 @@ def test_what_cannot_be_checked_is_refused(call, error, message):
         call()
 
 
-# --- The command line -----------------------------------------------------------------------------------------------------------------
+# --- The command line
+# -----------------------------------------------------------------------------
 
 FILE = """
 import jax.numpy as jnp

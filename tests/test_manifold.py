@@ -1,6 +1,8 @@
-"""Nonlinear laws: constrained sampling against quadrature, mici, closed forms and conditioning; approximations against the law.
+"""Nonlinear laws: constrained sampling against quadrature, mici, closed forms and conditioning;
+approximations against the law.
 
-Statistical laws compare means within `SIGMAS` Monte Carlo standard errors, a false alarm in 2e6 comparisons; seeds are fixed.
+Statistical laws compare means within `SIGMAS` Monte Carlo standard errors, a false alarm in 2e6
+comparisons; seeds are fixed.
 """
 
 import functools
@@ -44,8 +46,9 @@ def energy(u):
 
 
 class Curve:
-    """A conic y(θ) = centre + root (cos θ, sin θ) of a quadratic law in the plane, and the density of θ by the co-area formula in y:
-    N(y; m, K) |dy/dθ| / |∇h(y)|, which knows nothing of white noise.
+    """A conic y(θ) = centre + root (cos θ, sin θ) of a quadratic law in the plane, and the density
+    of θ by the co-area formula in y: N(y; m, K) |dy/dθ| / |∇h(y)|, which knows nothing of white
+    noise.
     """
 
     def __init__(self, mean, covariance, form, linear, constant, value, cells=8000):
@@ -103,7 +106,9 @@ def rounds() -> Chains:
 
 @functools.cache
 def rod() -> bc.Gaussian:
-    """Three correlated points with an exact total: a plane in which a known energy is an ellipse."""
+    """Three correlated points with an exact total: a plane in which a known energy is an
+    ellipse.
+    """
     x = THREE["x"]
     prior = bc.dense(
         np.array([0.3, 0.2, -0.1]), 1.5 * np.exp(-np.abs(x[:, None] - x[None])), jitter=0.0
@@ -196,7 +201,9 @@ ENTROPY = (
     ("function", "value", "centre"), [POWER, ENTROPY], ids=["fourth power", "entropy"]
 )
 def test_powers_and_entropies_leave_the_law_of_quadrature(function, value, centre):
-    """Polar coordinates (r, θ) about a point from which h grows outwards: given h = b, θ has the density N(u; m, K) r / |∂h/∂r|."""
+    """Polar coordinates (r, θ) about a point from which h grows outwards: given h = b, θ has the
+    density N(u; m, K) r / |∂h/∂r|.
+    """
     cells, mean = 4000, centre + np.array([0.4, 0.2])
     angles = (np.arange(cells) + 0.5) / cells * 2 * np.pi - np.pi
     rays = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -236,7 +243,9 @@ def test_every_draw_holds_the_law_and_the_exact_facts():
 
 
 def test_a_round_belief_on_a_sphere_is_uniform_there():
-    """Twelve independent points with a total and an energy: u_1 has the law of a coordinate on a sphere of eleven dimensions."""
+    """Twelve independent points with a total and an energy: u_1 has the law of a coordinate on a
+    sphere of eleven dimensions.
+    """
     size, total, square = 12, 3.0, 9.0
     grid = bc.Grid(x=(np.arange(size) + 0.5) / size)
     belief = bc.diagonal(jnp.zeros(size), 1.3) | bc.Constraint(
@@ -420,7 +429,9 @@ def test_the_mean_of_gauss_newton_is_the_most_probable_field_of_the_law():
 
 
 def test_laplace_is_right_for_narrow_beliefs_and_gauss_newton_misses_the_curvature():
-    """The error of Laplace's evidence falls as the square of the belief's width; that of Gauss-Newton stays."""
+    """The error of Laplace's evidence falls as the square of the belief's width; that of
+    Gauss-Newton stays.
+    """
     scales = np.array([0.2, 0.1, 0.05])
     exact = [on_ellipse((1.2, 0.4), s**2 * COVARIANCE).log_evidence for s in scales]
     errors = {}
@@ -477,7 +488,9 @@ def test_the_model_of_a_known_energy_keeps_mass_and_energy():
 
 
 def test_the_law_of_a_total_given_the_energy_is_that_of_a_sphere_where_the_belief_is_round():
-    """The oracle of experiments/right_measure.py, against (1 - s²/E)^((n - 3) / 2), s a coordinate of a point of the sphere |u|² = E."""
+    """The oracle of experiments/right_measure.py, against (1 - s²/E)^((n - 3) / 2), s a coordinate
+    of a point of the sphere |u|² = E.
+    """
     size, square = 9, 4.0
     row, places = np.full(size, 1 / 3), np.linspace(-1.9, 1.9, 21)
     found = density_given_energy(np.zeros(size), np.eye(size), np.ones(size), row, square, places)

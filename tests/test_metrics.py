@@ -103,7 +103,8 @@ def test_crps_is_the_integral_of_its_definition(mean, sd, residual):
 
 @given(error=st.floats(-1, 1), sd=st.sampled_from([1e-3, 1e-6, 1e-12, 1e-150, 0.0]))
 def test_crps_tends_to_the_absolute_error_as_the_variance_vanishes(error, sd):
-    # CRPS is Lipschitz in the forecast: it differs from that of a point mass by at most E|F - mean| = s sqrt(2 / pi) < s.
+    # CRPS is Lipschitz in the forecast: it differs from that of a point mass by at most E|F - mean|
+    # = s sqrt(2 / pi) < s.
     score = metrics.crps(0.0, sd**2, error, axis=())
     assert abs(score - abs(error)) <= sd + 4 * EPS
 

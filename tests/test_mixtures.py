@@ -138,7 +138,9 @@ def test_draws_of_the_mixture_are_covered_at_the_stated_level(level):
 
 
 def test_the_interval_ends_at_the_mixtures_quantiles():
-    """A half, known: values 0 and 1 with weights 0.04 and 0.96. 5 % lie below 1, so the central 90 % hold 1 alone; the 95 % both."""
+    """A half, known: values 0 and 1 with weights 0.04 and 0.96. 5 % lie below 1, so the central 90
+    % hold 1 alone; the 95 % both.
+    """
     means, variances, weights = np.array([[0.0], [1.0]]), np.zeros((2, 1)), np.array([0.04, 0.96])
     for level, inside in ((0.9, [0, 1, 0]), (0.95, [1, 1, 0])):
         ours = [

@@ -1,4 +1,6 @@
-"""Models: each is a short program that states what it knows, and in every draw of every reading that is so."""
+"""Models: each is a short program that states what it knows, and in every draw of every reading
+that is so.
+"""
 
 import importlib.util
 from pathlib import Path
@@ -30,7 +32,9 @@ def model(request):
 
 
 def assert_facts_hold(program, inputs, sites: dict) -> None:
-    """Every exact statement holds at these values of the sites: |G u - b| <= 1e-12 |G| |u|, the rounding of a sum of that size."""
+    """Every exact statement holds at these values of the sites: |G u - b| <= 1e-12 |G| |u|, the
+    rounding of a sum of that size.
+    """
     settled = handlers.seed(handlers.substitute(program, data=sites), rng_seed=0)
     facts = [
         s

@@ -1,4 +1,6 @@
-"""Beliefs from networks: what a neural process or an ensemble says becomes Gaussians, mixtures and programs, and nothing is lost."""
+"""Beliefs from networks: what a neural process or an ensemble says becomes Gaussians, mixtures and
+programs, and nothing is lost.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +108,8 @@ def test_draws_of_the_latent_are_the_fields_of_their_latents():
     drawn = latent_draws(network, readings, grid, key, draws=n)
     for s in range(n):
         one = field(network, readings, grid, found.mean + found.scale * noise[s])
-        # the same float32 arithmetic, perhaps in another order: a few layers of a few dozen terms each
+        # the same float32 arithmetic, perhaps in another order: a few layers of a few dozen terms
+        # each
         np.testing.assert_allclose(drawn.mean[s], one.mean, atol=100 * EPS32)
         np.testing.assert_allclose(drawn.scale[s], jnp.sqrt(one.variance), atol=100 * EPS32)
 
@@ -133,7 +136,9 @@ def program(total, state=bc.impose):
 
 
 def by_hand(latents, total):
-    """The published update of each draw, m + v g (b - g m)/g'v g, its variance, and the log evidence over all times."""
+    """The published update of each draw, m + v g (b - g m)/g'v g, its variance, and the log
+    evidence over all times.
+    """
     g, b = quadrature_weights(grid["x"]), np.asarray(total)
     beliefs = [field(network, readings, grid, z) for z in latents]
     mean, variance = (

@@ -1,4 +1,6 @@
-"""Layers do cheaply what they would do at full length: rows not multiplied out, and random numbers shared between values."""
+"""Layers do cheaply what they would do at full length: rows not multiplied out, and random numbers
+shared between values.
+"""
 
 import math
 

@@ -1,4 +1,6 @@
-"""Networks: what they promise about readings, points and latents, and weight files that bring them back to the last bit."""
+"""Networks: what they promise about readings, points and latents, and weight files that bring them
+back to the last bit.
+"""
 
 import functools
 import math
@@ -56,7 +58,9 @@ def points(seed=2, *batch):
 
 
 def predicted(inputs, values, where, key=None):
-    """All that the neural process says: its latent, and the field where the latent is at its mean."""
+    """All that the neural process says: its latent, and the field where the latent is at its
+    mean.
+    """
     return _predicted(*nnx.split(neural_process()), inputs, values, where, key)
 
 

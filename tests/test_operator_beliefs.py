@@ -1,4 +1,6 @@
-"""Beliefs from operator networks: a mixed model fitted by its likelihood, which boundary values then correct exactly."""
+"""Beliefs from operator networks: a mixed model fitted by its likelihood, which boundary values
+then correct exactly.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +34,9 @@ network = FourierOperator((4,), 8, depth=2, projection=6, rngs=nnx.Rngs(0))
 
 
 def simulated(key, functions, variance):
-    """Features, and errors that have random effects of covariance SIGMA beside noise of this variance."""
+    """Features, and errors that have random effects of covariance SIGMA beside noise of this
+    variance.
+    """
     of_features, of_weights, of_noise = jax.random.split(key, 3)
     features = jax.random.normal(of_features, (functions, POINTS, CHANNELS))
     weights = jax.random.normal(of_weights, (functions, CHANNELS)) @ np.linalg.cholesky(SIGMA).T
@@ -70,7 +74,9 @@ def test_every_step_raises_the_likelihood_which_is_that_of_the_mixed_model(struc
 
 
 def test_a_step_is_that_of_the_textbook():
-    """One step from a known start, by the dense formulas of Laird and Ware: E[w w' | errors] and E[e² | errors]."""
+    """One step from a known start, by the dense formulas of Laird and Ware: E[w w' | errors] and
+    E[e² | errors].
+    """
     features, errors = (np.asarray(a) for a in simulated(jax.random.key(1), 8, 0.1))
     start, after = (
         random_effects(features, errors, steps=s, structure="diagonal", tolerance=-np.inf)
@@ -88,7 +94,9 @@ def test_a_step_is_that_of_the_textbook():
 
 
 def test_many_functions_tell_what_their_errors_are_made_of():
-    """Entries of Σ from 2,000 functions are off by √(σᵢᵢσⱼⱼ + σᵢⱼ²)/√2000; five of those for nine, false alarm 5e-6."""
+    """Entries of Σ from 2,000 functions are off by √(σᵢᵢσⱼⱼ + σᵢⱼ²)/√2000; five of those for nine,
+    false alarm 5e-6.
+    """
     variance = np.linspace(0.05, 0.5, POINTS)
     found = random_effects(*simulated(jax.random.key(2), 2000, variance), tolerance=1e-6)
     spread = np.sqrt((np.outer(np.diagonal(SIGMA), np.diagonal(SIGMA)) + SIGMA**2) / 2000)
@@ -97,7 +105,9 @@ def test_many_functions_tell_what_their_errors_are_made_of():
 
 
 def test_intervals_of_simulated_effects_hold_their_share_before_and_after_a_fact():
-    """95 % of 1,000 new functions, one point each, within 4 standard errors (false alarm 1e-4); the fit adds its own, of 400 functions."""
+    """95 % of 1,000 new functions, one point each, within 4 standard errors (false alarm 1e-4); the
+    fit adds its own, of 400 functions.
+    """
     learned = random_effects(*simulated(jax.random.key(3), 400, 0.1))
     features, errors = simulated(jax.random.key(4), 1000, 0.1)
     belief = learned.belief(jnp.zeros(errors.shape), features, batch_dims=1)

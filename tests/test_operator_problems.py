@@ -137,7 +137,9 @@ def test_members_differ(problem):
 @pytest.mark.parametrize("times", [1, TIMES])
 @every_family
 def test_outputs_meet_the_values_known_at_their_boundary(problem, times):
-    """Values to rounding; slopes to the error of their stencils of third order, h³/4 max |∂⁴u/∂x⁴|."""
+    """Values to rounding; slopes to the error of their stencils of third order, h³/4 max
+    |∂⁴u/∂x⁴|.
+    """
     grid, samples = drawn(problem, times)
     BoundaryConditions(grid, problem.sides()).value(
         samples.boundary

@@ -1,4 +1,6 @@
-"""Training of operators: what is learned, what is held out, and that a run which is stopped and goes on is the run that was not."""
+"""Training of operators: what is learned, what is held out, and that a run which is stopped and
+goes on is the run that was not.
+"""
 
 import dataclasses
 import json

@@ -1,7 +1,8 @@
 """The families for operator learning against independent solvers.
 
-The independent solvers are finite differences written here in NumPy, in forms that share nothing with the code under test. Their own
-errors fall as h²; where a comparison is finer than that, two grids are extrapolated to h = 0.
+The independent solvers are finite differences written here in NumPy, in forms that share nothing
+with the code under test. Their own errors fall as h²; where a comparison is finer than that, two
+grids are extrapolated to h = 0.
 """
 
 import jax
@@ -31,9 +32,11 @@ def relative(one, other):
 
 
 def crank_nicolson(initial, *, conductivity, steps, last, held=None, slopes=None, source=None):
-    """∂u/∂t = k ∂²u/∂x² + f on [0, 1], ends held at values or slopes (by ghost nodes); the first four steps are halved implicit ones.
+    """∂u/∂t = k ∂²u/∂x² + f on [0, 1], ends held at values or slopes (by ghost nodes); the first
+    four steps are halved implicit ones.
 
-    `initial` has shape (points, members); so have `source(t)` and, for one end, `held(t)` or `slopes(t)`, each (2, members).
+    `initial` has shape (points, members); so have `source(t)` and, for one end, `held(t)` or
+    `slopes(t)`, each (2, members).
     """
     points = len(initial)
     h, u, t = 1 / (points - 1), np.array(initial), 0.0
@@ -123,7 +126,9 @@ def test_the_heated_rod_agrees_with_crank_nicolson(last):
 
 
 def lines(problem, states, points, last):
-    """Burgers by central differences of the flux in x and an implicit integrator in t; ends held at the closed form's values."""
+    """Burgers by central differences of the flux in x and an implicit integrator in t; ends held at
+    the closed form's values.
+    """
     x, h = np.linspace(0, 1, points), 1 / (points - 1)
     wall = jax.jit(lambda t: jnp.stack([problem.wall(states, side, t) for side in problem.sides()]))
 
@@ -182,7 +187,8 @@ def test_the_travelling_front_is_not_the_solution_from_a_step():
 def test_a_step_becomes_the_travelling_front():
     problem, states = BurgersStep(viscosity=0.001), {"left": 1.0, "right": 0.2}
     x = np.linspace(0, 1, 201)
-    # What is left of the step decays with the time that the front takes to cross itself, 4ν/(u_L - u_R)² = 0.006:
+    # What is left of the step decays with the time that the front takes to cross itself, 4ν/(u_L -
+    # u_R)² = 0.006:
     np.testing.assert_allclose(
         problem.solution(states, 0.6, x),
         BurgersWave(viscosity=0.001).solution(states, 0.6, x),
@@ -242,7 +248,9 @@ def test_the_mean_of_the_rod_rises_by_the_heat_let_in():
 
 
 def test_whole_frequencies_need_no_care():
-    """Where ω is a whole number the initial state is one mode, and the published formula divides zero by zero."""
+    """Where ω is a whole number the initial state is one mode, and the published formula divides
+    zero by zero.
+    """
     x, t = np.linspace(0, 1, 11), 0.3
     lifted = 5 * x**2 / 2 * np.sin(np.pi * t) + 5 * 0.01 / np.pi * (1 - np.cos(np.pi * t))
     exact = lifted + np.cos(3 * np.pi * x) * np.exp(-0.01 * (3 * np.pi) ** 2 * t)

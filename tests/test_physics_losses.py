@@ -1,4 +1,6 @@
-"""Losses that know the physics: the penalty is the residual of the equation, and the score is that of the belief given its total."""
+"""Losses that know the physics: the penalty is the residual of the equation, and the score is that
+of the belief given its total.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +60,8 @@ def test_the_penalty_is_the_sum_of_squared_residuals_by_finite_differences(batch
         slope = (mean(t, x + step) - mean(t, x - step)) / (2 * step)
         total += np.sum((rate + float(batch.parameter[i]) * slope) ** 2)
     ours = (penalised(batch, 1.0) - penalised(batch, 0.0)) * 3
-    # central differences of a network that is smooth but for its rectifiers: float32 values of order one over a step of 1e-3
+    # central differences of a network that is smooth but for its rectifiers: float32 values of
+    # order one over a step of 1e-3
     np.testing.assert_allclose(ours, total, rtol=0.01)
 
 
@@ -110,7 +113,9 @@ def test_the_score_is_that_of_the_published_update_in_numpy():
 
 
 def test_the_score_does_not_care_for_an_error_that_the_total_takes_away():
-    """Shifting the mean along v g changes what the network says and nothing of what is believed once the total is known."""
+    """Shifting the mean along v g changes what the network says and nothing of what is believed
+    once the total is known.
+    """
     drawn = profiles(Stefan, KEY, size=2, points=21)(0)
     slope = jax.grad(lambda shift: conditioned_score(_Shifted(shift), drawn, KEY, problem=Stefan))(
         0.0

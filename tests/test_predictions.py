@@ -1,4 +1,6 @@
-"""Predictions of others: what a file may hold, what is made of it, and what is said of files that hold something else."""
+"""Predictions of others: what a file may hold, what is made of it, and what is said of files that
+hold something else.
+"""
 
 import pickle
 

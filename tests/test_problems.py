@@ -1,4 +1,6 @@
-"""Laws of the problems: every problem crossed with every law, tolerances from eps or from the quadrature's own error bound."""
+"""Laws of the problems: every problem crossed with every law, tolerances from eps or from the
+quadrature's own error bound.
+"""
 
 import functools
 import itertools
@@ -47,7 +49,9 @@ every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: fa
 
 
 def conductivity(problem, u):
-    """k(u) of ∂u/∂t = ∂/∂x(k(u) ∂u/∂x), written from the equation and not from the code under test."""
+    """k(u) of ∂u/∂t = ∂/∂x(k(u) ∂u/∂x), written from the equation and not from the code under
+    test.
+    """
     if isinstance(problem, Diffusion):
         return problem.diffusivity * jnp.ones_like(u)
     if isinstance(problem, PorousMedium):
@@ -56,7 +60,9 @@ def conductivity(problem, u):
 
 
 def flux(problem, t, x):
-    """F of ∂u/∂t + ∂F/∂x = 0 on the exact solution, written from the equation and not from the code under test."""
+    """F of ∂u/∂t + ∂F/∂x = 0 on the exact solution, written from the equation and not from the code
+    under test.
+    """
     u = problem.solution(t, x)
     if isinstance(problem, Advection):
         return problem.speed * u
@@ -97,14 +103,18 @@ def jump_from(problem):
 
 
 def some_times(problem, count=12):
-    """Times before and after the front has left, none of them within 1e-3 of its passage, nor zero."""
+    """Times before and after the front has left, none of them within 1e-3 of its passage, nor
+    zero.
+    """
     times = np.linspace(0, HORIZON[problem.name], count + 1)[1:]
     assert np.abs(times - arrival(problem)).min() > 1e-3
     return times
 
 
 def points_away_from_the_front(problem, margin=0.02, count=200):
-    """Points of the domain: away from the front, and in time from the moment of breaking, where the slope of a ramp is infinite."""
+    """Points of the domain: away from the front, and in time from the moment of breaking, where the
+    slope of a ramp is infinite.
+    """
     random = np.random.default_rng(0)
     t = random.uniform(margin, HORIZON[problem.name], 2 * count)
     early = max(
@@ -152,7 +162,9 @@ def test_solution_satisfies_its_equation(problem):
 
 @every_problem
 def test_what_a_part_of_the_domain_gains_has_come_in_through_its_ends(problem):
-    """The equation in integrated form, over parts that the front enters and leaves: it says what the jumps have to do."""
+    """The equation in integrated form, over parts that the front enters and leaves: it says what
+    the jumps have to do.
+    """
     solution, current = compiled(problem, "solution"), jax.jit(functools.partial(flux, problem))
     lower, upper = problem.space_range
     ends = [lower + share * (upper - lower) for share in (0.07, 0.33, 0.61, 0.93)]
@@ -383,7 +395,9 @@ def test_a_ramp_breaks_when_and_where_its_characteristics_meet(amplitude):
     "problem", [Advection(3.0), Burgers(1.0), Burgers(3.0), Burgers(5.0)], ids=str
 )
 def test_the_front_is_where_a_profile_falls_through_half_its_height(problem):
-    """So the diagnostic of draws and the truth they are compared with mean the same; a ramp is found exactly, a jump to half a cell."""
+    """So the diagnostic of draws and the truth they are compared with mean the same; a ramp is
+    found exactly, a jump to half a cell.
+    """
     x = problem.grid(2, 401)["x"]
     times = np.linspace(0.0, 0.95 * arrival(problem), 20)
     fields = problem.solution(times[:, None], x)
@@ -546,7 +560,9 @@ def test_a_parameter_that_is_not_a_number_is_an_error_that_says_what_to_write(fa
 
 @pytest.mark.parametrize("bad", ["0.6", None, 1j, [0.5, 0.6]])
 def test_a_parameter_that_is_not_even_a_number_is_the_same_error(bad):
-    """At the door itself: the signatures, checked in these tests, would turn such a value away before it."""
+    """At the door itself: the signatures, checked in these tests, would turn such a value away
+    before it.
+    """
     with pytest.raises(TypeError, match=r"m must be one real number; got .* Write 1"):
         checked_parameter(bad, name="m", above=0.0, below=1.0, instead="Write 1")
 
@@ -611,7 +627,9 @@ def test_readings_are_the_exact_solution(problem, draw):
 
 
 def test_readings_at_uneven_times_belong_to_those_times():
-    """The published heat data are interpolated by row index: values of another time, rms error 0.024 to 0.056."""
+    """The published heat data are interpolated by row index: values of another time, rms error
+    0.024 to 0.056.
+    """
     readings = contexts(Diffusion(3.0), jax.random.key(5))
     np.testing.assert_allclose(
         readings.u, np.exp(-3.0 * readings.t) * np.sin(readings.x), rtol=8 * EPS, atol=EPS

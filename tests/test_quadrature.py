@@ -1,4 +1,6 @@
-"""Quadrature: exact on its class of functions, of its order elsewhere, on equal and unequal spacings."""
+"""Quadrature: exact on its class of functions, of its order elsewhere, on equal and unequal
+spacings.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Recalibration: the factor is what it says on the functions it was found on, and the law holds whatever it is."""
+"""Recalibration: the factor is what it says on the functions it was found on, and the law holds
+whatever it is.
+"""
 
 import math
 
@@ -24,7 +26,9 @@ WEIGHTS = FACTS["mass"][0][1].weights[1]
 
 
 def prediction(*shape, factor=1.0, seed=0):
-    """Mean, variance and truth, truth ~ N(mean, factor² variance): the belief is too narrow where the factor is above one."""
+    """Mean, variance and truth, truth ~ N(mean, factor² variance): the belief is too narrow where
+    the factor is above one.
+    """
     rng = np.random.default_rng(seed)
     mean, variance = rng.normal(size=shape), rng.uniform(0.1, 2.0, size=shape)
     return mean, variance, mean + factor * np.sqrt(variance) * rng.normal(size=shape)
@@ -91,7 +95,9 @@ def test_one_factor_commutes_with_exact_facts():
 
 
 def test_what_is_known_for_certain_stays_known():
-    """A wall has no variance before and after, and conditioning on it again is recognised as redundant."""
+    """A wall has no variance before and after, and conditioning on it again is recognised as
+    redundant.
+    """
     constraint = facts("diagonal", "wall")
     after = recalibrated(bc.condition(belief("diagonal").gaussian, constraint), 3.0)
     np.testing.assert_array_equal(after.variance[:, 0], 0.0)
@@ -152,7 +158,9 @@ def test_likelihood_and_crps_are_at_their_best():
 
 @every_method
 def test_a_belief_too_wide_is_narrowed_and_one_too_narrow_widened_by_what_it_is_off(method):
-    """To five standard errors over 8000 points, each at most 0.03: of the quantile, the widest, sqrt(level (1 - level)/n) / (2 φ(z) z)."""
+    """To five standard errors over 8000 points, each at most 0.03: of the quantile, the widest,
+    sqrt(level (1 - level)/n) / (2 φ(z) z).
+    """
     for off in (0.4, 1.0, 2.5):
         mean, variance, truth = prediction(80, 100, factor=off, seed=5)
         assert abs(scale_factor(mean, variance, truth, method=method) / off - 1) <= 5 * 0.03
@@ -191,7 +199,9 @@ def test_points_known_exactly_or_left_out_do_not_count(method):
 
 
 def test_a_factor_for_each_time_fits_a_belief_of_any_batch():
-    """Found on held-out functions, applied to others: the total holds and each time is covered as well as it was."""
+    """Found on held-out functions, applied to others: the total holds and each time is covered as
+    well as it was.
+    """
     mean, variance, truth = prediction(40, *GRID.shape, factor=np.array([[0.5], [1.0], [2.0]]))
     factor = scale_factor(mean, variance, truth, axis=(0, 2))
     new = bc.diagonal(mean[:2], np.sqrt(variance[:2]), batch_dims=1)

@@ -55,14 +55,17 @@ def test_a_field_that_is_no_solution_leaves_over_what_the_equation_says():
         residual(Burgers(1.0), field)(t, x), x**2 + 2 * t**2 * x**3, rtol=1e-12
     )
     np.testing.assert_allclose(residual(Advection(3.0), field)(t, x), x**2 + 6 * t * x, rtol=1e-12)
-    # (u^m u_x)_x = m u^(m-1) u_x² + u^m u_xx with m = 3, u = t x²: 3 t² x⁴ (2 t x)² + t³ x⁶ 2 t = 14 t⁴ x⁶
+    # (u^m u_x)_x = m u^(m-1) u_x² + u^m u_xx with m = 3, u = t x²: 3 t² x⁴ (2 t x)² + t³ x⁶ 2 t =
+    # 14 t⁴ x⁶
     np.testing.assert_allclose(
         residual(PorousMedium(3.0), field)(t, x), x**2 - 14 * t**4 * x**6, rtol=1e-12
     )
 
 
 def test_no_sum_over_functions_and_parameters_creeps_in():
-    """The published penalty for advection paired every function with every speed and was 10.4 on exact solutions."""
+    """The published penalty for advection paired every function with every speed and was 10.4 on
+    exact solutions.
+    """
     speeds, key = jnp.linspace(1.0, 5.0, 7), jax.random.key(0)
     t, x = jax.random.uniform(key, (2, 7))
 

@@ -1,4 +1,6 @@
-"""Laws of the samplers: all draw from the same posterior, constraints hold in every draw, and particles tell the evidence."""
+"""Laws of the samplers: all draw from the same posterior, constraints hold in every draw, and
+particles tell the evidence.
+"""
 
 import warnings
 
@@ -98,7 +100,8 @@ def test_warm_up_is_kept_apart_from_the_draws(drawn, sampler):
 
 def test_particles_tell_the_evidence_within_its_error(drawn):
     told = drawn("smc").attrs
-    # Eight populations: Student-t with 7 degrees of freedom is beyond 6 standard errors in one seed of two thousand.
+    # Eight populations: Student-t with 7 degrees of freedom is beyond 6 standard errors in one seed
+    # of two thousand.
     assert abs(told["log_evidence"] - LINEAR.log_evidence) <= 6 * told["log_evidence_error"]
     assert told["log_evidence_error"] < 0.3
     assert told["ancestors"] > 20
@@ -119,7 +122,8 @@ def test_a_stiff_likelihood_does_not_collapse_the_particles():
     for draws in np.asarray(found.draws["u"]):
         assert len(np.unique(draws[:, 4])) > 270
     logs = np.asarray(found.summary["log_evidence"])
-    # Four populations: Student-t with 3 degrees of freedom is beyond 12.9 standard errors in one seed of a thousand.
+    # Four populations: Student-t with 3 degrees of freedom is beyond 12.9 standard errors in one
+    # seed of a thousand.
     assert abs(logs.mean() - soft.log_evidence) <= 12.9 * logs.std(ddof=1) / 2 + 0.5 * logs.var()
     assert agree(found.draws["u"], soft.mean, standard_errors=8.0)
 
@@ -152,5 +156,6 @@ def test_fitted_starts_lie_where_the_posterior_does(start):
     mean = covariance @ design.T @ np.array([3.0, -1.0]) / 0.25
     points = np.stack([found["level"], found["slope"]], -1)
     off = np.einsum("ni,ij,nj->n", points - mean, np.linalg.inv(covariance), points - mean)
-    # Chi-squared with 2 degrees of freedom, had they been drawn from the posterior: its mean is 2; a mean-field guide's is smaller.
+    # Chi-squared with 2 degrees of freedom, had they been drawn from the posterior: its mean is 2;
+    # a mean-field guide's is smaller.
     assert 0.3 < off.mean() < 4.0

@@ -1,4 +1,6 @@
-"""Laws of sampling: collapsing changes nothing, the best sampler is chosen, nothing is compiled twice, frozen chains are found out."""
+"""Laws of sampling: collapsing changes nothing, the best sampler is chosen, nothing is compiled
+twice, frozen chains are found out.
+"""
 
 import os
 import subprocess
@@ -38,7 +40,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def amplitude(total) -> tuple[float, float]:
-    """Mean and standard deviation of p(τ | total) ∝ LogNormal(τ; 0, .5) N(total; G m, τ² G K G'), by quadrature over log τ."""
+    """Mean and standard deviation of p(τ | total) ∝ LogNormal(τ; 0, .5) N(total; G m, τ² G K G'),
+    by quadrature over log τ.
+    """
     tau = np.exp(np.linspace(-4.0, 4.0, 8001))
     density = (
         tau

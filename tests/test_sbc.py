@@ -1,4 +1,5 @@
-"""Simulation-based calibration: programs simulate what they say, right ones pass, and wrong ones fail by the functional that can tell.
+"""Simulation-based calibration: programs simulate what they say, right ones pass, and wrong ones
+fail by the functional that can tell.
 
 Seeds are fixed. A right program fails for one seed of a hundred.
 """
@@ -46,7 +47,9 @@ def hierarchical(total, state=bc.observe, size=1.0):
 
 
 def unknown_total(readings, noise=0.3):
-    """A total that is a latent, stated with noise; a law that is imposed; readings; and a likelihood above the field."""
+    """A total that is a latent, stated with noise; a law that is imposed; readings; and a
+    likelihood above the field.
+    """
     total = numpyro.sample("total", dist.Normal(0.0, 0.5))
     numpyro.sample("gauge", dist.Normal(total, 0.5), obs=0.1)
     u = numpyro.sample("u", rod())
@@ -97,7 +100,9 @@ def test_exact_statements_are_simulated_exactly_and_read_again_hold_at_the_truth
 
 
 def test_simulated_unknowns_and_observations_have_the_moments_of_the_program():
-    """Over 4,000 simulations, to five standard errors: the wall holds, and the covariance of u with what is observed is the prior's."""
+    """Over 4,000 simulations, to five standard errors: the wall holds, and the covariance of u with
+    what is observed is the prior's.
+    """
     draws, observed = jax.vmap(
         lambda key: simulation.simulate(bound(unknown_total, READINGS), key)
     )(jax.random.split(KEY, 4000))
@@ -184,7 +189,9 @@ def test_an_ordinary_program_without_statements_is_calibrated_too():
 
 
 def test_imposed_in_place_of_observed_is_seen_by_the_likelihood_alone():
-    """A posterior that has learnt nothing of the amplitude is its prior, and ranks of unknowns are uniform under a prior."""
+    """A posterior that has learnt nothing of the amplitude is its prior, and ranks of unknowns are
+    uniform under a prior.
+    """
     found = sbc(
         hierarchical,
         0.0,
@@ -216,7 +223,9 @@ def test_a_wrong_prior_scale_is_found_out():
 
 
 def test_draws_worth_little_are_ranked_among_as_few():
-    """One draw in a hundred is new: thinned, the ranks are those of one draw; taken as they are, they would be at the ends."""
+    """One draw in a hundred is new: thinned, the ranks are those of one draw; taken as they are,
+    they would be at the ends.
+    """
 
     def repeated(program, key, draws):
         found = closed_form()(program, key, 1)

@@ -1,4 +1,6 @@
-"""Shapes: the nearest profile of the shape with the exact total, against a quadratic programme solved by trying every active set."""
+"""Shapes: the nearest profile of the shape with the exact total, against a quadratic programme
+solved by trying every active set.
+"""
 
 import functools
 import itertools
@@ -20,7 +22,9 @@ FEW, MANY = 5, 201
 
 
 class Kind(NamedTuple):
-    """A shape: the function, and the rows of what must not be negative, D u >= 0, on five points."""
+    """A shape: the function, and the rows of what must not be negative, D u >= 0, on five
+    points.
+    """
 
     project: functools.partial
     rows: np.ndarray
@@ -52,7 +56,9 @@ def of_the_shape(kind, values):
 
 
 def programme(mean, variance, weights, total, rows):
-    """The quadratic programme with D u >= 0: of the solutions with some rows of D at zero, the nearest of those that are feasible."""
+    """The quadratic programme with D u >= 0: of the solutions with some rows of D at zero, the
+    nearest of those that are feasible.
+    """
     known, best = variance == 0, (np.inf, None)
     metric = np.diag(1 / np.where(known, 1.0, variance))
     equations, values = [weights, *np.eye(FEW)[known]], [total, *mean[known]]
@@ -74,7 +80,9 @@ def programme(mean, variance, weights, total, rows):
 
 
 def problems(kind, known=(), count=25, seed=0):
-    """Means, variances, weights and totals on five points; the total, and the points known, are those of a profile of the shape."""
+    """Means, variances, weights and totals on five points; the total, and the points known, are
+    those of a profile of the shape.
+    """
     rng = np.random.default_rng(seed)
     truth = of_the_shape(kind, rng.normal(size=(count, FEW)))
     mean, variance = truth + rng.normal(size=(count, FEW)), rng.uniform(0.1, 1, size=(count, FEW))
@@ -84,7 +92,9 @@ def problems(kind, known=(), count=25, seed=0):
 
 
 def front(*lead, seed=0):
-    """Noisy profiles of a melting front, the wall known, and their exact total: means, variances, weights, totals."""
+    """Noisy profiles of a melting front, the wall known, and their exact total: means, variances,
+    weights, totals.
+    """
     rng = np.random.default_rng(seed)
     grid = bc.Grid(x=np.linspace(0, 1, MANY))
     place = rng.uniform(0.2, 0.8, size=(*lead, 1))
@@ -154,7 +164,9 @@ def test_where_the_total_does_not_bind_it_is_scipys_isotonic_regression(decreasi
 @given(st.data())
 @every_kind
 def test_it_never_moves_away_from_a_truth_of_the_shape(kind, data):
-    """By Pythagoras, |m - c|² >= |m - u|² + |u - c|² for every c of the shape with the total: what makes u the nearest of them."""
+    """By Pythagoras, |m - c|² >= |m - u|² + |u - c|² for every c of the shape with the total: what
+    makes u the nearest of them.
+    """
     numbers = st.lists(st.floats(-1e3, 1e3, allow_subnormal=False), min_size=FEW, max_size=FEW).map(
         np.array
     )
@@ -166,7 +178,8 @@ def test_it_never_moves_away_from_a_truth_of_the_shape(kind, data):
     def square(a, b):
         return np.sum((a - b) ** 2 / variance)
 
-    # u and the total are rounded to eps of their size, which the metric divides by the smallest deviation
+    # u and the total are rounded to eps of their size, which the metric divides by the smallest
+    # deviation
     size = np.abs([mean, truth, u]).max()
     rounding = (
         1e3 * EPS * size / np.sqrt(variance.min()) * np.sqrt(square(mean, truth) + square(u, truth))
@@ -308,7 +321,9 @@ def test_the_profile_may_lie_along_any_axis():
 
 @every_kind
 def test_gradients_are_finite_differences(kind):
-    """Where no point is about to meet a bound; and the total keeps to b whatever mean and variances do."""
+    """Where no point is about to meet a bound; and the total keeps to b whatever mean and variances
+    do.
+    """
     project = KINDS[kind].project
     mean, variance, weights, total, _ = problems(kind, known=(0,), count=3)
     along = np.random.default_rng(3).normal(size=(3, *mean.shape)) * (variance > 0)

@@ -1,4 +1,6 @@
-"""Sides and boundaries: what they observe, what values they take, and what they say where something does not fit."""
+"""Sides and boundaries: what they observe, what values they take, and what they say where something
+does not fit.
+"""
 
 import jax.numpy as jnp
 import numpy as np

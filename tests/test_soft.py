@@ -1,4 +1,6 @@
-"""Laws of the soft reading: plain noise, whose limit is the exact reading; and the guard against stiffness."""
+"""Laws of the soft reading: plain noise, whose limit is the exact reading; and the guard against
+stiffness.
+"""
 
 import warnings
 
@@ -183,7 +185,9 @@ def shifted():
 
 
 def tied():
-    """Two fields tied by a function with a constant, and the end of one of them told by a functional with another."""
+    """Two fields tied by a function with a constant, and the end of one of them told by a
+    functional with another.
+    """
     u = numpyro.sample("u", dist.MultivariateNormal(MEAN[:5], KERNEL[:5, :5]))
     v = numpyro.sample("v", dist.MultivariateNormal(MEAN[5:], KERNEL[5:, 5:]))
     bc.observe("tie", lambda u, v: 2.0 + u.sum() - v.sum(), (u, v), 1.7, 0.3)
@@ -203,7 +207,9 @@ APART = linalg.block_diag(KERNEL[:5, :5], KERNEL[5:, 5:])
     ids=["one field", "several fields"],
 )
 def test_soft_exact_and_conjugate_agree_on_a_functional_with_a_constant(program, cut, expected):
-    """With a scale of its own a statement is the same fact in every reading: f(u) = c + G u is stated, not G u."""
+    """With a scale of its own a statement is the same fact in every reading: f(u) = c + G u is
+    stated, not G u.
+    """
     names = ["u"] if cut is None else ["u", "v"]
     mean, covariance, evidence = gaussian(
         lambda both: log_joint(

@@ -1,7 +1,9 @@
-"""Laws of the finite-volume solver, crossed with every kind of law and boundary; and the exact solution of every problem, confirmed.
+"""Laws of the finite-volume solver, crossed with every kind of law and boundary; and the exact
+solution of every problem, confirmed.
 
-Orders are slopes of the L1 error of cell averages, fitted over three grids. Where the next term of the error is a relative c √h with
-|c| < 1.9, such a slope is within 0.2 of the order that theory states; that is the tolerance.
+Orders are slopes of the L1 error of cell averages, fitted over three grids. Where the next term of
+the error is a relative c √h with |c| < 1.9, such a slope is within 0.2 of the order that theory
+states; that is the tolerance.
 """
 
 import functools
@@ -68,7 +70,9 @@ def wave_decaying(t, x):
 
 
 def law_of(problem):
-    """A problem's equation and walls, written anew: of the problem itself only wall values are used."""
+    """A problem's equation and walls, written anew: of the problem itself only wall values are
+    used.
+    """
     match problem:
         case Advection(speed=b):
             return ConservationLaw(flux=Partial(carried, b), lower=Dirichlet(1.0), upper=Outflow())
@@ -216,7 +220,9 @@ def test_no_value_leaves_the_range_of_the_first_field_and_the_walls(law, order):
     ids=["carried", "steepening", "open ends"],
 )
 def test_the_total_variation_never_grows(law, order):
-    """Step by step, at the longest step allowed, over fields of both signs: shocks, fans and fronts."""
+    """Step by step, at the longest step allowed, over fields of both signs: shocks, fans and
+    fronts.
+    """
     fields = jnp.asarray(np.random.default_rng(2).normal(size=(50, CELLS[0])))
     times = (
         0.999 * np.arange(21) / CELLS[0]
@@ -232,7 +238,9 @@ def test_the_total_variation_never_grows(law, order):
 
 
 def test_ordered_fields_stay_ordered_to_first_order():
-    """What makes a scheme monotone, and with it convergent to the entropy solution whatever the law."""
+    """What makes a scheme monotone, and with it convergent to the entropy solution whatever the
+    law.
+    """
     below = (
         rough(3).at[:2].set(jnp.array([0.0, 1.0]))
     )  # equal extremes: both then take the same steps
@@ -312,7 +320,9 @@ def test_a_smooth_wave_flows_in_and_out_to_the_order_of_the_scheme(order, edges)
 
 @pytest.mark.parametrize("edges", [even, uneven])
 def test_heat_between_walls_that_change_is_found_to_second_order(edges):
-    """Part of a decaying wave, its walls held at the exact values; the half cell between centre and wall costs no order."""
+    """Part of a decaying wave, its walls held at the exact values; the half cell between centre and
+    wall costs no order.
+    """
     lower, upper = (Dirichlet(Partial(wave_decaying, x=x)) for x in (0.0, 1.0))
     law = ConservationLaw(potential=Partial(conducted, 0.2), lower=lower, upper=upper)
     assert abs(slope(errors_at(0.3, law, wave_decaying, edges=edges)) - 2) < SLACK
@@ -320,7 +330,8 @@ def test_heat_between_walls_that_change_is_found_to_second_order(edges):
 
 @every_order
 def test_a_jump_up_opens_into_a_fan(order):
-    """u = x/t, through the point where characteristics stand still: the jump kept would be a weak solution too, but not the entropy one.
+    """u = x/t, through the point where characteristics stand still: the jump kept would be a weak
+    solution too, but not the entropy one.
 
     The error is O(h log(1/h)), whose slope on these grids is 0.68, or better.
     """
@@ -335,7 +346,9 @@ def test_a_jump_up_opens_into_a_fan(order):
 
 
 def test_a_sine_on_a_ring_decays_by_the_factor_of_the_scheme_to_rounding():
-    """The second difference has the sine as its eigenvector, and Heun's step multiplies it by 1 + z + z²/2."""
+    """The second difference has the sine as its eigenvector, and Heun's step multiplies it by 1 + z
+    + z²/2.
+    """
     edges, time = even(CELLS[0], 0.0, 2 * np.pi), 0.1
     sine = cell_averages(jnp.sin, edges)
 
@@ -383,9 +396,10 @@ def test_cell_averages_are_exact_for_straight_lines_and_off_by_a_part_of_a_cell_
 def order_in_theory(problem, order):
     """In L1, while the front is inside.
 
-    Advection: h^(p/(p+1)) for a jump that a scheme of order p carries along. Burgers: a shock is held to a few cells. Porous medium: off
-    by its own size, h^(1/m), in the cells of the foot; a smooth profile's h² otherwise. Stefan: off by h within √h of the front
-    (an estimate; what is proved of monotone schemes is less).
+    Advection: h^(p/(p+1)) for a jump that a scheme of order p carries along. Burgers: a shock is
+    held to a few cells. Porous medium: off by its own size, h^(1/m), in the cells of the foot; a
+    smooth profile's h² otherwise. Stefan: off by h within √h of the front (an estimate; what is
+    proved of monotone schemes is less).
     """
     match problem:
         case Advection():
@@ -415,7 +429,9 @@ def moments(problem):
 
 @functools.cache
 def errors_of(problem, order):
-    """L1 distances between solver and exact solution, one row for each of the two moments, one column for each grid."""
+    """L1 distances between solver and exact solution, one row for each of the two moments, one
+    column for each grid.
+    """
     errors = []
     for cells in CELLS:
         edges = even(cells, *problem.space_range)

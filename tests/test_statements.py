@@ -1,4 +1,6 @@
-"""Laws of the two statements, and what a program that cannot be read exactly is told to write instead."""
+"""Laws of the two statements, and what a program that cannot be read exactly is told to write
+instead.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +99,9 @@ def test_a_stack_is_stated_one_by_one():
 def test_a_functional_must_be_callable():
     with pytest.raises(
         TypeError,
-        match="functional of 'fact' must be a functional or a function of the field; got Constraint",
+        match=(
+            "functional of 'fact' must be a functional or a function of the field; got Constraint"
+        ),
     ):
         sites(states(bc.Constraint(MASS, 1.0)))
 

@@ -1,4 +1,6 @@
-"""Samples on disk: what was drawn comes back, whole or not at all, and never as the samples of something else."""
+"""Samples on disk: what was drawn comes back, whole or not at all, and never as the samples of
+something else.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""The network in PyTorch that training steps are timed against is the same network; where there is no PyTorch, that is said."""
+"""The network in PyTorch that training steps are timed against is the same network; where there is
+no PyTorch, that is said.
+"""
 
 import math
 

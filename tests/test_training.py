@@ -1,4 +1,6 @@
-"""Training: what the data and losses are, and that a run which is killed and started again is the run that was not."""
+"""Training: what the data and losses are, and that a run which is killed and started again is the
+run that was not.
+"""
 
 import dataclasses
 import json
@@ -139,7 +141,9 @@ def of_two_functions():
 
 @nnx.jit
 def at_noise(network, shown, asked, noise):
-    """q(z | targets), q(z | contexts), and the prediction at the targets for the z of this noise."""
+    """q(z | targets), q(z | contexts), and the prediction at the targets for the z of this
+    noise.
+    """
     posterior, prior = network.latent(asked.inputs, asked.u), network.latent(shown.inputs, shown.u)
     representation = network.represent(shown.inputs, shown.u, asked.inputs)
     return (
@@ -462,8 +466,11 @@ ARGUMENTS = [
 
 
 def started(out, cache):
-    """The command in a process of its own. Compiled functions are simple and shared, or each start would take its time for them."""
-    script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job ignores it
+    """The command in a process of its own. Compiled functions are simple and shared, or each start
+    would take its time for them.
+    """
+    # a background job ignores it
+    script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     script += "from bayescons.cli import main; sys.exit(main())"
     shared = {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
@@ -493,7 +500,9 @@ def lines_of(out):
 
 
 def ended(process, out, *, by, after, later=0.0):
-    """Send a signal once so many lines are in the log, and return what the process said until then."""
+    """Send a signal once so many lines are in the log, and return what the process said until
+    then.
+    """
     while len(lines_of(out)) < after and process.poll() is None:
         time.sleep(0.002)
     time.sleep(later)

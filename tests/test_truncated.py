@@ -1,6 +1,8 @@
-"""Truncation: inequalities beside exact equalities, against closed forms, rejection sampling, an event-driven twin and themselves.
+"""Truncation: inequalities beside exact equalities, against closed forms, rejection sampling, an
+event-driven twin and themselves.
 
-Statistical laws compare means within `SIGMAS` Monte Carlo standard errors, a false alarm in 2e6 comparisons; seeds are fixed.
+Statistical laws compare means within `SIGMAS` Monte Carlo standard errors, a false alarm in 2e6
+comparisons; seeds are fixed.
 """
 
 import functools
@@ -47,14 +49,18 @@ def kernel(grid, length: float = 0.5) -> np.ndarray:
 
 @functools.cache
 def rod() -> bc.Gaussian:
-    """Four correlated points with an exact total, which leaves much of the belief negative or out of order."""
+    """Four correlated points with an exact total, which leaves much of the belief negative or out
+    of order.
+    """
     prior = bc.dense(jnp.array([0.5, 0.4, 0.1, -0.1]), 0.25 * kernel(FEW), jitter=0.0)
     return prior | bc.Constraint(TOTAL, 0.2, name="total")
 
 
 @functools.cache
 def by_rejection(count: int = 400_000) -> np.ndarray:
-    """Exact draws of the rod kept non-negative and decreasing: those of the belief that happen to be so."""
+    """Exact draws of the rod kept non-negative and decreasing: those of the belief that happen to
+    be so.
+    """
     draws = np.asarray(rod().sample(key(1), (count,)))
     return draws[(draws >= 0).all(axis=1) & (np.diff(draws, axis=1) <= 0).all(axis=1)]
 
@@ -104,7 +110,9 @@ def test_an_orthant_has_its_probability_and_its_means(correlation):
 
 
 def test_an_orthant_of_equally_correlated_points_has_its_probability():
-    """P(n points positive) = 1 / (n + 1) at correlation 1/2, so that given n of them the next is positive in (n + 1) of n + 2 draws."""
+    """P(n points positive) = 1 / (n + 1) at correlation 1/2, so that given n of them the next is
+    positive in (n + 1) of n + 2 draws.
+    """
     alike, points = (
         bc.dense(jnp.zeros(4), (np.eye(4) + 1) / 2, jitter=0.0),
         bc.functional(lambda u: u, FEW),
@@ -150,7 +158,9 @@ def test_every_draw_holds_the_equality_and_the_inequalities():
 
 @functools.cache
 def bed() -> tuple[bc.Grid, bc.Gaussian, Chains]:
-    """201 independent points with an exact total, kept non-negative: an empty half and a full one."""
+    """201 independent points with an exact total, kept non-negative: an empty half and a full
+    one.
+    """
     grid = bc.Grid(x=np.linspace(0, 1, 201))
     prior = bc.diagonal(np.maximum(0.0, 1 - 2.5 * grid["x"]), 0.1)
     posterior = prior | bc.Constraint(bc.integral(grid), 0.2, name="total")
@@ -189,7 +199,9 @@ def test_a_share_is_that_of_the_integrals():
 
 
 def test_exact_draws_stay_exact():
-    """Many chains that start from exact draws: after any number of turns the law is the same. False alarms: 8 tests at 1e-4."""
+    """Many chains that start from exact draws: after any number of turns the law is the same. False
+    alarms: 8 tests at 1e-4.
+    """
     exact = by_rejection()
     starts, fresh = np.split(exact[: 2 * (len(exact) // 2)], 2)
     law = truncated(rod(), nonnegative(FEW), decreasing(FEW))
@@ -209,9 +221,11 @@ def test_exact_draws_stay_exact():
 
 @functools.cache
 def ranks() -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of the true end value among 15 draws of its posterior, in 480 worlds: truncated, and (wrongly) not truncated.
+    """Ranks of the true end value among 15 draws of its posterior, in 480 worlds: truncated, and
+    (wrongly) not truncated.
 
-    The world: a non-negative rod with a known total, drawn exactly; its readings, with noise; the posterior of the rod given them.
+    The world: a non-negative rod with a known total, drawn exactly; its readings, with noise; the
+        posterior of the rod given them.
     """
     count, kept, spread = 480, 15, 1.0
     prior = bc.dense(
@@ -268,7 +282,9 @@ def test_simulation_based_calibration_finds_out_a_posterior_that_forgot_the_ineq
 
 
 def event_by_event(rows, heights, y, s):
-    """A twin in the coordinates z with y = W z: times of impact by arccos, reflections of the whole velocity."""
+    """A twin in the coordinates z with y = W z: times of impact by arccos, reflections of the whole
+    velocity.
+    """
     z, v = np.linalg.lstsq(rows, y)[0], np.linalg.lstsq(rows, s)[0]
     left, count = math.pi / 2, 0
     while True:
@@ -328,7 +344,9 @@ def test_without_a_wall_in_reach_draws_are_those_of_the_belief():
 
 @pytest.mark.parametrize("structure", [s for s in STRUCTURES if s != "blocks"])
 def test_pushes_move_rows_by_their_correlation(structure):
-    """Rows of a push are Q a, and Q is D^-1 F K F' D^-1 of the textbook, block by block, whatever the structure."""
+    """Rows of a push are Q a, and Q is D^-1 F K F' D^-1 of the textbook, block by block, whatever
+    the structure.
+    """
     own = belief(structure)
     found = walls(own.gaussian, nonnegative(GRID, name="floor") & at_most(bc.integral(GRID), 5.0))
     rows = np.concatenate(

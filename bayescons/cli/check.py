@@ -1,4 +1,6 @@
-"""`bayescons check`: the statements of a program from a file, looked at before anything is sampled."""
+"""`bayescons check`: the statements of a program from a file, looked at before anything is
+sampled.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ def run(options: Check, command: Sequence[str]) -> int:
         Exit status: 0 where there is nothing worse than a note, 1 where there is.
 
     Raises:
-        InputError: for options or files that cannot be used. What the user's own code raises passes through.
+        InputError: for options or files that cannot be used. What the user's own code raises passes
+            through.
     """
     del command
     if options.draws < 1:

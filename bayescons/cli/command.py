@@ -1,6 +1,8 @@
-"""The commands and their options: one dataclass each, which is both the command line and what the command is given.
+"""The commands and their options: one dataclass each, which is both the command line and what the
+command is given.
 
-The work is done in a module of its own for each, imported when the command runs, so that help comes at once.
+The work is done in a module of its own for each, imported when the command runs, so that help comes
+at once.
 """
 
 from __future__ import annotations
@@ -31,13 +33,16 @@ Facts = UseAppendAction[tuple[str, ...]]
 class Condition:
     """Condition predictions on conserved totals and boundary values.
 
-    INPUT, NetCDF or .npz, holds a Gaussian prediction over a grid: coordinates (t, x, y, z), and over them `mean` and `scale`
-    (standard deviations) or `variance`. Axes in front of the grid's hold a batch of predictions. Or it holds an ensemble,
-    `draws`, with the draws along its first axis.
+    INPUT, NetCDF or .npz, holds a Gaussian prediction over a grid: coordinates (t, x, y, z), and
+    over them `mean` and `scale` (standard deviations) or `variance`. Axes in front of the grid's
+    hold a batch of predictions. Or it holds an ensemble, `draws`, with the draws along its first
+    axis.
 
-    TOTAL and VALUE are numbers or names of arrays in INPUT, with one entry for every point of the axes that remain (and for
-    every prediction of the batch, if they differ): a total over x on a (t, x) grid has one entry per time. They hold exactly,
-    unless a standard deviation follows: x=TOTAL+-0.01, or x=TOTAL+-quadrature for the error of the quadrature rule.
+    TOTAL and VALUE are numbers or names of arrays in INPUT, with one entry for every point of the
+    axes that remain (and for every prediction of the batch, if they differ): a total over x on a
+    (t, x) grid has one entry per time. They hold exactly,
+    unless a standard deviation follows: x=TOTAL+-0.01, or x=TOTAL+-quadrature for the error of the
+        quadrature rule.
 
     Example:
       bayescons condition pred.npz --integral x=mass --dirichlet x:lower=1 --out post.nc
@@ -50,7 +55,9 @@ class Condition:
     integral: Annotated[Facts, arg(metavar="AXIS=TOTAL")] = ()
     """The integral over an axis, or over several: x,y=TOTAL."""
     dirichlet: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()
-    """The value at the end of an axis; SIDE is lower or upper. An initial condition is t:lower=VALUE."""
+    """The value at the end of an axis; SIDE is lower or upper. An initial condition is
+    t:lower=VALUE.
+    """
     neumann: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()
     """The slope at the end of an axis, in the direction in which the axis increases."""
     rule: Literal["trapezoid", "midpoint", "simpson"] = "trapezoid"
@@ -59,7 +66,9 @@ class Condition:
         str | None,
         arg(metavar="NAMES", help_behavior_hint="(default: those of t, x, y, z in INPUT)"),
     ] = None
-    """Axes of the grid, in the order of the arrays: t,x. Where the coordinates have other names: t=time,x=depth."""
+    """Axes of the grid, in the order of the arrays: t,x. Where the coordinates have other names:
+    t=time,x=depth.
+    """
     mean: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: mean)")] = None
     """Array of the means."""
     scale: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: scale)")] = None
@@ -71,9 +80,13 @@ class Condition:
     ensemble: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: draws)")] = (
         None
     )
-    """Array of draws, in place of means and standard deviations. M of them become K = F F' + s²I, F their deviations / sqrt(M - 1)."""
+    """Array of draws, in place of means and standard deviations. M of them become K = F F' + s²I, F
+    their deviations / sqrt(M - 1).
+    """
     nugget: Annotated[float, arg(metavar="SHARE")] = 1e-3
-    """For an ensemble: s as a share of the draws' standard deviation (root mean square over the grid)."""
+    """For an ensemble: s as a share of the draws' standard deviation (root mean square over the
+    grid).
+    """
     draws: Annotated[int, arg(metavar="N")] = 0
     """How many draws of the conditioned field to write."""
     seed: int = 0
@@ -82,7 +95,8 @@ class Condition:
 
 @dataclasses.dataclass(frozen=True)
 class Problems:
-    """List the problems that come with exact solutions, and the families of solutions that operators learn from.
+    """List the problems that come with exact solutions, and the families of solutions that
+    operators learn from.
 
     Example:
       bayescons problems
@@ -93,16 +107,19 @@ class Problems:
 class Demo:
     """Condition a moving front on its mass: the Stefan problem from 100 readings.
 
-    The attentive neural process that comes with bayescons is shown 100 scattered readings of the exact solution (u* = 0.6). What it
-    believes of the field is conditioned on the mass at every time and on the value at the wall, and compared with the belief itself and
-    with an orthogonal projection. Prints a table and writes profile.png, total.png, front.png and posterior.nc.
+    The attentive neural process that comes with bayescons is shown 100 scattered readings of the
+    exact solution (u* = 0.6). What it believes of the field is conditioned on the mass at every
+    time and on the value at the wall, and compared with the belief itself and with an orthogonal
+    projection. Prints a table and writes profile.png, total.png, front.png and posterior.nc.
 
     Example:
       bayescons demo --preset quick --out demo
     """
 
     preset: Literal["quick", "full"] = "full"
-    """quick: 41 times, 101 points, 200 draws. full: 201 times, 201 points, 500 draws; under two minutes on two cores."""
+    """quick: 41 times, 101 points, 200 draws. full: 201 times, 201 points, 500 draws; under two
+    minutes on two cores.
+    """
     out: Annotated[Path, arg(metavar="DIR")] = Path("results/demo")
     """Folder to write to; made if it is not there."""
     belief: Annotated[Literal["anp", "gp"], arg(metavar="NAME")] = "anp"
@@ -115,15 +132,17 @@ class Demo:
 class Run:
     """Run a NumPyro program from a file, with its exact statements carried out.
 
-    FILE.py defines `program(...)`, an ordinary NumPyro program with bayescons.observe or bayescons.impose statements, and
-    `inputs(key)`, which returns its arguments as a dictionary.
+    FILE.py defines `program(...)`, an ordinary NumPyro program with bayescons.observe or
+    bayescons.impose statements, and `inputs(key)`, which returns its arguments as a dictionary.
 
-    Read exactly, the program is rewritten so that every draw satisfies its statements, and sampled. Read softly, they get a
-    finite noise, and it is sampled. Conjugate is the closed form, for Gaussian fields; no sampler is involved.
+    Read exactly, the program is rewritten so that every draw satisfies its statements, and sampled.
+    Read softly, they get a finite noise, and it is sampled. Conjugate is the closed form, for
+    Gaussian fields; no sampler is involved.
 
-    Samplers: auto takes the first of conjugate (independent draws), collapsed (fields integrated out, NUTS over what is left)
-    and nuts that the program allows, and says which and why. Others: blackjax_nuts, mclmc, adjusted_mclmc, elliptical (where
-    every latent is Gaussian) and smc (with the evidence). R-hat and effective draws are part of what is printed and written.
+    Samplers: auto takes the first of conjugate (independent draws), collapsed (fields integrated
+    out, NUTS over what is left) and nuts that the program allows, and says which and why. Others:
+    blackjax_nuts, mclmc, adjusted_mclmc, elliptical (where every latent is Gaussian) and smc (with
+    the evidence). R-hat and effective draws are part of what is printed and written.
 
     Example:
       bayescons run models/stefan.py --reading conjugate --out stefan.nc
@@ -132,7 +151,9 @@ class Run:
     file: Annotated[Positional[Path], arg(metavar="FILE.py")]
     """Python file; it is run as it is."""
     out: Annotated[Path, arg(metavar="OUT.nc")]
-    """NetCDF file to write: an ArviZ DataTree of draws, sampler statistics and residuals of the statements."""
+    """NetCDF file to write: an ArviZ DataTree of draws, sampler statistics and residuals of the
+    statements.
+    """
     program: Annotated[str, arg(metavar="NAME")] = "program"
     """Function that is the program."""
     reading: Literal["exact", "soft", "conjugate"] = "exact"
@@ -159,10 +180,12 @@ class Run:
 class Check:
     """Look at the statements of a NumPyro program before it is sampled.
 
-    FILE.py is as for `bayescons run`. A table says which statements contradict or repeat each other, cannot be read, are known better
-    than a quadrature rule can be, are stiff, or touch nothing that is uncertain; with a remedy for each. Nothing is sampled but priors.
+    FILE.py is as for `bayescons run`. A table says which statements contradict or repeat each
+    other, cannot be read, are known better than a quadrature rule can be, are stiff, or touch
+    nothing that is uncertain; with a remedy for each. Nothing is sampled but priors.
 
-    The exit status is 0 where nothing worse than a note is found, 1 where there are errors or warnings.
+    The exit status is 0 where nothing worse than a note is found, 1 where there are errors or
+    warnings.
 
     Example:
       bayescons check models/stefan.py
@@ -188,18 +211,22 @@ PRESETS_OWN = "(default: the preset's)"
 class Train:
     """Train a network on the functions of a problem.
 
-    A neural process (anp) or a deep ensemble learns to turn 100 readings of a field into a belief about it, from exact solutions
-    whose parameter is drawn at random. An operator learns to turn an initial state into the field, with its boundary values imposed.
-    Weights and a card that says how they came about are left in DIR, beside a log.
+    A neural process (anp) or a deep ensemble learns to turn 100 readings of a field into a belief
+    about it, from exact solutions whose parameter is drawn at random. An operator learns to turn an
+    initial state into the field, with its boundary values imposed. Weights and a card that says how
+    they came about are left in DIR, beside a log.
 
-    The preset "quick" is for trying the path: 200 steps of a small network, a minute. "paper" is 9000 steps with batches of 32 new
-    functions and a rate that falls as a cosine; half an hour on two cores. "published" is how Hansen et al. (ICML 2023) trained a
-    neural process: 20,000 steps with 250 of 10,000 functions, a constant rate, raw inputs and dropout; for an accelerator. What knows the
-    physics (softc, conditioned) begins with the neural process that comes with bayescons. For an operator, "paper" is the published
-    sizes: 500 points, 500 functions and 12,500 steps over a line; over more axes they are for an accelerator.
+    The preset "quick" is for trying the path: 200 steps of a small network, a minute. "paper" is
+    9000 steps with batches of 32 new functions and a rate that falls as a cosine; half an hour on
+    two cores. "published" is how Hansen et al. (ICML 2023) trained a
+    neural process: 20,000 steps with 250 of 10,000 functions, a constant rate, raw inputs and
+    dropout; for an accelerator. What knows the physics (softc, conditioned) begins with the neural
+    process that comes with bayescons. For an operator, "paper" is the published
+    sizes: 500 points, 500 functions and 12,500 steps over a line; over more axes they are for an
+        accelerator.
 
-    It can be stopped at any moment, by Ctrl-C or otherwise: the same command goes on from the last checkpoint, to the same result
-    to the last bit. A run that is complete is not run again.
+    It can be stopped at any moment, by Ctrl-C or otherwise: the same command goes on from the last
+    checkpoint, to the same result to the last bit. A run that is complete is not run again.
 
     Example:
       bayescons train anp --problem stefan --preset quick
@@ -210,11 +237,14 @@ class Train:
         Positional[Literal["anp", "softc", "conditioned", "ensemble", "operator"]],
         arg(metavar="{anp,softc,conditioned,ensemble,operator}"),
     ]
-    """What is trained: an attentive neural process; one with a penalty on the equation's residual; one judged after the total has been
-    imposed; a deep ensemble of networks without a latent; or a Fourier neural operator."""
+    """What is trained: an attentive neural process; one with a penalty on the equation's residual;
+    one judged after the total has been imposed; a deep ensemble of networks without a latent; or a
+    Fourier neural operator.
+    """
     problem: Annotated[str, arg(metavar="NAME")]
-    """The problem; `bayescons problems` lists them. Of an operator: burgers_ring, burgers_step, burgers_wave, cavity, forced_heat,
-    standing_wave or stokes_second."""
+    """The problem; `bayescons problems` lists them. Of an operator: burgers_ring, burgers_step,
+    burgers_wave, cavity, forced_heat, standing_wave or stokes_second.
+    """
     preset: Literal["quick", "paper", "published"] = "paper"
     """What the options below are unless given, as above."""
     out: Annotated[
@@ -235,9 +265,12 @@ class Train:
     clip: Annotated[str, arg(metavar="NORM|none", help_behavior_hint=PRESETS_OWN)] = PRESET
     """Largest norm of a gradient."""
     tails: Annotated[str, arg(metavar="SDS|none", help_behavior_hint=PRESETS_OWN)] = PRESET
-    """Standard deviations beyond which training counts a residual linearly; none: a Gaussian likelihood throughout."""
+    """Standard deviations beyond which training counts a residual linearly; none: a Gaussian
+    likelihood throughout.
+    """
     pool: Annotated[str, arg(metavar="N|none", help_behavior_hint=PRESETS_OWN)] = PRESET
-    """Draw functions from a pool of so many, a multiple of the size; none: new ones at every step."""
+    """Draw functions from a pool of so many, a multiple of the size; none: new ones at every step.
+    """
     dropout: Annotated[float | None, arg(metavar="SHARE", help_behavior_hint=PRESETS_OWN)] = None
     """Share of channels dropped out in training (anp)."""
     width: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
@@ -262,8 +295,10 @@ class Train:
         Literal["none", "overwrite", "features", "kernel", "layers", "reference"] | None,
         arg(metavar="MODE", help_behavior_hint="(default: features)"),
     ] = None
-    """How boundary values are imposed (operator): not at all (none), by overwriting, by the covariance of the last layer (features), by a
-    learned kernel (kernel, layers), or by the published elimination (reference)."""
+    """How boundary values are imposed (operator): not at all (none), by overwriting, by the
+    covariance of the last layer (features), by a learned kernel (kernel, layers), or by the
+    published elimination (reference).
+    """
     values: Annotated[
         Literal["given", "withheld"] | None,
         arg(metavar="{given,withheld}", help_behavior_hint="(default: given)"),
@@ -304,8 +339,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of the process. Turns on 64-bit floats in JAX.
 
     Returns:
-        Exit status: 0 (of `check`: 1 where it finds errors or warnings), 2 for input that cannot be used, which is said in one line on
-        stderr, or 130 where it was interrupted. Other errors are raised.
+        Exit status: 0 (of `check`: 1 where it finds errors or warnings), 2 for input that cannot be
+        used, which is said in one line on stderr, or 130 where it was interrupted. Other errors are
+        raised.
     """
     jax.config.update("jax_enable_x64", True)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -323,7 +359,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parsed(arguments: list[str]) -> Any:
-    """The options as one of the commands; what the parser prints as an error becomes an InputError."""
+    """The options as one of the commands; what the parser prints as an error becomes an
+    InputError.
+    """
     alone = arguments[0] if arguments else None
     choices = [
         Annotated[command, subcommand(name, description=_description(command, whole=name == alone))]
@@ -340,11 +378,14 @@ def _parsed(arguments: list[str]) -> Any:
 
 
 _ABOUT = "Predictions and programs, conditioned exactly on conservation laws."
-_EMPTY_LINE = "\u200b"  # zero-width space: tyro joins lines that begin with a letter, and doubles lines that are empty
+# zero-width space: tyro joins lines that begin with a letter, and doubles lines that are empty
+_EMPTY_LINE = "\u200b"
 
 
 def _description(command: type, *, whole: bool) -> str:
-    """A command's docstring, wrapped to the terminal and indented, so that tyro keeps its lines; or only its first line."""
+    """A command's docstring, wrapped to the terminal and indented, so that tyro keeps its lines; or
+    only its first line.
+    """
     paragraphs = inspect.cleandoc(command.__doc__).split("\n\n")
     if not whole:
         return paragraphs[0]
@@ -357,7 +398,9 @@ def _description(command: type, *, whole: bool) -> str:
 
 
 def _unboxed(text: str) -> str:
-    """The sentences of an error that tyro has drawn into a box: without colours, frame, title and help, with semicolons for rules."""
+    """The sentences of an error that tyro has drawn into a box: without colours, frame, title and
+    help, with semicolons for rules.
+    """
     lines = [
         re.sub(r"^[│|] ?|[│|]$", "", line)
         for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()

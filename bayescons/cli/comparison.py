@@ -1,10 +1,13 @@
-"""The comparison that the demo shows: a Stefan front from 100 readings, as believed, as projected and as conditioned.
+"""The comparison that the demo shows: a Stefan front from 100 readings, as believed, as projected
+and as conditioned.
 
-A surrogate that has seen scattered readings of the exact solution does not conserve mass. Three beliefs are compared: the surrogate's
-own; its mean projected orthogonally onto what is known, m - G'(GG')⁻¹(G m - b), with the variance left alone (HardC of Hansen et
-al., ICML 2023); and the surrogate conditioned on what is known, m - K G'(G K G')⁻¹(G m - b). Known are the mass at every time and the
-value at the wall. The surrogate is the attentive neural process that comes with bayescons, K the covariance of draws of its latent beside
-its own variance at each point; or a Gaussian process fitted to the readings.
+A surrogate that has seen scattered readings of the exact solution does not conserve mass. Three
+beliefs are compared: the surrogate's own; its mean projected orthogonally onto what is known, m -
+G'(GG')⁻¹(G m - b), with the variance left alone (HardC of Hansen et al., ICML 2023); and the
+surrogate conditioned on what is known, m - K G'(G K G')⁻¹(G m - b). Known are the mass at every
+time and the value at the wall. The surrogate is the attentive neural process that comes with
+bayescons, K the covariance of draws of its latent beside its own variance at each point; or a
+Gaussian process fitted to the readings.
 """
 
 from __future__ import annotations
@@ -56,9 +59,11 @@ class Method(NamedTuple):
         mean: of the field, shape (nt, nx).
         variance: of the field, pointwise, same shape.
         totals: integral of the mean at each time, shape (nt,).
-        scores: as `diagnostics.scores` at the time of interest, over the points whose value is not known exactly.
+        scores: as `diagnostics.scores` at the time of interest, over the points whose value is not
+            known exactly.
         largest_error: largest absolute conservation error of the mean over all times.
-        fronts: position of the front at the time of interest in each draw, shape (draws,), NaN where there is none.
+        fronts: position of the front at the time of interest in each draw, shape (draws,), NaN
+            where there is none.
         front: their summary.
     """
 
@@ -112,7 +117,8 @@ def compare(
     Args:
         key: a key of `jax.random.key`.
         size: of the grid, and the number of draws.
-        surrogate: "anp", the neural process that comes with bayescons, or "gp", a Gaussian process fitted here.
+        surrogate: "anp", the neural process that comes with bayescons, or "gp", a Gaussian process
+            fitted here.
         threshold: u* of the problem.
         tell: called with the name of each stage before it begins, `STAGES` in all.
     """
@@ -187,7 +193,9 @@ STAGES = 5
 
 
 def _neural_process(grid: Grid, readings: Readings, key: jax.Array) -> Gaussian:
-    """The trained network's belief, its latent averaged over: what the draws share is its covariance."""
+    """The trained network's belief, its latent averaged over: what the draws share is its
+    covariance.
+    """
     network = pretrained("anp_stefan").network
     return matched(
         jax.jit(lambda readings: latent_draws(network, readings, grid, key, draws=LATENTS))(

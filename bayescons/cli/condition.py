@@ -50,7 +50,8 @@ def run(options: Condition, command: Sequence[str]) -> None:
     statements = [parse(kind, text) for kind in EXPECTED for text in getattr(options, kind)]
     if not statements:
         raise InputError(
-            "nothing to condition on; state at least one of --integral x=TOTAL, --dirichlet x:lower=VALUE, --neumann"
+            "nothing to condition on; state at least one of --integral x=TOTAL, --dirichlet "
+            "x:lower=VALUE, --neumann"
         )
     if options.draws < 0:
         raise InputError(f"--draws must be zero or more; got {options.draws}")
@@ -94,8 +95,8 @@ def parse(kind: str, text: str) -> Statement:
     complete = equals and axis and value and bool(scale) == bool(plus_minus)
     if not complete or bool(colon) == (kind == "integral") or bool(side) != bool(colon):
         raise InputError(
-            f"cannot read --{kind} {text!r}; expected {EXPECTED[kind]} (a number, or the name of an array in INPUT), "
-            "with a standard deviation behind it or not: +-0.01"
+            f"cannot read --{kind} {text!r}; expected {EXPECTED[kind]} (a number, or the name of "
+            "an array in INPUT), with a standard deviation behind it or not: +-0.01"
         )
     return Statement(kind, axis, side, value, scale)
 
@@ -174,7 +175,9 @@ def _dataset(predictions: Predictions, variables: dict, told: dict):
 def _report(
     options: Condition, predictions: Predictions, statements, constraints, result: Update
 ) -> None:
-    """Print what was read, each constraint before and after, the evidence, and where the result is."""
+    """Print what was read, each constraint before and after, the evidence, and where the result
+    is.
+    """
     batch = predictions.belief.batch_shape
     say(f"{options.input}: {_counted(math.prod(batch), 'prediction')}, {predictions.form}")
     say(f"{predictions.grid!r}")
@@ -198,14 +201,16 @@ def _report(
     redundant = int(np.sum(np.asarray(result.redundant)))
     if redundant:
         say(
-            f"{_counted(redundant, 'row')} of {np.size(result.redundant)} follow from the others and change nothing."
+            f"{_counted(redundant, 'row')} of {np.size(result.redundant)} follow from the others "
+            "and change nothing."
         )
     say(f"log evidence: {_spread(np.asarray(result.log_evidence))}")
     directions, independent = predictions.directions, int(np.max(result.rank))
     if directions is not None and independent > directions:
         say(
-            f"note: the ensemble varies in {directions} directions and {independent} facts are independent: most of the correction "
-            "falls on the independent part added to it. Use more draws, fewer facts, or facts with a scale"
+            f"note: the ensemble varies in {directions} directions and {independent} facts are "
+            "independent: most of the correction falls on the independent part added to it. Use "
+            "more draws, fewer facts, or facts with a scale"
         )
     ratio = np.sqrt(
         np.mean(np.asarray(result.posterior.variance))

@@ -60,10 +60,12 @@ def _report(comparison: Comparison) -> None:
         float(problem.front(comparison.grid["t"][comparison.time])),
     )
     say(
-        f"Stefan problem, u* = {problem.threshold:g}: {len(comparison.readings.u)} readings, {comparison.grid!r}"
+        f"Stefan problem, u* = {problem.threshold:g}: {len(comparison.readings.u)} readings, "
+        f"{comparison.grid!r}"
     )
     say(
-        "Known: the mass at every time, and u(t, 0) = 1. A projection moves the mean alone; bayescons conditions the belief."
+        "Known: the mass at every time, and u(t, 0) = 1. A projection moves the mean alone; "
+        "bayescons conditions the belief."
     )
     columns = [
         "method",
@@ -82,7 +84,8 @@ def _report(comparison: Comparison) -> None:
         title=f"At t = {time:.4g}",
     )
     say(
-        "Mass error: integral of the mean minus exact mass; beside it the largest over all times. Scores leave out the known wall."
+        "Mass error: integral of the mean minus exact mass; beside it the largest over all times. "
+        "Scores leave out the known wall."
     )
     absent = ", ".join(
         f"{m.front.absent} of {m.front.draws} {name}"

@@ -12,14 +12,17 @@ import bayescons
 
 
 class InputError(Exception):
-    """Something a person typed, or a file holds, that cannot be used. Its message says what was expected, what came, what to write."""
+    """Something a person typed, or a file holds, that cannot be used. Its message says what was
+    expected, what came, what to write.
+    """
 
 
 @contextmanager
 def refusals(of: str | None = None) -> Generator[None]:
     """Turn what the doors of the library refuse inside the block into an InputError.
 
-    For calls whose arguments come straight from the user; elsewhere such an exception is a fault of the program and keeps its traceback.
+    For calls whose arguments come straight from the user; elsewhere such an exception is a fault of
+    the program and keeps its traceback.
 
     Args:
         of: what the message is about, said in front of it.
@@ -33,7 +36,8 @@ def refusals(of: str | None = None) -> Generator[None]:
 
 @contextmanager
 def own_refusals() -> Generator[None]:
-    """Turn what the library itself refuses into an InputError, where the user's own code runs as well.
+    """Turn what the library itself refuses into an InputError, where the user's own code runs as
+    well.
 
     An exception that was raised outside the library keeps its traceback.
     """

@@ -1,4 +1,6 @@
-"""What the commands write: NetCDF files that appear whole or not at all and say how they were made, and folders of files."""
+"""What the commands write: NetCDF files that appear whole or not at all and say how they were made,
+and folders of files.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ from bayescons.results.trees import PACKAGES
 
 @contextmanager
 def netcdf_file(path: Path) -> Generator[Path]:
-    """Lend a temporary path beside `path`; it takes its place when the block ends without an error, and is gone otherwise.
+    """Lend a temporary path beside `path`; it takes its place when the block ends without an error,
+    and is gone otherwise.
 
-    Opened before the work is done, so that a place where nothing can be written is found out at once.
+    Opened before the work is done, so that a place where nothing can be written is found out at
+    once.
     """
     if path.suffix != ".nc":
         raise InputError(
@@ -35,7 +39,9 @@ def netcdf_file(path: Path) -> Generator[Path]:
 
 @contextmanager
 def output_folder(path: Path) -> Generator[Path]:
-    """A folder, made at once so that a place where nothing can be written is found out first; removed again if it stays empty."""
+    """A folder, made at once so that a place where nothing can be written is found out first;
+    removed again if it stays empty.
+    """
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)

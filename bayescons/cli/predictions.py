@@ -1,7 +1,9 @@
-"""Predictions of others: a Gaussian belief over a grid, read from the arrays of a NetCDF or .npz file. Nothing pickled is ever read.
+"""Predictions of others: a Gaussian belief over a grid, read from the arrays of a NetCDF or .npz
+file. Nothing pickled is ever read.
 
-A file is first a set of named arrays (`open_arrays`), where those of a NetCDF file know the names of their axes and those of an .npz
-file do not; `read_belief` makes a grid and a belief of some of them. Everything is computed in float64.
+A file is first a set of named arrays (`open_arrays`), where those of a NetCDF file know the names
+of their axes and those of an .npz file do not; `read_belief` makes a grid and a belief of some of
+them. Everything is computed in float64.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ class Arrays:
     ) -> tuple[np.ndarray, tuple[str, ...] | None]:
         """Finite values of an array, and the names of its axes if the file has them.
 
-        Numbers come as float64; but integers (i, u) and truth values (b) as they are, if `kinds` has their letter of NumPy's.
+        Numbers come as float64; but integers (i, u) and truth values (b) as they are, if `kinds`
+        has their letter of NumPy's.
         """
         if name not in self.names:
             raise InputError(
@@ -62,12 +65,14 @@ class Arrays:
             values, axes = self.load(name)
         if values.dtype.kind not in "fiu" + kinds:
             raise InputError(
-                f"the {meaning} {name!r} of {self.path} must hold real numbers; it holds {values.dtype}"
+                f"the {meaning} {name!r} of {self.path} must hold real numbers; it holds "
+                f"{values.dtype}"
             )
         bad = int(values.size - np.isfinite(values).sum())
         if bad:
             raise InputError(
-                f"the {meaning} {name!r} of {self.path} holds {bad} NaN or infinite entries of {values.size}; remove or replace them first"
+                f"the {meaning} {name!r} of {self.path} holds {bad} NaN or infinite entries of "
+                f"{values.size}; remove or replace them first"
             )
         return values if values.dtype.kind in kinds.replace("f", "") else values.astype(
             np.float64
@@ -84,7 +89,8 @@ class Predictions:
         axes: for NetCDF, the names that the file has for the axes of the grid; otherwise None.
         batch: names of the batch axes, in front of the grid's.
         form: what the belief was made of, in words.
-        directions: for an ensemble of M draws, the M - 1 directions in which it varies; otherwise None.
+        directions: for an ensemble of M draws, the M - 1 directions in which it varies; otherwise
+            None.
     """
 
     grid: Grid
@@ -123,14 +129,17 @@ def read_belief(
 ) -> Predictions:
     """The grid and the belief that a file holds.
 
-    Mean and standard deviation (or variance) over the grid give independent points. An ensemble of M draws gives K = F F' + s² I, F the
-    centred draws over sqrt(M - 1) and s = nugget times the root mean square of the draws' standard deviations: without the
-    independent part an ensemble holds everything outside its M - 1 directions for certain.
+    Mean and standard deviation (or variance) over the grid give independent points. An ensemble of
+    M draws gives K = F F' + s² I, F the centred draws over sqrt(M - 1) and s = nugget times the
+    root mean square of the draws' standard deviations: without the independent part an ensemble
+    holds everything outside its M - 1 directions for certain.
 
     Args:
         arrays: an open file.
-        axes: axes of the grid in order, "t,x" or "t=time,x"; by default those of t, x, y, z that are there.
-        mean: name of the means, by default "mean"; with `scale` or `variance`, by default whichever of these is there.
+        axes: axes of the grid in order, "t,x" or "t=time,x"; by default those of t, x, y, z that
+            are there.
+        mean: name of the means, by default "mean"; with `scale` or `variance`, by default whichever
+            of these is there.
         scale: name of the standard deviations.
         variance: name of the variances.
         ensemble: name of the draws, by default "draws", used where there is no mean.
@@ -151,7 +160,8 @@ def read_belief(
         )
     if mean is not None or scale is not None or variance is not None:
         raise InputError(
-            "an ensemble has its own mean and scale; write either --ensemble, or --mean with --scale or --variance"
+            "an ensemble has its own mean and scale; write either --ensemble, or --mean with "
+            "--scale or --variance"
         )
     return _read_ensemble(arrays, grid, dims, ensemble or "draws", nugget)
 
@@ -159,9 +169,11 @@ def read_belief(
 def read_value(
     arrays: Arrays, predictions: Predictions, text: str, kept: Sequence[str], meaning: str
 ) -> jax.Array:
-    """A number, or the array of that name over the axes kept by a functional (perhaps with the batch's in front).
+    """A number, or the array of that name over the axes kept by a functional (perhaps with the
+    batch's in front).
 
-    Shapes of .npz arrays are checked where they are used; axes of NetCDF arrays are brought into order by their names.
+    Shapes of .npz arrays are checked where they are used; axes of NetCDF arrays are brought into
+    order by their names.
     """
     number = _number(text)
     if number is not None:
@@ -178,8 +190,8 @@ def read_value(
     )
     if not set(names) <= set(wanted):
         raise InputError(
-            f"the {meaning} {text!r} must be over the axes ({', '.join(wanted)}); it is over ({', '.join(names)}). "
-            "Take the slice that is meant, or rename its axes"
+            f"the {meaning} {text!r} must be over the axes ({', '.join(wanted)}); it is over "
+            f"({', '.join(names)}). Take the slice that is meant, or rename its axes"
         )
     ordered = np.transpose(values, [names.index(name) for name in wanted if name in names])
     spread = ordered.reshape([sizes[name] if name in names else 1 for name in wanted])
@@ -203,11 +215,13 @@ def _kind(path: Path) -> str:
             return kind
     if start.startswith(b"\x93NUMPY"):
         raise InputError(
-            f"{path} holds a single array (.npy); expected a NetCDF or .npz file with coordinates as well. {instead}"
+            f"{path} holds a single array (.npy); expected a NetCDF or .npz file with coordinates "
+            f"as well. {instead}"
         )
     if start.startswith(b"\x80"):
         raise InputError(
-            f"{path} looks like a pickle, which is never read, as reading one runs its code. {instead}"
+            f"{path} looks like a pickle, which is never read, as reading one runs its code. "
+            f"{instead}"
         )
     raise InputError(f"{path} is neither NetCDF nor .npz. {instead}")
 
@@ -248,14 +262,16 @@ def _read_grid(arrays: Arrays, spec: str | None) -> tuple[Grid, tuple[str, ...] 
     pairs = pairs or [(name,) for name in USUAL_AXES if name in arrays.names]
     if not pairs:
         raise InputError(
-            f"{arrays.path} has no coordinates t, x, y or z; it has {listed(arrays.names)}. Name the axes of the grid, "
-            "in the order of the arrays, as in --axes time,depth or --axes t=time,x=depth"
+            f"{arrays.path} has no coordinates t, x, y or z; it has {listed(arrays.names)}. Name "
+            "the axes of the grid, in the order of the arrays, as in --axes time,depth or --axes "
+            "t=time,x=depth"
         )
     if any(len(pair) > 2 or not all(pair) for pair in pairs) or len(
         {pair[0] for pair in pairs}
     ) < len(pairs):
         raise InputError(
-            f"cannot read --axes {spec!r}; expected different names separated by commas, as in t,x or t=time,x"
+            f"cannot read --axes {spec!r}; expected different names separated by commas, as in t,x "
+            "or t=time,x"
         )
     coordinates = {pair[0]: arrays.read(pair[-1], "coordinates") for pair in pairs}
     with refusals(f"{arrays.path}"):
@@ -275,8 +291,8 @@ def _read_pointwise(
     spread = scale or variance
     if spread is None:
         raise InputError(
-            f"{arrays.path} has no 'scale' (standard deviations) and no 'variance'; it has {listed(arrays.names)}. "
-            "Name the array: --scale NAME or --variance NAME"
+            f"{arrays.path} has no 'scale' (standard deviations) and no 'variance'; it has "
+            f"{listed(arrays.names)}. Name the array: --scale NAME or --variance NAME"
         )
     centre, batch = _over_grid(*arrays.read(mean, "mean"), grid, dims, f"mean {mean!r}")
     word = "scale" if scale else "variance"
@@ -290,7 +306,8 @@ def _read_pointwise(
     if not (width > 0).all():
         known = "State what is known exactly as a constraint instead, as in --dirichlet x:lower=1"
         raise InputError(
-            f"the {word} {spread!r} must be above zero everywhere; its smallest entry is {width.min():g}. {known}"
+            f"the {word} {spread!r} must be above zero everywhere; its smallest entry is "
+            f"{width.min():g}. {known}"
         )
     belief = diagonal(centre, width if scale else np.sqrt(width), batch_dims=len(batch))
     return Predictions(
@@ -301,7 +318,8 @@ def _read_pointwise(
 def _read_ensemble(arrays: Arrays, grid: Grid, dims, name: str, nugget: float) -> Predictions:
     if not (math.isfinite(nugget) and nugget > 0):
         raise InputError(
-            f"--nugget must be a number above zero, a share of the ensemble's standard deviation; got {nugget:g}"
+            "--nugget must be a number above zero, a share of the ensemble's standard deviation; "
+            f"got {nugget:g}"
         )
     draws, axes = arrays.read(name, "ensemble")
     draws, batch = _over_grid(draws, axes, grid, dims, f"ensemble {name!r}")
@@ -309,7 +327,8 @@ def _read_ensemble(arrays: Arrays, grid: Grid, dims, name: str, nugget: float) -
     own = own or [0]
     if not batch:
         raise InputError(
-            f"the ensemble {name!r} must have an axis of draws in front of the grid's {grid.shape}; got {draws.shape}"
+            f"the ensemble {name!r} must have an axis of draws in front of the grid's "
+            f"{grid.shape}; got {draws.shape}"
         )
     kept = tuple(axis for i, axis in enumerate(batch) if i not in own)
     draws = np.moveaxis(draws, own, range(len(own))).reshape(
@@ -322,14 +341,18 @@ def _read_ensemble(arrays: Arrays, grid: Grid, dims, name: str, nugget: float) -
     spread = np.sqrt(draws.var(axis=0, ddof=1).mean(axis=over, keepdims=True))
     if not (spread > 1e-14 * np.abs(mean).max(axis=over, keepdims=True)).all():
         raise InputError(
-            f"the draws of {name!r} are all equal, so they say nothing of their uncertainty; give a mean and a scale"
+            f"the draws of {name!r} are all equal, so they say nothing of their uncertainty; give "
+            "a mean and a scale"
         )
     factor = np.moveaxis(draws - mean, 0, -1) / math.sqrt(len(draws) - 1)
     belief = low_rank(
         mean, np.broadcast_to(nugget * spread, mean.shape), factor, batch_dims=len(kept)
     )
     kept = kept if dims else tuple(_numbered(len(kept)))
-    form = f"{len(draws)} draws {name!r}, with an independent part of {nugget:g} times their standard deviation"
+    form = (
+        f"{len(draws)} draws {name!r}, with an independent part of {nugget:g} times their standard "
+        "deviation"
+    )
     return Predictions(grid, belief, dims, kept, form, len(draws) - 1)
 
 
@@ -341,8 +364,8 @@ def _over_grid(
         missing = [name for name in dims if name not in axes]
         if missing:
             raise InputError(
-                f"the {meaning} must be over the axes ({', '.join(dims)}) of the grid; it is over ({', '.join(axes)}). "
-                "Name the axes of the grid with --axes"
+                f"the {meaning} must be over the axes ({', '.join(dims)}) of the grid; it is over "
+                f"({', '.join(axes)}). Name the axes of the grid with --axes"
             )
         batch = tuple(name for name in axes if name not in dims)
         return np.transpose(values, [axes.index(name) for name in (*batch, *dims)]), batch
@@ -352,8 +375,9 @@ def _over_grid(
             f"{name}: {size}" for name, size in zip(grid.names, grid.shape, strict=True)
         )
         raise InputError(
-            f"the {meaning} must have the shape of the grid {grid.shape} ({sizes}), batch axes in front; got {values.shape}. "
-            f"If its axes are in another order, write it: --axes {','.join(reversed(grid.names))}"
+            f"the {meaning} must have the shape of the grid {grid.shape} ({sizes}), batch axes in "
+            f"front; got {values.shape}. If its axes are in another order, write it: --axes "
+            f"{','.join(reversed(grid.names))}"
         )
     return values, tuple(_numbered(lead))
 
@@ -371,7 +395,8 @@ def _alike(
         values = np.transpose(values, [axes.index(name) for name in wanted])
     if values.shape not in ((), shape):
         raise InputError(
-            f"the {meaning} must have the mean's shape {shape}, or be one number; got {values.shape}"
+            f"the {meaning} must have the mean's shape {shape}, or be one number; got "
+            f"{values.shape}"
         )
     return np.broadcast_to(values, shape)
 

@@ -1,4 +1,6 @@
-"""`bayescons problems`: the problems that come with exact solutions, and the families that operators learn from."""
+"""`bayescons problems`: the problems that come with exact solutions, and the families that
+operators learn from.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def run(options: Problems, command: Sequence[str]) -> None:
         (
             type(family).__name__,
             _SEPARATOR.sub("\n", family.equation),
-            f"t {_interval(family.time_range)}\n{', '.join(family.axes)} {_interval(family.space_range)}",
+            f"t {_interval(family.time_range)}\n{', '.join(family.axes)} "
+            f"{_interval(family.space_range)}",
         )
         for family in sorted(
             (kind() for kind in OperatorProblem.__subclasses__()), key=lambda family: family.name
@@ -41,7 +44,8 @@ def run(options: Problems, command: Sequence[str]) -> None:
     say("")
     show_table(["family, for operators", "equation and boundary", "domain"], families, text=3)
     say(
-        "An operator learns what an initial state becomes: bayescons train operator --problem stokes_second"
+        "An operator learns what an initial state becomes: bayescons train operator --problem "
+        "stokes_second"
     )
     say("In Python: bayescons.problems.StokesSecond().sample(key, 100, grid)")
 

@@ -1,8 +1,9 @@
 """A file that holds a NumPyro program: the program, the arguments it is run with, and its grid.
 
-The file is ordinary Python, run as it is, so it is the user's own to trust. It defines `program(...)`, or another function named on the
-command line; `inputs(key) -> dict`, the arguments by name, unless the program takes none or all come from a data file; and perhaps
-`grid`, by which fields are labelled in the output.
+The file is ordinary Python, run as it is, so it is the user's own to trust. It defines
+`program(...)`, or another function named on the command line; `inputs(key) -> dict`, the arguments
+by name, unless the program takes none or all come from a data file; and perhaps `grid`, by which
+fields are labelled in the output.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from bayescons.grids import Grid
 
 
 class ProgramFile(NamedTuple):
-    """What a program file defines: the program, its default arguments as a function of a key (or None), its grid (or None)."""
+    """What a program file defines: the program, its default arguments as a function of a key (or
+    None), its grid (or None).
+    """
 
     program: Callable
     inputs: Callable | None
@@ -35,15 +38,18 @@ def load_program(path: Path, name: str = "program") -> ProgramFile:
     """Run a file and take the program of that name from it.
 
     Raises:
-        InputError: for a file that is missing or not Python, or a program that is not in it. What the file itself raises passes through.
+        InputError: for a file that is missing or not Python, or a program that is not in it. What
+            the file itself raises passes through.
     """
     if not path.is_file():
         raise InputError(
-            f"there is no file {path}; expected a Python file with a NumPyro program, as in models/stefan.py"
+            f"there is no file {path}; expected a Python file with a NumPyro program, as in "
+            "models/stefan.py"
         )
     if path.suffix != ".py":
         raise InputError(
-            f"{path} is not a Python file; expected one with a NumPyro program, as in models/stefan.py"
+            f"{path} is not a Python file; expected one with a NumPyro program, as in "
+            "models/stefan.py"
         )
     module = _run_file(path)
     program = getattr(module, name, None)
@@ -54,7 +60,8 @@ def load_program(path: Path, name: str = "program") -> ProgramFile:
             if inspect.isfunction(f) and f.__module__ == module.__name__ and n != "inputs"
         ]
         raise InputError(
-            f"{path} defines no function {name!r}; it defines {listed(own)}. Choose one with --program NAME"
+            f"{path} defines no function {name!r}; it defines {listed(own)}. Choose one with "
+            "--program NAME"
         )
     grid = getattr(module, "grid", None)
     return ProgramFile(
@@ -63,7 +70,8 @@ def load_program(path: Path, name: str = "program") -> ProgramFile:
 
 
 def arguments(file: ProgramFile, key: jax.Array, data: Path | None = None) -> dict:
-    """The program's arguments by name: those of `inputs`, with arrays of a data file in place of some or all.
+    """The program's arguments by name: those of `inputs`, with arrays of a data file in place of
+    some or all.
 
     Raises:
         InputError: for arguments that do not fit the program.
@@ -74,21 +82,25 @@ def arguments(file: ProgramFile, key: jax.Array, data: Path | None = None) -> di
         made = file.inputs(key)
         if not isinstance(made, dict):
             raise InputError(
-                f"inputs(key) must return a dictionary, the program's arguments by name; it returned {type(made).__name__}"
+                "inputs(key) must return a dictionary, the program's arguments by name; it "
+                f"returned {type(made).__name__}"
             )
         given = made | given
     try:
         signature.bind(**given)
     except TypeError as error:
         raise InputError(
-            f"{file.program.__name__}{signature} cannot be run with {listed(list(given))}: {error}. Define inputs(key) -> dict in the "
-            "file, or give the arrays with --data FILE.npz"
+            f"{file.program.__name__}{signature} cannot be run with {listed(list(given))}: "
+            f"{error}. Define inputs(key) -> dict in the file, or give the arrays with --data "
+            "FILE.npz"
         ) from error
     return given
 
 
 def _read(path: Path, signature: inspect.Signature) -> dict[str, np.ndarray]:
-    """The arrays of a data file, each the name of an argument; floats as float64, integers and truth values as they are."""
+    """The arrays of a data file, each the name of an argument; floats as float64, integers and
+    truth values as they are.
+    """
     with open_arrays(path) as arrays:
         unknown = [name for name in arrays.names if name not in signature.parameters]
         if unknown:

@@ -1,4 +1,6 @@
-"""`bayescons run`: a NumPyro program from a file, sampled or in closed form, its draws in one ArviZ tree."""
+"""`bayescons run`: a NumPyro program from a file, sampled or in closed form, its draws in one ArviZ
+tree.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         tree: draws, statistics, residuals and attributes.
-        mixture: latents and weights of the components in closed form, name -> values, leading axis the component.
+        mixture: latents and weights of the components in closed form, name -> values, leading axis
+            the component.
         notes: lines to print.
     """
 
@@ -48,7 +51,8 @@ def run(options: Run, command: Sequence[str]) -> None:
     """Load, read, sample, write, and print a summary.
 
     Raises:
-        InputError: for options, files or programs that cannot be used. What the user's own code raises passes through.
+        InputError: for options, files or programs that cannot be used. What the user's own code
+            raises passes through.
     """
     _check(options)
     file = load_program(options.file, options.program)
@@ -80,7 +84,8 @@ def _check(options: Run) -> None:
             raise InputError(f"--{name} must be {least} or more; got {getattr(options, name)}")
     if not (math.isfinite(options.scale) and options.scale > 0):
         raise InputError(
-            f"--scale must be a standard deviation above zero; got {options.scale:g}. For no noise: --reading exact"
+            f"--scale must be a standard deviation above zero; got {options.scale:g}. For no "
+            "noise: --reading exact"
         )
     with refusals("--sampler"):
         checked(Method(options.sampler, warmup=options.warmup))
@@ -138,7 +143,8 @@ def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Out
         told["pareto_k"] = posterior.pareto_k
         notes.append(_trust(posterior))
     draws = {name: values[None] for name, values in drawn.items()}
-    # Draws of a mixture do not say which component they are from, and so do not hold all that is random.
+    # Draws of a mixture do not say which component they are from, and so do not hold all that is
+    # random.
     missed = (
         {}
         if mixture
@@ -160,7 +166,10 @@ def _by_name(posterior: Posterior, values) -> dict[str, np.ndarray]:
 
 
 def _trust(posterior: Posterior) -> str:
-    worth = f"{len(posterior.weights)} draws of {', '.join(sorted(posterior.latents))}, worth {posterior.effective_draws:.0f} equal ones"
+    worth = (
+        f"{len(posterior.weights)} draws of {', '.join(sorted(posterior.latents))}, worth "
+        f"{posterior.effective_draws:.0f} equal ones"
+    )
     if math.isnan(posterior.pareto_k):
         return worth
     verdict = (
@@ -172,7 +181,9 @@ def _trust(posterior: Posterior) -> str:
 
 
 def _closed_form(moments: dict, mixture: dict, grid: Grid | None) -> xarray.DataTree:
-    """Moments over the axes of the grid, where they have its shape, and the components of a mixture."""
+    """Moments over the axes of the grid, where they have its shape, and the components of a
+    mixture.
+    """
     import xarray
 
     on_grid = [
@@ -214,7 +225,8 @@ def _report(options: Run, outcome: Outcome, seconds: float) -> None:
     show_table(["unknown", "mean", "sd", "95 % from", "to", "ESS", "R-hat"], rows)
     if fields:
         say(
-            "Of a field: averages over its points; the smallest bulk ESS and the largest R-hat, over at most 500 points."
+            "Of a field: averages over its points; the smallest bulk ESS and the largest R-hat, "
+            "over at most 500 points."
         )
     if worst := _worst(outcome.tree):
         show_table(["statement", "rows", "largest |G u - value| of any draw"], worst)
@@ -271,7 +283,9 @@ def _short(value: float) -> str:
 
 @contextmanager
 def _warnings_in_a_line() -> Generator[None]:
-    """Say the library's own warnings as they come, in a line on stderr each; that chains have not mixed is said with their numbers."""
+    """Say the library's own warnings as they come, in a line on stderr each; that chains have not
+    mixed is said with their numbers.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("always", StiffnessWarning)
         warnings.simplefilter("ignore", NotMixedWarning)

@@ -33,7 +33,8 @@ def show_table(
 ) -> None:
     """Print a table; the first `text` columns are text (left), the others numbers (right).
 
-    Text is wrapped at words, numbers never: a table that does not fit a terminal even so is wider than the terminal.
+    Text is wrapped at words, numbers never: a table that does not fit a terminal even so is wider
+        than the terminal.
     """
     table = Table(
         title=title and escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD
@@ -67,7 +68,9 @@ def say(line: str, *, error: bool = False) -> None:
 
 
 def watched() -> bool:
-    """Whether someone sees stderr as it is written: a terminal, and not a continuous-integration job."""
+    """Whether someone sees stderr as it is written: a terminal, and not a continuous-integration
+    job.
+    """
     return sys.stderr.isatty() and not os.environ.get("CI")
 
 
@@ -83,7 +86,9 @@ def working(on: str) -> Generator[None]:
 
 @contextmanager
 def stages(number: int) -> Generator[Callable[[str], object]]:
-    """A bar on stderr for work in stages; yields a function that is told the name of each when it begins. Silent if not watched."""
+    """A bar on stderr for work in stages; yields a function that is told the name of each when it
+    begins. Silent if not watched.
+    """
     if not watched():
         yield lambda name: name
         return
@@ -95,8 +100,8 @@ def stages(number: int) -> Generator[Callable[[str], object]]:
 
 @contextmanager
 def steps(number: int, *, done: int = 0) -> Generator[Callable[[int, str], object]]:
-    """A bar on stderr for work in many steps, with the time it takes and has left; yields a function that is told the steps taken so
-    far and what to say of them. Silent if not watched.
+    """A bar on stderr for work in many steps, with the time it takes and has left; yields a
+    function that is told the steps taken so far and what to say of them. Silent if not watched.
     """
     if not watched():
         yield lambda taken, text: (taken, text)

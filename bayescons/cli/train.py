@@ -1,4 +1,6 @@
-"""`bayescons train`: a network trained by a recipe, with a bar to watch, and a folder that holds weights, card and log."""
+"""`bayescons train`: a network trained by a recipe, with a bar to watch, and a folder that holds
+weights, card and log.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,12 @@ OR_NONE = {
 
 
 def run(options: Train, command: Sequence[str]) -> None:
-    """Train, or go on, and say what came of it. Ctrl-C ends the process as any other does, after a line that says how to go on.
+    """Train, or go on, and say what came of it. Ctrl-C ends the process as any other does, after a
+    line that says how to go on.
 
     Raises:
-        InputError: for a recipe that cannot be carried out, a folder that holds another run or cannot be written to, and a loss
-            that became NaN.
+        InputError: for a recipe that cannot be carried out, a folder that holds another run or
+            cannot be written to, and a loss that became NaN.
     """
     del command
     with own_refusals():
@@ -63,14 +66,16 @@ def run(options: Train, command: Sequence[str]) -> None:
         _die_of_interrupt()
     if complete:
         say(
-            f"{recipe.name} is complete already: {out.absolute()}. To train it again, give another folder with --out DIR"
+            f"{recipe.name} is complete already: {out.absolute()}. To train it again, give another "
+            "folder with --out DIR"
         )
     else:
         _conclude(recipe, out)
 
 
 class Teller:
-    """Tells how training goes: on a bar where somebody watches, else a line for each tenth of the run.
+    """Tells how training goes: on a bar where somebody watches, else a line for each tenth of the
+    run.
 
     Args:
         recipe: what is trained.
@@ -88,7 +93,8 @@ class Teller:
         self.stack.close()
         goes_on = f", from step {taken:,} on" if taken else ""
         say(
-            f"{self.recipe.name}: {self.recipe.steps:,} steps with batches of {self.recipe.size}{goes_on}"
+            f"{self.recipe.name}: {self.recipe.steps:,} steps with batches of "
+            f"{self.recipe.size}{goes_on}"
         )
         self.tell = self.stack.enter_context(steps(self.recipe.steps, done=taken))
 
@@ -163,13 +169,16 @@ def _conclude(recipe: Recipe | OperatorRecipe, folder: Path) -> None:
     training = card["training"]
     if training["steps"] < recipe.steps:
         say(
-            f"stopped after {training['steps']:,} steps: {recipe.patience} validations in a row brought nothing lower"
+            f"stopped after {training['steps']:,} steps: {recipe.patience} validations in a row "
+            "brought nothing lower"
         )
     say(
-        f"Lowest validation loss: {training['lowest_validation']:.4g} ({recipe.unit}), at step {training['kept_step']:,}."
+        f"Lowest validation loss: {training['lowest_validation']:.4g} ({recipe.unit}), at step "
+        f"{training['kept_step']:,}."
     )
     say(
-        f"{card['parameters']:,} parameters, trained in {duration(training['seconds'])}, are in {folder.absolute()}:"
+        f"{card['parameters']:,} parameters, trained in {duration(training['seconds'])}, are in "
+        f"{folder.absolute()}:"
     )
     shows = {
         weights.name: "weights of that step, for networks.load_weights",

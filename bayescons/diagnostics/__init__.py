@@ -1,4 +1,6 @@
-"""Diagnostics: how good a prediction is, whether it is calibrated and how to make it so, and where its fronts are."""
+"""Diagnostics: how good a prediction is, whether it is calibrated and how to make it so, and where
+its fronts are.
+"""
 
 from bayescons.diagnostics.calibration import (
     Calibration,

@@ -13,7 +13,9 @@ Axis = int | Sequence[int] | None
 
 
 def average(values: Array, axis: Axis, where: ArrayLike | None) -> Array:
-    """Mean over axes (`None` for all, `()` for none) of the points of a mask; NaN where none counts."""
+    """Mean over axes (`None` for all, `()` for none) of the points of a mask; NaN where none
+    counts.
+    """
     axis = tuple(axis) if isinstance(axis, Sequence) else axis
     return jnp.mean(values, axis=axis, where=mask(where, values.shape))
 
@@ -25,7 +27,8 @@ def mask(where: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     where = jnp.asarray(where)
     if where.dtype != bool:
         raise ValueError(
-            f"where must be boolean, true where a point counts; got {where.dtype}. Write where=variance > 0, for example"
+            f"where must be boolean, true where a point counts; got {where.dtype}. Write "
+            "where=variance > 0, for example"
         )
     return fitted(where, shape, "where", "the mean's shape")
 
@@ -36,7 +39,8 @@ def fitted(array: Array, shape: tuple[int, ...], name: str, meaning: str) -> Arr
         return jnp.broadcast_to(array, shape)
     except ValueError as error:
         raise ValueError(
-            f"{name} must broadcast to {shape}, {meaning}; got shape {array.shape}. Give it a matching shape"
+            f"{name} must broadcast to {shape}, {meaning}; got shape {array.shape}. Give it a "
+            "matching shape"
         ) from error
 
 
@@ -46,7 +50,8 @@ def alike(**given: ArrayLike) -> list[Array]:
     if len({array.shape for array in arrays.values()}) > 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
         raise ValueError(
-            f"{', '.join(arrays)} must have one shape; got {shapes}. Broadcast them first with jnp.broadcast_to"
+            f"{', '.join(arrays)} must have one shape; got {shapes}. Broadcast them first with "
+            "jnp.broadcast_to"
         )
     return [
         jnp.asarray(array, jnp.result_type(float, *arrays.values())) for array in arrays.values()
@@ -58,6 +63,7 @@ def refuse_dead(dead: Array) -> None:
     if isinstance(dead, Tracer) or not dead.any():
         return
     raise ValueError(
-        f"{int(dead.sum())} of {dead.size} points have a variance of zero or less, so no log density: (a) exactly known points: "
-        "exclude them with where=variance > 0; (b) rounding: set floor=...; (c) something else given as the variance"
+        f"{int(dead.sum())} of {dead.size} points have a variance of zero or less, so no log "
+        "density: (a) exactly known points: exclude them with where=variance > 0; (b) rounding: "
+        "set floor=...; (c) something else given as the variance"
     )

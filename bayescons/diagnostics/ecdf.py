@@ -1,9 +1,11 @@
-"""The empirical distribution function of PITs, less the uniform one, with a band that all of it keeps to if the PITs are uniform.
+"""The empirical distribution function of PITs, less the uniform one, with a band that all of it
+keeps to if the PITs are uniform.
 
-Where a test says that something is wrong, the difference shows what. The band is simultaneous: its probability is that of the whole curve,
-computed exactly, and not that of a point.
+Where a test says that something is wrong, the difference shows what. The band is simultaneous: its
+probability is that of the whole curve, computed exactly, and not that of a point.
 
-Source: Säilynoja, Bürkner and Vehtari, Graphical test for discrete uniformity, Statistics and Computing 32 (2022).
+Source: Säilynoja, Bürkner and Vehtari, Graphical test for discrete uniformity, Statistics and
+    Computing 32 (2022).
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ POINTS = 100  # most evaluation points of an ECDF
 
 
 class EcdfDifference(NamedTuple):
-    """The empirical distribution function of PITs less the uniform one, and where it stays for uniform PITs.
+    """The empirical distribution function of PITs less the uniform one, and where it stays for
+    uniform PITs.
 
     Attributes:
         points: z from 0 to 1, shape (k,).
-        difference: share of the PITs up to z, less z, shape (k,). An S that goes up first: the belief is too narrow; down first: too wide.
-            All above zero: the truth is too often below what was believed.
+        difference: share of the PITs up to z, less z, shape (k,). An S that goes up first: the
+            belief is too narrow; down first: too wide. All above zero: the truth is too often below
+            what was believed.
         lower: of the simultaneous band.
         upper: of the simultaneous band.
-        level: probability that all of the difference lies within the band if the PITs are independent and uniform; exact.
+        level: probability that all of the difference lies within the band if the PITs are
+            independent and uniform; exact.
     """
 
     points: np.ndarray
@@ -47,10 +52,12 @@ class EcdfDifference(NamedTuple):
 
 
 def ecdf_difference(values: ArrayLike, *, level: float = 0.95) -> EcdfDifference:
-    """The ECDF of PITs less the uniform law at up to 100 equally spaced points, and its simultaneous band.
+    """The ECDF of PITs less the uniform law at up to 100 equally spaced points, and its
+    simultaneous band.
 
-    The band is of equal pointwise probability, as in Säilynoja et al. (2022). The probability of staying within it is computed exactly, by
-    a recursion over the points (`band`); as counts are whole numbers, it is at least the level.
+    The band is of equal pointwise probability, as in Säilynoja et al. (2022). The probability of
+    staying within it is computed exactly, by a recursion over the points (`band`); as counts are
+    whole numbers, it is at least the level.
     """
     values = np.sort(one_each(values, least=2))
     cells = min(values.size, POINTS)
@@ -63,11 +70,14 @@ def ecdf_difference(values: ArrayLike, *, level: float = 0.95) -> EcdfDifference
 
 
 def one_each(values: ArrayLike, *, least: int) -> np.ndarray:
-    """PITs, refused unless there is one between 0 and 1 for each of at least so many cases, shape (n,)."""
+    """PITs, refused unless there is one between 0 and 1 for each of at least so many cases, shape
+    (n,).
+    """
     values = np.asarray(values, float)
     if values.ndim != 1 or values.size < least or not ((values >= 0) & (values <= 1)).all():
         raise ValueError(
-            f"expected one PIT between 0 and 1 for each of at least {least} independent cases, shape (n,); got shape {values.shape}"
+            f"expected one PIT between 0 and 1 for each of at least {least} independent cases, "
+            f"shape (n,); got shape {values.shape}"
             + (f" with values from {np.min(values):g} to {np.max(values):g}" if values.size else "")
         )
     return values
@@ -75,10 +85,12 @@ def one_each(values: ArrayLike, *, least: int) -> np.ndarray:
 
 @functools.cache
 def band(count: int, cells: int, level: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Least and greatest number of `count` uniform values up to k / cells that hold for all k = 0 ... cells with at least this probability.
+    """Least and greatest number of `count` uniform values up to k / cells that hold for all k = 0
+    ... cells with at least this probability.
 
     Returns:
-        Lower and upper counts, shape (cells + 1,), of equal pointwise probability; and the probability that all hold, exactly.
+        Lower and upper counts, shape (cells + 1,), of equal pointwise probability; and the
+        probability that all hold, exactly.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be a probability strictly between 0 and 1; got {level}")
@@ -106,10 +118,12 @@ def band(count: int, cells: int, level: float) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _stays(count: int, cells: int, lower: np.ndarray, upper: np.ndarray) -> float:
-    """P(lower_k <= N_k <= upper_k for all k), N_k the number of `count` uniform values in the first k of equal cells.
+    """P(lower_k <= N_k <= upper_k for all k), N_k the number of `count` uniform values in the first
+    k of equal cells.
 
-    They are a Poisson process's given its total, whose increments are independent: one convolution a cell. Source: Moscovich and Nadler,
-    Fast calculation of boundary crossing probabilities for Poisson processes, Statistics and Probability Letters 123 (2017).
+    They are a Poisson process's given its total, whose increments are independent: one convolution
+    a cell. Source: Moscovich and Nadler, Fast calculation of boundary crossing probabilities for
+    Poisson processes, Statistics and Probability Letters 123 (2017).
     """
     step = scipy.stats.poisson.pmf(np.arange(count + 1), count / cells)
     first, chance = 0, np.ones(1)  # of the counts first, first + 1, ...

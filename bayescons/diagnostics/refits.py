@@ -1,7 +1,9 @@
-"""Refits: ways to draw from the posterior of a program inside a compiled loop, as simulation-based calibration does a thousand times.
+"""Refits: ways to draw from the posterior of a program inside a compiled loop, as simulation-based
+calibration does a thousand times.
 
-A refit is a function (program, key, draws) → `Refitted` that JAX can trace, of a program without arguments: `closed_form` for programs
-that have one, `sampled` by any sampler of `bayescons.sampling`, or one's own.
+A refit is a function (program, key, draws) → `Refitted` that JAX can trace, of a program without
+arguments: `closed_form` for programs that have one, `sampled` by any sampler of
+`bayescons.sampling`, or one's own.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ class Refitted(NamedTuple):
     """Draws from a posterior, and what they are worth.
 
     Attributes:
-        draws: by name of the field or latent, the draw in front. More than were asked for where they are correlated.
-        effective: number of independent draws they are worth; NaN where it is to be found from their autocorrelation.
-        trouble: how many divergences a sampler met, or how many draws of latents left rows that contradict each other.
+        draws: by name of the field or latent, the draw in front. More than were asked for where
+            they are correlated.
+        effective: number of independent draws they are worth; NaN where it is to be found from
+            their autocorrelation.
+        trouble: how many divergences a sampler met, or how many draws of latents left rows that
+            contradict each other.
     """
 
     draws: dict
@@ -37,10 +42,11 @@ Refit = Callable[[Callable, jax.Array, int], Refitted]
 
 
 def closed_form(latents: int = 1000) -> Refit:
-    """`bayescons.conjugate`: independent draws; with latents above the fields, resampled from so many draws of their prior by evidence.
+    """`bayescons.conjugate`: independent draws; with latents above the fields, resampled from so
+    many draws of their prior by evidence.
 
-    The weights are not smoothed. What they are worth, 1 / Σ w², is at most what is ranked; where it is a handful, use
-    `sampled("collapsed")`.
+    The weights are not smoothed. What they are worth, 1 / Σ w², is at most what is ranked; where it
+    is a handful, use `sampled("collapsed")`.
     """
 
     def refit(program, key, draws):
@@ -59,9 +65,11 @@ def sampled(method: Method | str = "nuts", *, warmup: int = 500, thinning: int =
     """One chain of a sampler, on the exact reading.
 
     Args:
-        method: the name of a sampler, with the warm-up given here; or a `Method`, whose numbers of chains and draws are not used.
+        method: the name of a sampler, with the warm-up given here; or a `Method`, whose numbers of
+            chains and draws are not used.
         warmup: steps before the first draw.
-        thinning: how many steps of the chain are kept for each draw that is to be ranked; as many of them are ranked as they are worth.
+        thinning: how many steps of the chain are kept for each draw that is to be ranked; as many
+            of them are ranked as they are worth.
 
     Raises:
         ValueError: for names that are none, and numbers that make no chain.

@@ -1,15 +1,18 @@
-"""Simulation-based calibration: whether a program and what reads it agree, over draws from the program's own prior.
+"""Simulation-based calibration: whether a program and what reads it agree, over draws from the
+program's own prior.
 
-For each simulation draw unknowns θ, u from the program's joint law and what would be observed of them; refit the program to that; and rank
-each functional of the truth among the posterior draws. If program, reading and sampler are right the ranks are uniform, exactly and for any
-number of draws.
+For each simulation draw unknowns θ, u from the program's joint law and what would be observed of
+them; refit the program to that; and rank each functional of the truth among the posterior draws. If
+program, reading and sampler are right the ranks are uniform, exactly and for any number of draws.
 
-**Functionals of the unknowns alone are not enough.** A posterior that has learnt nothing, the prior itself, has uniform ranks of every
-function of θ and u. So does a program that imposes what it should observe. What tells is a functional that also looks at what was observed:
-the log likelihood of the truth among that of the draws is always ranked beside the others (Modrák et al. 2023).
+**Functionals of the unknowns alone are not enough.** A posterior that has learnt nothing, the prior
+itself, has uniform ranks of every function of θ and u. So does a program that imposes what it
+should observe. What tells is a functional that also looks at what was observed: the log likelihood
+of the truth among that of the draws is always ranked beside the others (Modrák et al. 2023).
 
-Sources: Cook, Gelman and Rubin, JCGS 15 (2006); Talts, Betancourt, Simpson, Vehtari and Gelman, arXiv 1804.06788 (2018), with ranks among
-draws thinned to independence; Modrák et al., Bayesian Analysis (2023), for functionals of the data.
+Sources: Cook, Gelman and Rubin, JCGS 15 (2006); Talts, Betancourt, Simpson, Vehtari and Gelman,
+arXiv 1804.06788 (2018), with ranks among draws thinned to independence; Modrák et al., Bayesian
+Analysis (2023), for functionals of the data.
 """
 
 from __future__ import annotations
@@ -51,7 +54,8 @@ class SBC(NamedTuple):
         adjusted: the same by Holm's rule: of all functionals together.
         level: false-alarm rate of the verdict.
         left_out: by functional, why it was not ranked.
-        effective: number of independent posterior draws the truth was ranked among, shape (simulations,).
+        effective: number of independent posterior draws the truth was ranked among, shape
+            (simulations,).
         reading: how the refits were done.
         notes: what else should be known before the verdict is believed.
     """
@@ -80,8 +84,9 @@ class SBC(NamedTuple):
             else f"failed: {', '.join(n for n, p in self.adjusted.items() if p < self.level)}"
         )
         return (
-            f"{said}; smallest adjusted p-value {self.adjusted[worst]:.2g} ({worst}) of {len(self.adjusted)} functionals over "
-            f"{len(self.effective)} simulations, {self.reading} (a right program fails with probability {self.level:g})"
+            f"{said}; smallest adjusted p-value {self.adjusted[worst]:.2g} ({worst}) of "
+            f"{len(self.adjusted)} functionals over {len(self.effective)} simulations, "
+            f"{self.reading} (a right program fails with probability {self.level:g})"
         )
 
     def calibration(self, name: str) -> Calibration:
@@ -89,7 +94,9 @@ class SBC(NamedTuple):
         return calibration_of(self.pit[name], level=self.level)
 
     def datatree(self) -> xarray.DataTree:
-        """PITs as ArviZ plots them, `arviz.plot_ecdf_pit(result.datatree())`: group `prior_sbc`, a simulation a draw."""
+        """PITs as ArviZ plots them, `arviz.plot_ecdf_pit(result.datatree())`: group `prior_sbc`, a
+        simulation a draw.
+        """
         import xarray
 
         tree = datatree({name: values[None] for name, values in self.pit.items()})
@@ -116,33 +123,39 @@ def sbc(
     level: float = 0.01,
     batch: int = 10,
 ) -> SBC:
-    """Simulate from a program, refit it to each simulation, and test whether the ranks of the truth are uniform.
+    """Simulate from a program, refit it to each simulation, and test whether the ranks of the truth
+    are uniform.
 
-    Statements are simulated by what they state: G u of the field drawn, with noise where the scale is finite; likelihoods by themselves.
-    Imposed statements are part of the prior. The refits are one compiled loop.
+    Statements are simulated by what they state: G u of the field drawn, with noise where the scale
+    is finite; likelihoods by themselves. Imposed statements are part of the prior. The refits are
+    one compiled loop.
 
     Args:
         program: a NumPyro program, unread, with or without statements.
         args: its arguments. Of what they say is observed only the shapes matter.
         key: `jax.random.key`, or a whole number for one.
-        simulations: number of them, at least 20. With 200, and four functionals, posterior standard deviations too small by a factor of
-            0.67 are found in every run of a hundred, by 0.75 in 85; too large by 1.33 in 56, by 1.5 in 97.
+        simulations: number of them, at least 20. With 200, and four functionals, posterior standard
+            deviations too small by a factor of 0.67 are found in every run of a hundred, by 0.75 in
+            85; too large by 1.33 in 56, by 1.5 in 97.
         draws: posterior draws S the truth is ranked among; fewer where they are worth fewer.
-        functionals: name → function of a dictionary with a field and latents by name, and the simulated observed values by theirs; returns
-            a number, or an array whose entries are ranked one by one. By default each latent, and of each field (and vector of latents)
-            its average, a random projection and its mean square. The log likelihood is ranked in any case.
-        sampler: None for the closed form where there is one and NUTS on the exact reading elsewhere; "conjugate"; any other name of
-            `bayescons.sampling`, such as "collapsed"; or a `Refit`, `closed_form(latents=4000)` or `sampled("nuts", warmup=1000)` of
+        functionals: name → function of a dictionary with a field and latents by name, and the
+            simulated observed values by theirs; returns a number, or an array whose entries are
+            ranked one by one. By default each latent, and of each field (and vector of latents) its
+            average, a random projection and its mean square. The log likelihood is ranked in any
+            case.
+        sampler: None for the closed form where there is one and NUTS on the exact reading
+            elsewhere; "conjugate"; any other name of `bayescons.sampling`, such as "collapsed"; or
+            a `Refit`, `closed_form(latents=4000)` or `sampled("nuts", warmup=1000)` of
             `bayescons.diagnostics.refits`.
         given: arguments by name.
-        refit: another program, of the same arguments and the same names of what is observed, to be refitted in place of the one that
-            simulates; to see whether a fault would be found.
+        refit: another program, of the same arguments and the same names of what is observed, to be
+            refitted in place of the one that simulates; to see whether a fault would be found.
         level: false-alarm rate of the verdict over all functionals, at most 0.05.
         batch: refits run side by side; lower it if memory is short.
 
     Raises:
-        ValueError: for a program from which nothing can be simulated or in which nothing is observed; NaN from a functional; or where all
-            functionals are known exactly.
+        ValueError: for a program from which nothing can be simulated or in which nothing is
+            observed; NaN from a functional; or where all functionals are known exactly.
         TypeError: for sampler="conjugate" where there is no closed form.
     """
     if simulations < LEAST or draws < 1:
@@ -151,7 +164,8 @@ def sbc(
         )
     if not 0 < level <= 0.05:
         raise ValueError(
-            f"level must be a false-alarm rate above 0 and up to 0.05; got {level:g}. Write level=0.01"
+            f"level must be a false-alarm rate above 0 and up to 0.05; got {level:g}. Write "
+            "level=0.01"
         )
     key = jax.random.key(key) if isinstance(key, int) else key
     program, fitted = (
@@ -172,7 +186,8 @@ def sbc(
         drawn = {name: value for name, value in found.draws.items() if name in truth}
         if not drawn:
             raise ValueError(
-                f"the refit draws {', '.join(found.draws)}, but the program's unknowns are {', '.join(truth)}"
+                f"the refit draws {', '.join(found.draws)}, but the program's unknowns are "
+                f"{', '.join(truth)}"
             )
         measured = _measured(
             functionals, simulation.with_observed(program, observed), truth, drawn, observed.values
@@ -193,7 +208,8 @@ def sbc(
     ranked = [name for name in truth if name not in exactly]
     if not ranked:
         raise ValueError(
-            f"every functional ({', '.join(truth)}) is known exactly and has no rank; give functionals={{name: function}}"
+            f"every functional ({', '.join(truth)}) is known exactly and has no rank; give "
+            f"functionals={{name: function}}"
         )
     worth = np.where(
         np.isnan(effective), _independent([drawn[name] for name in ranked], effective), effective
@@ -302,13 +318,16 @@ def _refuse_nan(truth: dict, drawn: dict) -> None:
         bad = int((np.isnan(values) | np.isnan(drawn[name]).any(axis=1)).sum())
         if bad:
             raise ValueError(
-                f"the functional {name!r} is NaN in {bad} of {len(values)} simulations: (a) something it finds may be absent, such as a "
-                "front: give it a value, jnp.where(jnp.isnan(x), jnp.inf, x); (b) the refit has broken down there"
+                f"the functional {name!r} is NaN in {bad} of {len(values)} simulations: (a) "
+                "something it finds may be absent, such as a front: give it a value, "
+                "jnp.where(jnp.isnan(x), jnp.inf, x); (b) the refit has broken down there"
             )
 
 
 def _is_known(truth: np.ndarray, drawn: np.ndarray, size: float) -> bool:
-    """Whether truth and draws agree in every simulation, to rounding: 1e-9 of the functional, or 1e-12 of the largest unknown."""
+    """Whether truth and draws agree in every simulation, to rounding: 1e-9 of the functional, or
+    1e-12 of the largest unknown.
+    """
     everything = np.concatenate([truth[:, None], drawn], axis=1)
     low, high = everything.min(axis=1), everything.max(axis=1)
     extent = np.where(low == high, 0.0, high - low)
@@ -317,7 +336,9 @@ def _is_known(truth: np.ndarray, drawn: np.ndarray, size: float) -> bool:
 
 
 def _independent(drawn: list[np.ndarray], effective: np.ndarray) -> np.ndarray:
-    """Smallest bulk effective sample size over the functionals, for the refits whose draws are correlated."""
+    """Smallest bulk effective sample size over the functionals, for the refits whose draws are
+    correlated.
+    """
     from arviz_stats.base import array_stats
 
     worth = np.full(len(effective), np.inf)
@@ -333,7 +354,9 @@ def _independent(drawn: list[np.ndarray], effective: np.ndarray) -> np.ndarray:
 
 
 def _spread_out(kept: np.ndarray, length: int) -> np.ndarray:
-    """Which draws of each refit are ranked among: so many, equally spaced; shape (simulations, length)."""
+    """Which draws of each refit are ranked among: so many, equally spaced; shape (simulations,
+    length).
+    """
     where = np.zeros((len(kept), length), bool)
     for row, count in zip(where, kept, strict=True):
         row[np.linspace(0, length - 1, count).round().astype(int)] = True
@@ -345,12 +368,14 @@ def _notes(kept: np.ndarray, draws: int, trouble: np.ndarray) -> tuple[str, ...]
     few = int((kept < min(FEW, draws)).sum())
     if few:
         notes.append(
-            f"{few} of {len(kept)} refits are worth fewer than {min(FEW, draws)} independent draws (the least: {kept.min()}); their ranks "
-            "are coarse. Take more draws of the latents, closed_form(latents=...), or a longer chain, sampled(thinning=...)"
+            f"{few} of {len(kept)} refits are worth fewer than {min(FEW, draws)} independent draws "
+            f"(the least: {kept.min()}); their ranks are coarse. Take more draws of the latents, "
+            "closed_form(latents=...), or a longer chain, sampled(thinning=...)"
         )
     if trouble.any():
         met = int((trouble > 0).sum())
         notes.append(
-            f"{met} of {len(kept)} refits met divergences or rows that contradict each other, {int(trouble.sum())} in all"
+            f"{met} of {len(kept)} refits met divergences or rows that contradict each other, "
+            f"{int(trouble.sum())} in all"
         )
     return tuple(notes)

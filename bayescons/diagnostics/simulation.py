@@ -1,10 +1,11 @@
-"""A program as a simulator: draw what it believes of its unknowns, then what would be observed of them, and read it again with that.
+"""A program as a simulator: draw what it believes of its unknowns, then what would be observed of
+them, and read it again with that.
 
     θ, u ~ p(θ) p(u | θ, what is imposed),    b = G u (+ noise),    y ~ p(y | θ, u)
 
-A statement's value may itself be a latent (an unknown total), so what is simulated is by how much the functional is off it, G u - value(θ),
-where the program says zero; read again, the value is moved by as much. An imposed statement is the law of the prior, and nothing is
-simulated.
+A statement's value may itself be a latent (an unknown total), so what is simulated is by how much
+the functional is off it, G u - value(θ), where the program says zero; read again, the value is
+moved by as much. An imposed statement is the law of the prior, and nothing is simulated.
 """
 
 from __future__ import annotations
@@ -39,14 +40,16 @@ class Observed(NamedTuple):
 
 
 def simulate(program: Callable, key: jax.Array) -> tuple[dict, Observed]:
-    """Unknowns (fields and latents, by name) and what would be observed of them: one draw from the program's own joint law.
+    """Unknowns (fields and latents, by name) and what would be observed of them: one draw from the
+    program's own joint law.
 
     Args:
         program: of no arguments, `functools.partial(program, *args)`.
         key: `jax.random.key`.
 
     Raises:
-        ValueError: where it has none: an improper prior, a factor, a site under a scale or a subsampled plate; or nothing is observed.
+        ValueError: where it has none: an improper prior, a factor, a site under a scale or a
+            subsampled plate; or nothing is observed.
     """
     names = unknowns(program)
 
@@ -58,8 +61,9 @@ def simulate(program: Callable, key: jax.Array) -> tuple[dict, Observed]:
     seen = {name: site for name, site in sites.items() if site.get("infer", {}).get("simulated")}
     if not seen:
         raise ValueError(
-            "nothing is observed in this program, so there is nothing to calibrate it against. Its arguments must give values to its "
-            "bc.observe statements and likelihoods (obs=...), not None"
+            "nothing is observed in this program, so there is nothing to calibrate it against. Its "
+            "arguments must give values to its bc.observe statements and likelihoods (obs=...), "
+            "not None"
         )
     values = {name: site["value"] for name, site in seen.items()}
     moves = {
@@ -71,7 +75,9 @@ def simulate(program: Callable, key: jax.Array) -> tuple[dict, Observed]:
 
 
 def with_observed(program: Callable, observed: Observed) -> Callable:
-    """The program with what was simulated in place of what was observed, in sites of the same names."""
+    """The program with what was simulated in place of what was observed, in sites of the same
+    names.
+    """
 
     @functools.wraps(program)
     def moved(*args, **kwargs):
@@ -88,7 +94,9 @@ def unknowns(program: Callable) -> tuple[str, ...]:
 
 
 def log_likelihood(program: Callable, unknown: Mapping) -> jax.Array:
-    """Of what a program observes, at given unknowns: log p(b | θ) of its statements and log p(y | θ, u) of its likelihoods (nats)."""
+    """Of what a program observes, at given unknowns: log p(b | θ) of its statements and log p(y |
+    θ, u) of its likelihoods (nats).
+    """
     structure = survey(program, (), {})
     fields = {name: unknown[name] for name in structure.fields}
     settled = handlers.substitute(
@@ -124,11 +132,13 @@ class _Simulate(numpyro.primitives.Messenger):
                 else "stands under a scale or a subsampled plate"
             )
             raise ValueError(
-                f"{name!r} {what}: such a program has no law to simulate from. State it as a prior or a likelihood instead"
+                f"{name!r} {what}: such a program has no law to simulate from. State it as a prior "
+                "or a likelihood instead"
             )
         if improper(fn):
             raise ValueError(
-                f"{name!r} has an improper prior, from which nothing can be simulated; give it a proper one, however wide"
+                f"{name!r} has an improper prior, from which nothing can be simulated; give it a "
+                "proper one, however wide"
             )
         if not msg["is_observed"] or (known is not None and not known.learns):
             return
@@ -160,8 +170,9 @@ def _law(known) -> dist.Distribution:
     """What a statement's functional would be read as."""
     if isinstance(known.scale, str):
         raise ValueError(
-            f"{known.name!r} has scale='quadrature', the size of an error and not of a noise to be simulated. If it shall count as one, "
-            "write scale=bc.quadrature_scale(belief, functional)"
+            f"{known.name!r} has scale='quadrature', the size of an error and not of a noise to be "
+            "simulated. If it shall count as one, write scale=bc.quadrature_scale(belief, "
+            "functional)"
         )
     computed = known.computed()
     if known.scale is None:

@@ -1,6 +1,14 @@
-"""Functionals G u + c of a field: products along axes, points, JAX functions; totals, boundaries, balances; and their residuals."""
+"""Functionals G u + c of a field: products along axes, points, JAX functions; totals, boundaries,
+balances; and their residuals.
+"""
 
-from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
+from bayescons.functionals.abstract import (
+    AbstractFunctional,
+    JointFunctional,
+    Leaf,
+    SingleFunctional,
+    static,
+)
 from bayescons.functionals.balances import Balance, balance, cell_balance
 from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
 from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, robin
@@ -11,5 +19,5 @@ from bayescons.functionals.joint import OnJointVector, split_fields
 from bayescons.functionals.points import PointEvaluation
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.regularity import second_difference
-from bayescons.functionals.residuals import Residuals, check
+from bayescons.functionals.residuals import Residuals, residuals
 from bayescons.functionals.stack import Stack

@@ -1,15 +1,19 @@
-"""Linear functionals of a field that keep their structure: G as products along axes, as any JAX function, and as stacks of these.
+"""Linear functionals of a field that keep their structure: G as products along axes, as any JAX
+function, and as stacks of these.
 
-A functional maps a field u of shape `shape` to values G u + c of shape `value_shape`; the constant c, its `offset`, is zero but for a
-function with one. What is stated of a field and what is computed of one is its value, `functional(u)`; the solve takes the constant to the
-other side and reads G, `linear`, alone, and that *by rows*: given a set of axes on which it acts as the identity, `rows(u, axes)` returns
-G u with those axes in front and everything else flattened into one last axis of `count(axes)` rows, and `transpose(v, axes)` is the
-adjoint of that map. A conserved integral over x on a (t, x) grid has one row per time when read over axis t, so conditioning on it costs
-one number per time, not a matrix.
+A functional maps a field u of shape `shape` to values G u + c of shape `value_shape`; the constant
+c, its `offset`, is zero but for a function with one. What is stated of a field and what is computed
+of one is its value, `functional(u)`; the solve takes the constant to the other side and reads G,
+`linear`, alone, and that *by rows*: given a set of axes on which it acts as the identity, `rows(u,
+axes)` returns G u with those axes in front and everything else flattened into one last axis of
+`count(axes)` rows, and `transpose(v, axes)` is the adjoint of that map. A conserved integral over x
+on a (t, x) grid has one row per time when read over axis t, so conditioning on it costs one number
+per time, not a matrix.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -20,39 +24,99 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-# An array of a pytree. While JAX takes a pytree apart and rebuilds it, anything may stand in its place, so constructors check nothing.
+# An array of a pytree. While JAX takes a pytree apart and rebuilds it, anything may stand in its
+# place, so constructors check nothing.
 Leaf = Any
 
 
 def static(**kwargs):
-    """A dataclass field that shapes a program: part of a pytree's structure, not one of its leaves."""
+    """A dataclass field that shapes a program: part of a pytree's structure, not one of its
+    leaves.
+    """
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
-class AbstractFunctional:
-    """Value and reading by rows, for every functional that provides `shape`, `value_shape`, `linear` and `adjoint`.
+class AbstractFunctional(abc.ABC):
+    """What the conjugate update asks of a functional: shapes, its value, and G read by rows.
+
+    Concrete functionals are final: of one array of values (`SingleFunctional`), or a `Stack`.
+
+    Attributes:
+        shape: shape of the field.
+        value_shape: shape of G u; of a stack, the tuple of its members'.
+        members: the functionals with one array of values that it is made of.
+        pointwise: axes of the field on which G is the identity.
+    """
+
+    shape: tuple[int, ...]
+    value_shape: tuple
+    members: tuple[SingleFunctional, ...]
+    pointwise: frozenset[int]
+
+    @abc.abstractmethod
+    def __call__(self, field):
+        """G u + c for one field of shape `shape`."""
+
+    @abc.abstractmethod
+    def count(self, axes: tuple[int, ...]) -> int:
+        """Rows per point of `axes`."""
+
+    @abc.abstractmethod
+    def rows(self, field, axes: tuple[int, ...]) -> jax.Array:
+        """G u by rows: shape (*axes, count)."""
+
+    @abc.abstractmethod
+    def transpose(self, rows, axes: tuple[int, ...]) -> jax.Array:
+        """Adjoint of `rows`: from (*axes, count) to a field."""
+
+    @abc.abstractmethod
+    def pack(self, value, axes: tuple[int, ...]) -> jax.Array:
+        """Values of shape `value_shape` by rows."""
+
+    @abc.abstractmethod
+    def unpack(self, rows, axes: tuple[int, ...]):
+        """Inverse of `pack`."""
+
+
+class SingleFunctional(AbstractFunctional):
+    """A functional with one array of values: all that is asked of one, from `linear` and `adjoint`.
 
     Attributes:
         offset: c, a number or an array of the value's shape; zero unless stated.
-        kept: axes of the field on which G is the identity, and for each the axis of the value that it becomes; none unless stated.
+        identity_axes: axes of the field on which G is the identity, and for each the axis of the
+            value that it becomes; none unless stated.
+        names: names of the axes of the value, where they are known, otherwise ().
     """
 
     offset: ArrayLike = 0.0
-    kept: Mapping[int, int] = MappingProxyType({})
+    identity_axes: Mapping[int, int] = MappingProxyType({})
+    names: tuple[str, ...] = ()
+
+    @abc.abstractmethod
+    def linear(self, field) -> jax.Array:
+        """G u, of shape `value_shape`."""
+
+    @abc.abstractmethod
+    def adjoint(self, value) -> jax.Array:
+        """G' v for one array of values of shape `value_shape`: a field."""
+
+    @abc.abstractmethod
+    def labels(self) -> list[str]:
+        """What tells one row from another, in the order of the raveled values."""
 
     def __call__(self, field) -> jax.Array:
         """G u + c for one field of shape `shape`."""
         return self.linear(field) + self.offset
 
     @property
-    def members(self) -> tuple:
+    def members(self) -> tuple[SingleFunctional, ...]:
         """Itself alone; a `Stack` has several."""
         return (self,)
 
     @property
     def pointwise(self) -> frozenset[int]:
         """Axes of the field on which G is the identity."""
-        return frozenset(self.kept)
+        return frozenset(self.identity_axes)
 
     def count(self, axes: tuple[int, ...]) -> int:
         """Rows per point of `axes`."""
@@ -68,13 +132,31 @@ class AbstractFunctional:
 
     def pack(self, value, axes: tuple[int, ...]) -> jax.Array:
         """Values of shape `value_shape` by rows."""
-        front = [self.kept[a] for a in axes]
+        front = [self.identity_axes[a] for a in axes]
         lead = tuple(self.shape[a] for a in axes)
         return jnp.moveaxis(value, front, range(len(axes))).reshape(*lead, self.count(axes))
 
     def unpack(self, rows, axes: tuple[int, ...]) -> jax.Array:
         """Inverse of `pack`."""
-        front = [self.kept[a] for a in axes]
+        front = [self.identity_axes[a] for a in axes]
         rest = tuple(n for i, n in enumerate(self.value_shape) if i not in front)
         lead = tuple(self.shape[a] for a in axes)
         return jnp.moveaxis(rows.reshape(lead + rest), range(len(axes)), front)
+
+
+class JointFunctional(abc.ABC):
+    """A law of several fields that adds up one functional of each, Σ_k (G_k u_k + c_k).
+
+    Attributes:
+        parts: G_k, one for each field, in order, all with one shape of values.
+    """
+
+    parts: tuple[SingleFunctional, ...]
+
+    @abc.abstractmethod
+    def __call__(self, *fields) -> jax.Array:
+        """Σ_k (G_k u_k + c_k)."""
+
+    @abc.abstractmethod
+    def labels(self) -> list[str]:
+        """What tells one row from another."""

@@ -1,4 +1,6 @@
-"""Balance: what a domain, or each of its cells, holds more than at first is what has flowed in since. Fluxes may be known, or unknown."""
+"""Balance: what a domain, or each of its cells, holds more than at first is what has flowed in
+since. Fluxes may be known, or unknown.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bayescons.functionals.abstract import static
+from bayescons.functionals.abstract import JointFunctional, static
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.quadrature import bridge_widths, quadrature_weights
 from bayescons.grids import Grid
@@ -18,11 +20,12 @@ FLUXES = ("times", "steps")
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Balance:
-    """A conservation law of two fields, change(u) + outflow(fluxes) = 0, still linear: see `balance` and `cell_balance`.
+class Balance(JointFunctional):
+    """A conservation law of two fields, change(u) + outflow(fluxes) = 0, still linear: see
+    `balance` and `cell_balance`.
 
-        bc.observe("balance", law, (u, fluxes), 0.0)                      # fluxes a site of the program: unknown
-        bc.observe("balance", law.change, u, law.inflow(fluxes))          # fluxes an array: known
+        bc.observe("balance", law, (u, fluxes), 0.0)                # fluxes: a site, unknown
+        bc.observe("balance", law.change, u, law.inflow(fluxes))    # fluxes: an array, known
 
     Attributes:
         change: functional of the field u.
@@ -38,12 +41,16 @@ class Balance:
 
     @property
     def parts(self) -> tuple[TensorProduct, TensorProduct]:
-        """One functional for each of the fields it ties: a law of several fields says so by this name."""
+        """One functional for each of the fields it ties: a law of several fields says so by this
+        name.
+        """
         return self.change, self.outflow
 
     @property
     def faces(self) -> Grid:
-        """The grid on which the fluxes live, for building a belief about them: `separable(law.faces, {"t": 0.1, "x": None})`."""
+        """The grid on which the fluxes live, for building a belief about them:
+        `separable(law.faces, {"t": 0.1, "x": None})`.
+        """
         return Grid(**dict(zip(self.names, self.coordinates, strict=True)))
 
     def __call__(self, u, fluxes) -> jax.Array:
@@ -54,8 +61,8 @@ class Balance:
         ):
             if np.shape(array) != part.shape:
                 raise ValueError(
-                    f"a balance expects {what} with shape {part.shape}; got {np.shape(array)}. Build it on the field's grid, "
-                    "and the belief about the fluxes on law.faces"
+                    f"a balance expects {what} with shape {part.shape}; got {np.shape(array)}. "
+                    "Build it on the field's grid, and the belief about the fluxes on law.faces"
                 )
         return self.change(u) + self.outflow(fluxes)
 
@@ -71,33 +78,40 @@ class Balance:
 def balance(
     grid: Grid, over: str = "x", *, time: str = "t", rule: str = "trapezoid", fluxes: str = "times"
 ) -> Balance:
-    """∫ u(t, x) dx - ∫ u(t₀, x) dx + ∫_{t₀}^t (F(t', x_upper) - F(t', x_lower)) dt' = 0, one row for every time but the first.
+    """∫ u(t, x) dx - ∫ u(t₀, x) dx + ∫_{t₀}^t (F(t', x_upper) - F(t', x_lower)) dt' = 0, one row
+    for every time but the first.
 
-    The conservation law u_t + F_x = 0 integrated over the domain and over time. With unknown fluxes it couples all times: a field that
-    is read well says what has flowed, and a flux that is known at some times says what the field holds at all of them.
-    Only the difference of the fluxes enters: with both unknown, what tells one from the other is what is believed of them.
+    The conservation law u_t + F_x = 0 integrated over the domain and over time. With unknown fluxes
+    it couples all times: a field that is read well says what has flowed, and a flux that is known
+    at some times says what the field holds at all of them.
+    Only the difference of the fluxes enters: with both unknown, what tells one from the other is
+        what is believed of them.
 
-    Fluxes are those through the two ends of the axis, in the direction in which x increases, in an array of the grid's shape with 2 in
-    place of the points of `over` (lower, upper): for a grid (t, x) shape (times, 2).
+    Fluxes are those through the two ends of the axis, in the direction in which x increases, in an
+    array of the grid's shape with 2 in place of the points of `over` (lower, upper): for a grid (t,
+    x) shape (times, 2).
 
     Args:
         grid: where the field lives; two axes.
         over: axis of space.
         time: axis of time.
         rule: in space, see `integral`.
-        fluxes: "times": values at the grid's times, and ∫ dt' is the trapezoid rule between them. "steps": averages over each step, shape
-            (times - 1, 2); then ∫ dt' is their sum and has no error.
+        fluxes: "times": values at the grid's times, and ∫ dt' is the trapezoid rule between them.
+            "steps": averages over each step, shape (times - 1, 2); then ∫ dt' is their sum and has
+            no error.
 
     Returns:
         A law of (u, fluxes), value shape (times - 1,), in units of u times x.
 
-    Where it fails: the two rules. In space, that of `integral`, at t and at t₀. In time the trapezoid rule errs by τ² |F'(t) - F'(t₀)| / 12
-    where the flux is smooth, and by much where it is not: at the 1/√t of a wall that is suddenly hot the first step is lost. Begin
-    later, or use "steps". `scale="quadrature"` allows for both errors, with Brownian bridges between nodes (see `quadrature_scale`);
-    it counts the errors of different times as independent, while those of the time rule add up along the rows.
+    Where it fails: the two rules. In space, that of `integral`, at t and at t₀. In time the
+    trapezoid rule errs by τ² |F'(t) - F'(t₀)| / 12 where the flux is smooth, and by much where it
+    is not: at the 1/√t of a wall that is suddenly hot the first step is lost. Begin later, or use
+    "steps". `scale="quadrature"` allows for both errors, with Brownian bridges between nodes (see
+    `quadrature_scale`); it counts the errors of different times as independent, while those of the
+    time rule add up along the rows.
 
-    Source: the global conservation form of Hansen et al., Learning physical models that can respect conservation laws, ICML 2023, eq. 2-4,
-    with the fluxes of its right-hand side as unknowns.
+    Source: the global conservation form of Hansen et al., Learning physical models that can respect
+    conservation laws, ICML 2023, eq. 2-4, with the fluxes of its right-hand side as unknowns.
     """
     at = _axes(grid, over, time, fluxes)
     x = grid[over]
@@ -108,15 +122,18 @@ def balance(
 def cell_balance(
     grid: Grid, over: str = "x", *, time: str = "t", rule: str = "trapezoid", fluxes: str = "times"
 ) -> Balance:
-    """w_i (u(t_{k+1}, x_i) - u(t_k, x_i)) + ∫_k (F_{i+1/2} - F_{i-1/2}) dt' = 0: the law cell by cell, one row for every cell and step.
+    """w_i (u(t_{k+1}, x_i) - u(t_k, x_i)) + ∫_k (F_{i+1/2} - F_{i-1/2}) dt' = 0: the law cell by
+    cell, one row for every cell and step.
 
-    Cell i is what the quadrature rule takes for the surroundings of x_i, of width w_i: for "trapezoid" from midpoint to midpoint, half as
-    wide at the walls. Fluxes are those through all faces, points + 1 of them: the first and the last are the walls. Summed over cells and
-    steps the rows are those of `balance`.
+    Cell i is what the quadrature rule takes for the surroundings of x_i, of width w_i: for
+    "trapezoid" from midpoint to midpoint, half as wide at the walls. Fluxes are those through all
+    faces, points + 1 of them: the first and the last are the walls. Summed over cells and steps the
+    rows are those of `balance`.
 
     Args and returns: as `balance`, with points + 1 in place of 2; value shape (times - 1, points).
 
-    Where it fails: as `balance`; "simpson" has no cells. Its rows couple all points, so S is dense: use it up to some 2,000 rows.
+    Where it fails: as `balance`; "simpson" has no cells. Its rows couple all points, so S is dense:
+        use it up to some 2,000 rows.
     """
     if rule == "simpson":
         raise ValueError(
@@ -133,7 +150,9 @@ def cell_balance(
 
 
 class _Space(NamedTuple):
-    """What a law is in space: weights of the field, of the fluxes through the faces, the faces, and what the rule in space leaves open."""
+    """What a law is in space: weights of the field, of the fluxes through the faces, the faces, and
+    what the rule in space leaves open.
+    """
 
     within: np.ndarray
     across: np.ndarray
@@ -142,7 +161,9 @@ class _Space(NamedTuple):
 
 
 def _law(grid: Grid, at: tuple[int, int], fluxes: str, rows: np.ndarray, space: _Space) -> Balance:
-    """The law whose rows each count some of the steps in time. Only fluxes at times leave an error of the rule in time."""
+    """The law whose rows each count some of the steps in time. Only fluxes at times leave an error
+    of the rule in time.
+    """
     names = grid.names[at[0]], grid.names[at[1]]
     times, x = grid[names[0]], grid[names[1]]
     steps = np.diff(times)
@@ -176,16 +197,20 @@ def _axes(grid: Grid, over: str, time: str, fluxes: str) -> tuple[int, int]:
     at = grid.axis(time), grid.axis(over)
     if len(grid.shape) != 2 or at[0] == at[1]:
         raise ValueError(
-            f"a balance needs a grid of two axes, time and one of space; got {', '.join(map(repr, grid.names))} with time={time!r} and "
-            f"over={over!r}. In more dimensions give a function of field and outflow: bc.observe(name, lambda u, f: ..., (u, f), 0.0)"
+            "a balance needs a grid of two axes, time and one of space; got "
+            f"{', '.join(map(repr, grid.names))} with time={time!r} and over={over!r}. In more "
+            "dimensions give a function of field and outflow: bc.observe(name, lambda u, f: ..., "
+            "(u, f), 0.0)"
         )
     if len(grid[time]) < 2:
         raise ValueError(
-            "a balance is between times, and this grid has one; give it two or more, or use bc.integral with the total"
+            "a balance is between times, and this grid has one; give it two or more, or use "
+            "bc.integral with the total"
         )
     if fluxes not in FLUXES:
         raise ValueError(
-            f"fluxes must be 'times' (values at the grid's times) or 'steps' (averages over each step); got {fluxes!r}"
+            "fluxes must be 'times' (values at the grid's times) or 'steps' (averages over each "
+            f"step); got {fluxes!r}"
         )
     return at
 

@@ -1,4 +1,6 @@
-"""Sides and boundaries: which condition holds at which end of which axis, in one description for functionals, problems and networks."""
+"""Sides and boundaries: which condition holds at which end of which axis, in one description for
+functionals, problems and networks.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,20 @@ CORNER_TOLERANCE = (
 
 @dataclass(frozen=True)
 class BoundaryCondition:
-    """One boundary condition: α u + β ∂u/∂x at an end of an axis, or u(upper end) - u(lower end) = 0.
+    """One boundary condition: α u + β ∂u/∂x at an end of an axis, or u(upper end) - u(lower end) =
+    0.
 
     Attributes:
         axis: name of the axis that ends there, e.g. "x".
-        end: "lower" (first point), "upper" (last point), or "both" for a periodic axis, and for that alone.
-        kind: "dirichlet" (the value), "neumann" (the slope), "robin" (α times the value plus β times the slope) or "periodic".
+        end: "lower" (first point), "upper" (last point), or "both" for a periodic axis, and for
+            that alone.
+        kind: "dirichlet" (the value), "neumann" (the slope), "robin" (α times the value plus β
+            times the slope) or "periodic".
         order: order of accuracy of the one-sided slope, 1 to 4: `order` + 1 points.
-        coefficients: (α, β) of a Robin condition; slopes are in the direction of increasing x at both ends.
-        at: coordinate of the wall, or of both ends for a periodic axis, where the grid is to be checked for it; None trusts the grid.
+        coefficients: (α, β) of a Robin condition; slopes are in the direction of increasing x at
+            both ends.
+        at: coordinate of the wall, or of both ends for a periodic axis, where the grid is to be
+            checked for it; None trusts the grid.
     """
 
     axis: str
@@ -62,8 +69,9 @@ class BoundaryCondition:
         """What is observed: one row of weights along the axis, at every point of the other axes.
 
         Raises:
-            ValueError: for an axis that the grid has not, an end or a kind that there is not, an order outside 1 to 4, a stencil longer
-                than the axis, or an axis without a point at the wall.
+            ValueError: for an axis that the grid has not, an end or a kind that there is not, an
+                order outside 1 to 4, a stencil longer than the axis, or an axis without a point at
+                the wall.
         """
         self._check(grid)
         if self.kind == "periodic":
@@ -89,7 +97,8 @@ class BoundaryCondition:
             raise ValueError(f"a {self.kind} condition cannot have end={self.end!r}; write {right}")
         if self.end not in (*SIDES, "both"):
             raise ValueError(
-                f"unknown end {self.end!r}; write 'lower' (first point), 'upper' (last point) or, for periodic, 'both'"
+                f"unknown end {self.end!r}; write 'lower' (first point), 'upper' (last point) or, "
+                "for periodic, 'both'"
             )
         if self.order not in ORDERS:
             raise ValueError(f"the order of a one-sided slope is 1, 2, 3 or 4; got {self.order}")
@@ -99,7 +108,8 @@ class BoundaryCondition:
         )
         if needed > len(points):
             raise ValueError(
-                f"{self} needs {needed} points; the axis has {len(points)}. Lower the order, or take more points"
+                f"{self} needs {needed} points; the axis has {len(points)}. Lower the order, or "
+                "take more points"
                 if self.kind in ("neumann", "robin")
                 else f"{self} needs {needed} points; the axis has {len(points)}"
             )
@@ -117,8 +127,9 @@ class BoundaryCondition:
             )
             if abs(point - wall) > 1e-6 * (spacing or 1.0):
                 raise ValueError(
-                    f"{self} holds at {self.axis} = {wall:g}, but the {end} point of the axis is {point:g}: the condition would be imposed "
-                    f"inside. Keep both end points: np.linspace(lower, upper, n), and no subsampling that drops the last one"
+                    f"{self} holds at {self.axis} = {wall:g}, but the {end} point of the axis is "
+                    f"{point:g}: the condition would be imposed inside. Keep both end points: "
+                    "np.linspace(lower, upper, n), and no subsampling that drops the last one"
                 )
 
 
@@ -126,13 +137,16 @@ class BoundaryCondition:
 class BoundaryConditions:
     """Conditions on some sides of a grid, as one functional.
 
-    Values are given one array a side, in the order of `sides`. Where two axes have sides, they meet at corners, and what is known there
-    is said twice: with rows g_x and g_y of the sides along x and y, g_y b_x = g_x b_y (for two values, that both name the same corner
-    value). `value` refuses values that disagree; `reconciled` lets the later side decide.
+    Values are given one array a side, in the order of `sides`. Where two axes have sides, they meet
+    at corners, and what is known there
+    is said twice: with rows g_x and g_y of the sides along x and y, g_y b_x = g_x b_y (for two
+    values, that both name the same corner value). `value` refuses values that disagree;
+    `reconciled` lets the later side decide.
 
     Attributes:
         grid: where the field lives; both end points of every axis with a side are on it.
-        sides: at least one. A side may be stated once for each kind: value and slope at one end are two facts.
+        sides: at least one. A side may be stated once for each kind: value and slope at one end are
+            two facts.
     """
 
     grid: Grid
@@ -141,7 +155,8 @@ class BoundaryConditions:
     def __post_init__(self):
         if not self.sides:
             raise ValueError(
-                "a boundary needs at least one side; write BoundaryConditions(grid, (BoundaryCondition('x', 'lower'), BoundaryCondition('x', 'upper')))"
+                "a boundary needs at least one side; write BoundaryConditions(grid, "
+                "(BoundaryCondition('x', 'lower'), BoundaryCondition('x', 'upper')))"
             )
         _ = self.functional  # what a side cannot be on this grid, its functional says
         for one, other in itertools.combinations(self.sides, 2):
@@ -155,7 +170,8 @@ class BoundaryConditions:
             ):
                 stated = ", ".join(str(s) for s in self.sides if s.axis == axis)
                 raise ValueError(
-                    f"one of the sides on {axis!r} is implied by the others ({stated}): a side is given twice. Drop one"
+                    f"one of the sides on {axis!r} is implied by the others ({stated}): a side is "
+                    "given twice. Drop one"
                 )
 
     def __eq__(self, other) -> bool:
@@ -206,10 +222,12 @@ class BoundaryConditions:
         """All rows in one vector, shape (*batch, count), side after side.
 
         Args:
-            values: for each side a number, or an array of its `shapes`, with batch axes in front or not. None for a periodic side is 0.
+            values: for each side a number, or an array of its `shapes`, with batch axes in front or
+                not. None for a periodic side is 0.
 
         Raises:
-            ValueError: for the wrong number of values, values of the wrong length, or sides that disagree at a corner.
+            ValueError: for the wrong number of values, values of the wrong length, or sides that
+                disagree at a corner.
         """
         full = self.arrays(values)
         self._check_corners(full)
@@ -217,7 +235,9 @@ class BoundaryConditions:
         return jnp.concatenate([v.reshape(*lead, -1) for v in full], axis=-1)
 
     def split(self, rows: ArrayLike) -> tuple[jax.Array, ...]:
-        """The values that `value` laid end to end, (*batch, count) → one array (*batch, *shape) a side."""
+        """The values that `value` laid end to end, (*batch, count) → one array (*batch, *shape) a
+        side.
+        """
         rows = jnp.asarray(rows)
         ends = np.cumsum([math.prod(s) for s in self.shapes])[:-1]
         parts = jnp.split(rows, ends, axis=-1)
@@ -230,8 +250,8 @@ class BoundaryConditions:
         """One array (*batch, *shape) a side, numbers spread out; corners are not compared."""
         if len(values) != len(self.sides):
             raise ValueError(
-                f"the boundary has {len(self.sides)} sides ({', '.join(map(str, self.sides))}); got values for {len(values)}. "
-                "Give one array or number for each, in this order"
+                f"the boundary has {len(self.sides)} sides ({', '.join(map(str, self.sides))}); "
+                f"got values for {len(values)}. Give one array or number for each, in this order"
             )
         given = [self._array(side, v) for side, v in zip(self.sides, values, strict=True)]
         batches = []
@@ -243,8 +263,8 @@ class BoundaryConditions:
                     or "no other axis"
                 )
                 raise ValueError(
-                    f"values of {side} must have shape {shape or '()'} ({others}), with batch axes in front or not, or be one number; "
-                    f"got shape {array.shape}"
+                    f"values of {side} must have shape {shape or '()'} ({others}), with batch axes "
+                    f"in front or not, or be one number; got shape {array.shape}"
                 )
             if array.ndim and lead:
                 batches.append(array.shape[:lead])
@@ -257,10 +277,11 @@ class BoundaryConditions:
         return tuple(_spread(v, batch, shape) for v, shape in zip(given, self.shapes, strict=True))
 
     def reconciled(self, values: Sequence[ArrayLike | None]) -> tuple[jax.Array, ...]:
-        """The values, changed at corners so that sides agree: of two that disagree, the one stated later decides.
+        """The values, changed at corners so that sides agree: of two that disagree, the one stated
+        later decides.
 
-        A lid that moves at 1 over walls that rest is such a pair; so is, by the error of its stencil, an exact slope beside exact values.
-        Values that agree are left as they are.
+        A lid that moves at 1 over walls that rest is such a pair; so is, by the error of its
+        stencil, an exact slope beside exact values. Values that agree are left as they are.
         """
         full = list(self.arrays(values))
         for one in reversed(range(len(self.sides))):
@@ -276,7 +297,9 @@ class BoundaryConditions:
         return tuple(full)
 
     def _yielding(self, values, one: int, others: list[int]) -> jax.Array:
-        """Values of one side, changed as little as makes them agree with those of sides along one other axis."""
+        """Values of one side, changed as little as makes them agree with those of sides along one
+        other axis.
+        """
         axis = self._crossing(one, others[0])[0]
         weights = np.stack([self._crossing(one, other)[1] for other in others])
         missed = jnp.stack(
@@ -295,7 +318,9 @@ class BoundaryConditions:
         return values[one] + jnp.moveaxis(change, -1, axis)
 
     def _crossing(self, one: int, other: int) -> tuple[int, np.ndarray]:
-        """Axis of the values of `one` (counted from the last) along which `other` acts, and its weights."""
+        """Axis of the values of `one` (counted from the last) along which `other` acts, and its
+        weights.
+        """
         kept = [name for name in self.grid.names if name != self.sides[one].axis]
         name = self.sides[other].axis
         return kept.index(name) - len(kept), np.asarray(
@@ -328,8 +353,9 @@ class BoundaryConditions:
             if np.max(np.abs(first - second), initial=0) > CORNER_TOLERANCE * max(*sizes, 1e-30):
                 worst = np.unravel_index(np.argmax(np.abs(first - second)), first.shape)
                 raise ValueError(
-                    f"{self.sides[one]} and {self.sides[other]} disagree at their corner: {float(second[worst]):.6g} by the one, "
-                    f"{float(first[worst]):.6g} by the other. Give values that meet, or let the side stated later decide: "
+                    f"{self.sides[one]} and {self.sides[other]} disagree at their corner: "
+                    f"{float(second[worst]):.6g} by the one, {float(first[worst]):.6g} by the "
+                    "other. Give values that meet, or let the side stated later decide: "
                     "boundary.reconciled(values)"
                 )
 

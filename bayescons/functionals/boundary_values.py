@@ -1,4 +1,6 @@
-"""Boundary conditions: value, slope or their combination at an end of an axis, and equality of the two ends."""
+"""Boundary conditions: value, slope or their combination at an end of an axis, and equality of the
+two ends.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ def dirichlet(grid: Grid, axis: str, side: str) -> TensorProduct:
 def neumann(grid: Grid, axis: str, side: str, order: int = 2) -> TensorProduct:
     """(G u)(t) = ∂u/∂x (t, x_end), by a one-sided stencil of `order` + 1 points.
 
-    The derivative is taken in the direction of increasing x on both sides; an outward normal derivative at the lower end is its negative.
+    The derivative is taken in the direction of increasing x on both sides; an outward normal
+    derivative at the lower end is its negative.
 
     Args:
         grid: where the field lives.
@@ -59,9 +62,11 @@ def robin(
 
 
 def periodic(grid: Grid, axis: str, derivative: int = 0, order: int = 2) -> TensorProduct:
-    """(G u)(t) = ∂^k u (t, x_upper) - ∂^k u (t, x_lower), to be observed at 0: both ends are the same point.
+    """(G u)(t) = ∂^k u (t, x_upper) - ∂^k u (t, x_lower), to be observed at 0: both ends are the
+    same point.
 
-    For a grid that holds both end points. `derivative=0` matches values, 1 slopes; state both for a smooth periodic field.
+    For a grid that holds both end points. `derivative=0` matches values, 1 slopes; state both for a
+    smooth periodic field.
     """
     upper, lower = (end_stencil(grid[axis], side, derivative, order) for side in ("upper", "lower"))
     return _along(grid, axis, upper - lower)

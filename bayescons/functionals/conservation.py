@@ -1,4 +1,6 @@
-"""Conservation: the integral of a field over some of its axes, one row for every point of the others."""
+"""Conservation: the integral of a field over some of its axes, one row for every point of the
+others.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,25 @@ from bayescons.grids import Grid
 def integral(
     grid: Grid, over: str | tuple[str, ...] = "x", rule: str = "trapezoid"
 ) -> TensorProduct:
-    """(G u)(t) = ∫ u(t, x) dx ≈ Σ_i w_i u(t, x_i): the total amount, for every point of the axes not integrated over.
+    """(G u)(t) = ∫ u(t, x) dx ≈ Σ_i w_i u(t, x_i): the total amount, for every point of the axes
+    not integrated over.
 
-    A conservation law u_t + F_x = 0 fixes it: d/dt ∫ u dx = F(lower) - F(upper), so the total is known at every time once the initial
-    total and the boundary fluxes are.
+    A conservation law u_t + F_x = 0 fixes it: d/dt ∫ u dx = F(lower) - F(upper), so the total is
+    known at every time once the initial total and the boundary fluxes are.
 
     Args:
         grid: where the field lives.
         over: axis, or axes, to integrate over.
-        rule: "trapezoid", "midpoint" (values are cell averages) or "simpson"; see `quadrature_weights`. The total of an exact solution
-            differs from the rule's by O(h) at a jump; `scale="quadrature"` allows for that.
+        rule: "trapezoid", "midpoint" (values are cell averages) or "simpson"; see
+            `quadrature_weights`. The total of an exact solution differs from the rule's by O(h) at
+            a jump; `scale="quadrature"` allows for that.
 
     Returns:
-        A functional whose value has the shape of the axes left, in units of u times those of the axes integrated over.
+        A functional whose value has the shape of the axes left, in units of u times those of the
+        axes integrated over.
 
-    Source: Hansen et al., Learning physical models that can respect conservation laws, ICML 2023, eq. 7 (G for one time).
+    Source: Hansen et al., Learning physical models that can respect conservation laws, ICML 2023,
+        eq. 7 (G for one time).
     """
     axes = {grid.axis(name) for name in ((over,) if isinstance(over, str) else over)}
     if not axes:

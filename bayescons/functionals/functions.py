@@ -10,19 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.ops.provenance import eval_provenance
 
-from bayescons.functionals.abstract import AbstractFunctional, static
+from bayescons.functionals.abstract import AbstractFunctional, SingleFunctional, static
 from bayescons.grids import Grid
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class FunctionFunctional(AbstractFunctional):
-    """Any JAX function that is affine in the field, f(u) = G u + c; its rows come from its derivative at zero.
+class FunctionFunctional(SingleFunctional):
+    """Any JAX function that is affine in the field, f(u) = G u + c; its rows come from its
+    derivative at zero.
 
     Attributes:
-        function: field, *parameters -> values (an array). Must be affine in the field: `is_affine` checks it, nothing assumes it.
+        function: field, *parameters -> values (an array). Must be affine in the field: `is_affine`
+            checks it, nothing assumes it.
         shape: shape of the field.
-        parameters: arrays that the function needs beside the field, such as random variables of a program.
+        parameters: arrays that the function needs beside the field, such as random variables of a
+            program.
     """
 
     function: Callable = dataclasses.field(metadata={"static": True})
@@ -66,10 +69,12 @@ class FunctionFunctional(AbstractFunctional):
 def functional(
     function: Callable | AbstractFunctional, on: Grid | tuple[int, ...]
 ) -> AbstractFunctional:
-    """A functional from a JAX function f(u) = G u + c of one field; a built-in functional is returned as it is.
+    """A functional from a JAX function f(u) = G u + c of one field; a built-in functional is
+    returned as it is.
 
     Args:
-        function: takes a field (an array of the grid's shape), returns an array of any shape. Its rows come from `jax.jvp` and `jax.vjp`.
+        function: takes a field (an array of the grid's shape), returns an array of any shape. Its
+            rows come from `jax.jvp` and `jax.vjp`.
         on: the grid, or the shape of a field.
 
     Raises:
@@ -79,26 +84,30 @@ def functional(
         raise TypeError(
             f"expected a functional or a function of the field; got {type(function).__name__}"
         )
-    if hasattr(function, "rows"):
+    if isinstance(function, AbstractFunctional):
         return function
     shape = tuple(on.shape if isinstance(on, Grid) else on)
     wrapped = FunctionFunctional(lambda u: jnp.asarray(function(u)), shape)
     if not is_affine(wrapped.function, shape):
         name = getattr(function, "__name__", "function")
         raise ValueError(
-            f"the functional {name!r} is not affine in the field, so a Gaussian given its value is not Gaussian. Observe it below the "
-            "field as a likelihood, numpyro.sample(name, dist.Normal(f(u), scale), obs=value), or observe a linear functional"
+            f"the functional {name!r} is not affine in the field, so a Gaussian given its value is "
+            "not Gaussian. Observe it below the field as a likelihood, numpyro.sample(name, "
+            "dist.Normal(f(u), scale), obs=value), or observe a linear functional"
         )
     return wrapped
 
 
 def is_affine(function: Callable, shape: tuple[int, ...]) -> bool:
-    """Whether f(a) - f(b) = f'(b) (a - b) for random fields a and their mirror images b = -a, small, moderate and large, to 1e4 eps.
+    """Whether f(a) - f(b) = f'(b) (a - b) for random fields a and their mirror images b = -a,
+    small, moderate and large, to 1e4 eps.
 
-    The line from a to -a crosses zero at every point, so that a kink there (`relu`, `abs`) shows; the sizes show kinks elsewhere (`clip`).
+    The line from a to -a crosses zero at every point, so that a kink there (`relu`, `abs`) shows;
+    the sizes show kinks elsewhere (`clip`).
 
-    Where f cannot be evaluated (it closes over random variables of a program being traced) the structure decides: f is affine if its
-    tangent does not depend on the point. That test is stricter: it may refuse loops and branches, even affine ones.
+    Where f cannot be evaluated (it closes over random variables of a program being traced) the
+    structure decides: f is affine if its tangent does not depend on the point. That test is
+    stricter: it may refuse loops and branches, even affine ones.
     """
     with jax.ensure_compile_time_eval():
         field = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.result_type(float))

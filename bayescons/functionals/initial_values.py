@@ -10,6 +10,7 @@ from bayescons.grids import Grid
 def initial(grid: Grid, axis: str = "t") -> TensorProduct:
     """(G u)(x) = u(t_0, x): the first slice along the time axis, one row for every point of space.
 
-    Beside an exact total, the first row of the total is implied by these rows and must equal their quadrature.
+    Beside an exact total, the first row of the total is implied by these rows and must equal their
+    quadrature.
     """
     return dirichlet(grid, axis, "lower")

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bayescons.functionals.abstract import AbstractFunctional, static
+from bayescons.functionals.abstract import SingleFunctional, static
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class OnJointVector(AbstractFunctional):
-    """A functional of some of several fields that are laid end to end in one vector, G v + c = Σ_k (G_k u_k + c_k): of one field, or a law
-    that adds up one functional of each.
+class OnJointVector(SingleFunctional):
+    """A functional of some of several fields that are laid end to end in one vector, G v + c = Σ_k
+    (G_k u_k + c_k): of one field, or a law that adds up one functional of each.
 
     Attributes:
         parts: G_k, one for each field that is looked at, all with one shape of values.

@@ -7,13 +7,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from bayescons.functionals.abstract import AbstractFunctional, static
+from bayescons.functionals.abstract import SingleFunctional, static
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class PointEvaluation(AbstractFunctional):
-    """(G u)_j = u[i_j]: the field read at r of its points, such as scattered readings at points of a tensor grid.
+class PointEvaluation(SingleFunctional):
+    """(G u)_j = u[i_j]: the field read at r of its points, such as scattered readings at points of
+    a tensor grid.
 
     Attributes:
         indices: one integer array (r,) per axis of the field.

@@ -1,4 +1,6 @@
-"""Functionals that are products along the axes of a grid, one row or matrix of weights for each axis."""
+"""Functionals that are products along the axes of a grid, one row or matrix of weights for each
+axis.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +10,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayescons.functionals.abstract import AbstractFunctional, static
+from bayescons.functionals.abstract import SingleFunctional, static
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class TensorProduct(AbstractFunctional):
-    """G = ⊗_a W_a: along axis a the identity (None), one row of weights (n_a,), or a matrix of rows (r_a, n_a).
+class TensorProduct(SingleFunctional):
+    """G = ⊗_a W_a: along axis a the identity (None), one row of weights (n_a,), or a matrix of rows
+    (r_a, n_a).
 
     Attributes:
         weights: one entry per axis of the field.
         shape: shape of the field.
         names: names of the axes of the values, for row labels.
         coordinates: coordinates along the axes of the values, for row labels.
-        bridges: for an integral, widths of the intervals along each integrated axis (see `quadrature.bridge_widths`), one row of them, or a
-            row for each row of weights, zero for intervals that it does not integrate over; None for the other axes.
+        bridges: for an integral, widths of the intervals along each integrated axis (see
+            `quadrature.bridge_widths`), one row of them, or a row for each row of weights, zero for
+            intervals that it does not integrate over; None for the other axes.
     """
 
     weights: tuple
@@ -32,8 +36,10 @@ class TensorProduct(AbstractFunctional):
     names: tuple[str, ...] = static(default=())
 
     @property
-    def kept(self) -> dict[int, int]:
-        """Axes without weights; axes before them become as many axes of the value as their weights have rows."""
+    def identity_axes(self) -> dict[int, int]:
+        """Axes without weights; axes before them become as many axes of the value as their weights
+        have rows.
+        """
         axes = [1 if w is None else w.ndim - 1 for w in self.weights]
         return {a: sum(axes[:a]) for a, w in enumerate(self.weights) if w is None}
 

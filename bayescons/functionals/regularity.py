@@ -1,4 +1,6 @@
-"""Regularity: second differences, observed near zero to say that a field is smooth (with a scale) or linear (without)."""
+"""Regularity: second differences, observed near zero to say that a field is smooth (with a scale)
+or linear (without).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,14 @@ from bayescons.grids import Grid
 
 
 def second_difference(grid: Grid, axis: str = "x") -> TensorProduct:
-    """(G u)(t, x_i) = ∂²u/∂x² at every interior point, by the three-point stencil; in units of u / x².
+    """(G u)(t, x_i) = ∂²u/∂x² at every interior point, by the three-point stencil; in units of u /
+    x².
 
-    Observed at 0 with a scale it smooths, an artificial diffusion; its rows couple neighbours, so a diagonal belief becomes a dense block
-    per line along `axis` (r = n - 2 rows a block).
+    Observed at 0 with a scale it smooths, an artificial diffusion; its rows couple neighbours, so a
+    diagonal belief becomes a dense block per line along `axis` (r = n - 2 rows a block).
 
-    Source: the "second derivative" variant of Hansen et al., ICML 2023, with the scale stated instead of derived.
+    Source: the "second derivative" variant of Hansen et al., ICML 2023, with the scale stated
+        instead of derived.
     """
     at = grid.axis(axis)
     rows = tuple(interior_stencils(grid[axis]) if a == at else None for a in range(len(grid.shape)))

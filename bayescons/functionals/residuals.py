@@ -1,4 +1,6 @@
-"""How well a known solution satisfies a functional: the first thing to look at before conditioning on it."""
+"""How well a known solution satisfies a functional: the first thing to look at before conditioning
+on it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from bayescons.functionals.abstract import AbstractFunctional
-from bayescons.functionals.balances import Balance
+from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Residuals:
         width = max(len("row"), *(len(self.rows[i]) for i in worst))
         lines = [f"{'row':<{width}}  {'G u':>12}  {'value':>12}  {'residual':>10}"]
         lines += [
-            f"{self.rows[i]:<{width}}  {self.computed[i]:12.6g}  {self.stated[i]:12.6g}  {self.residual[i]:10.2e}"
+            f"{self.rows[i]:<{width}}  {self.computed[i]:12.6g}  {self.stated[i]:12.6g}  "
+            f"{self.residual[i]:10.2e}"
             for i in sorted(worst)
         ]
         shown = f"; the {len(worst)} largest are shown" if len(self.rows) > len(worst) else ""
@@ -49,16 +51,19 @@ class Residuals:
         return "\n".join(
             [
                 *lines,
-                f"{len(self.rows)} rows, largest |residual| {self.largest:.2e}, rms {rms:.2e}{shown}",
+                f"{len(self.rows)} rows, largest |residual| {self.largest:.2e}, rms "
+                f"{rms:.2e}{shown}",
             ]
         )
 
 
-def check(functional: AbstractFunctional | Balance, truth, value) -> Residuals:
-    """Residuals G u - b of a field that should satisfy a constraint, for instance an exact solution on the grid.
+def residuals(functional: AbstractFunctional | JointFunctional, truth, value) -> Residuals:
+    """Residuals G u - b of a field that should satisfy a constraint, for instance an exact solution
+    on the grid.
 
-    A residual well above rounding means that the functional, the value or the sign convention is not the one the solution obeys; for an
-    integral it is the error of the quadrature rule (5e-3 for a Stefan front on 201 points), which an exact row would force on the field.
+    A residual well above rounding means that the functional, the value or the sign convention is
+    not the one the solution obeys; for an integral it is the error of the quadrature rule (5e-3 for
+    a Stefan front on 201 points), which an exact row would force on the field.
 
     Args:
         functional: a functional, or a law of several fields.
@@ -68,18 +73,16 @@ def check(functional: AbstractFunctional | Balance, truth, value) -> Residuals:
     Returns:
         Residuals; print them.
     """
-    fields = (
-        tuple(jnp.asarray(field) for field in truth)
-        if hasattr(functional, "parts")
-        else (jnp.asarray(truth),)
-    )
-    parts = getattr(functional, "parts", (functional,))
+    joint = isinstance(functional, JointFunctional)
+    fields = tuple(jnp.asarray(field) for field in (truth if joint else (truth,)))
+    parts = functional.parts if joint else (functional,)
     if [f.shape for f in fields] != [tuple(p.shape) for p in parts]:
         expected = ", ".join(str(tuple(p.shape)) for p in parts)
         raise ValueError(
-            f"expected {'fields' if len(parts) > 1 else 'one field'} of shape {expected}; got {', '.join(str(f.shape) for f in fields)}"
+            f"expected {'fields' if len(parts) > 1 else 'one field'} of shape {expected}; got "
+            f"{', '.join(str(f.shape) for f in fields)}"
         )
-    members = getattr(functional, "members", (functional,))
+    members = (functional,) if joint else functional.members
     computed = [np.asarray(m(*fields)) for m in members]
     stated = value if len(members) > 1 else (value,)
     bad = [

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.functionals.abstract import AbstractFunctional
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Stack:
+class Stack(AbstractFunctional):
     """Several functionals of one field, one under the other. Its value is the tuple of theirs."""
 
     members: tuple

@@ -10,10 +10,12 @@ from bayescons.grids import SIDES
 
 
 def derivative_weights(points: np.ndarray, at: float, derivative: int = 1) -> np.ndarray:
-    """Weights c with c'u ≈ d^k u / dx^k at `at`, exact for polynomials of degree below the number of points.
+    """Weights c with c'u ≈ d^k u / dx^k at `at`, exact for polynomials of degree below the number
+    of points.
 
-    The weights solve the moment equations Σ_j c_j (x_j - at)^p / p! = 1{p = k}, p = 0 ... n-1, in coordinates scaled to the span of
-    the stencil, which keeps the Vandermonde matrix of up to eight points well conditioned.
+    The weights solve the moment equations Σ_j c_j (x_j - at)^p / p! = 1{p = k}, p = 0 ... n-1, in
+    coordinates scaled to the span of the stencil, which keeps the Vandermonde matrix of up to eight
+    points well conditioned.
 
     Args:
         points: the coordinates of the stencil, distinct, shape (n,), n > derivative.
@@ -21,13 +23,16 @@ def derivative_weights(points: np.ndarray, at: float, derivative: int = 1) -> np
         derivative: its order k >= 0 (0 interpolates).
 
     Returns:
-        Weights, shape (n,), in units of x^-k. The truncation error is O(h^(n-k)), one order better at points of symmetry.
+        Weights, shape (n,), in units of x^-k. The truncation error is O(h^(n-k)), one order better
+        at points of symmetry.
 
-    Source: Fornberg, Generation of finite difference formulas on arbitrarily spaced grids, Math. Comp. 51 (1988).
+    Source: Fornberg, Generation of finite difference formulas on arbitrarily spaced grids, Math.
+        Comp. 51 (1988).
     """
     if derivative >= len(points):
         raise ValueError(
-            f"a derivative of order {derivative} needs at least {derivative + 1} points; the axis gives {len(points)}"
+            f"a derivative of order {derivative} needs at least {derivative + 1} points; the axis "
+            f"gives {len(points)}"
         )
     span = float(np.max(np.abs(points - at)))
     if span == 0.0:
@@ -39,13 +44,16 @@ def derivative_weights(points: np.ndarray, at: float, derivative: int = 1) -> np
 
 
 def end_stencil(points: np.ndarray, side: str, derivative: int, order: int) -> np.ndarray:
-    """One-sided weights over a whole axis for a derivative at its lower or upper end, zero away from that end.
+    """One-sided weights over a whole axis for a derivative at its lower or upper end, zero away
+    from that end.
 
     Args:
         points: strictly increasing coordinates, shape (n,).
         side: "lower" (first point) or "upper" (last point).
-        derivative: order k of the derivative, taken in the direction of increasing x (not along the outward normal).
-        order: order of accuracy p >= 1; the stencil has k + p points (for k = 0 the end point alone).
+        derivative: order k of the derivative, taken in the direction of increasing x (not along the
+            outward normal).
+        order: order of accuracy p >= 1; the stencil has k + p points (for k = 0 the end point
+            alone).
 
     Returns:
         Weights, shape (n,).
@@ -59,7 +67,8 @@ def end_stencil(points: np.ndarray, side: str, derivative: int, order: int) -> n
     width = 1 if derivative == 0 else derivative + order
     if width > len(points):
         raise ValueError(
-            f"derivative {derivative} at order {order} needs {width} points; the axis has {len(points)}"
+            f"derivative {derivative} at order {order} needs {width} points; the axis has "
+            f"{len(points)}"
         )
     chosen = slice(0, width) if side == "lower" else slice(len(points) - width, None)
     weights = np.zeros(len(points))

@@ -1,4 +1,6 @@
-"""Gaussian beliefs over fields, N(m, K) with K structured, and the conjugate update by what is known of them."""
+"""Gaussian beliefs over fields, N(m, K) with K structured, and the conjugate update by what is
+known of them.
+"""
 
 from bayescons.gaussians.circulant import CirculantEmbedding
 from bayescons.gaussians.composites import BlockDiagonal, Conditioned, Covariance, Marginal, Scaled

@@ -1,4 +1,6 @@
-"""Stationary covariances on evenly spaced grids, by a periodic embedding: products cost O(n log n) and nothing n × n is formed."""
+"""Stationary covariances on evenly spaced grids, by a periodic embedding: products cost O(n log n)
+and nothing n × n is formed.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,24 @@ from bayescons.gaussians.covariances import Kronecker
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CirculantEmbedding:
-    """K = scale² ⊗_a P_a C_a P_a': along axis a a circulant C_a on more points than the axis has, P_a keeping the first of them.
+    """K = scale² ⊗_a P_a C_a P_a': along axis a a circulant C_a on more points than the axis has,
+    P_a keeping the first of them.
 
-    The covariance of u(x) and u(x') depends on x - x' alone, wrapped around a circle that the axis covers a part of; with the rest as
-    padding, the two ends of the axis are apart.
+    The covariance of u(x) and u(x') depends on x - x' alone, wrapped around a circle that the axis
+    covers a part of; with the rest as padding, the two ends of the axis are apart.
 
     Attributes:
-        spectra: for each axis the eigenvalues λ_0 ... λ_(c/2) ≥ 0 of its circulant on an even number c of points, shape
-            (*batch, c/2 + 1), or None for an axis along which the field is independent.
+        spectra: for each axis the eigenvalues λ_0 ... λ_(c/2) ≥ 0 of its circulant on an even
+            number c of points, shape (*batch, c/2 + 1), or None for an axis along which the field
+            is independent.
         scale: standard deviation that multiplies the whole, shape (*batch,).
         shape: shape of the field.
 
-    Where it fails: `log_density` factors the matrix of one axis (n³), which for smooth kernels is singular to rounding: NaN.
+    Where it fails: `log_density` factors the matrix of one axis (n³), which for smooth kernels is
+        singular to rounding: NaN.
 
-    Source: Dietrich and Newsam, Fast and exact simulation of stationary Gaussian processes through circulant embedding, SIAM J. Sci.
-    Comput. 18 (1997).
+    Source: Dietrich and Newsam, Fast and exact simulation of stationary Gaussian processes through
+    circulant embedding, SIAM J. Sci. Comput. 18 (1997).
     """
 
     spectra: tuple

@@ -1,6 +1,7 @@
-"""Covariances made of others: several fields end to end, a part of a field, a field scaled, and a field after conditioning.
+"""Covariances made of others: several fields end to end, a part of a field, a field scaled, and a
+field after conditioning.
 
-They offer what every covariance offers (see `bayescons.covariances`), so they nest.
+They offer what every covariance offers (see `bayescons.gaussians.covariances`), so they nest.
 """
 
 from __future__ import annotations
@@ -159,11 +160,13 @@ class Marginal:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Scaled:
-    """The covariance of a centred field times a factor, K' = D K D with D = diag(factor): s² K for one number.
+    """The covariance of a centred field times a factor, K' = D K D with D = diag(factor): s² K for
+    one number.
 
     Attributes:
         whole: K.
-        factor: s > 0, of shape (*batch, *shape) with one in place of an axis along which it does not change.
+        factor: s > 0, of shape (*batch, *shape) with one in place of an axis along which it does
+            not change.
     """
 
     whole: Covariance
@@ -218,10 +221,11 @@ class Scaled:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Conditioned:
-    """The covariance after conditioning, K - K G' S⁺ G K with S = G K G' + R, as the recipe and not as a matrix.
+    """The covariance after conditioning, K - K G' S⁺ G K with S = G K G' + R, as the recipe and not
+    as a matrix.
 
-    A draw is Matheron's rule, u - K G' S⁺ (G u + eps) with u ~ N(0, K) and eps ~ N(0, R): a prior draw and the gain, no factor of the
-    posterior. With R = 0 every draw satisfies G u = 0.
+    A draw is Matheron's rule, u - K G' S⁺ (G u + eps) with u ~ N(0, K) and eps ~ N(0, R): a prior
+    draw and the gain, no factor of the posterior. With R = 0 every draw satisfies G u = 0.
 
     Attributes:
         prior: K.
@@ -231,8 +235,8 @@ class Conditioned:
         axes: axes over which S is block-diagonal.
         exact: whether any row is exact (or had scale 0), in which case there is no density.
 
-    Source: Journel & Huijbregts, Mining Geostatistics (1978), conditional simulation; Wilson et al., Pathwise conditioning of Gaussian
-    processes, JMLR 22 (2021).
+    Source: Journel & Huijbregts, Mining Geostatistics (1978), conditional simulation; Wilson et
+    al., Pathwise conditioning of Gaussian processes, JMLR 22 (2021).
     """
 
     prior: Covariance
@@ -289,7 +293,9 @@ class Conditioned:
         return jnp.maximum(prior - total.astype(prior.dtype), 0.0)
 
     def gain(self, rows) -> jax.Array:
-        """K G' S⁺ y, in two steps: the second moves by what the first missed, so that rounding is that of the small second move."""
+        """K G' S⁺ y, in two steps: the second moves by what the first missed, so that rounding is
+        that of the small second move.
+        """
         solved = self.gram.solve(rows)
         moved = self._adjoint(solved)
         missed = rows - self._rows(moved)
@@ -312,7 +318,9 @@ class Conditioned:
         return draw - self.gain(rows).astype(draw.dtype)
 
     def log_density(self, field) -> jax.Array:
-        """Log N(u; 0, K) + log N(G u; 0, R) - log N(0; 0, S), where the rows are noisy; there is no density where they are exact."""
+        """Log N(u; 0, K) + log N(G u; 0, R) - log N(0; 0, S), where the rows are noisy; there is no
+        density where they are exact.
+        """
         if self.exact:
             raise NotImplementedError(_no_density("a field conditioned exactly"))
         rows = self._rows(field)
@@ -343,6 +351,7 @@ type Covariance = (
 
 def _no_density(what: str) -> str:
     return (
-        f"{what} has no density to evaluate over all points. Sample it instead: use it as the prior inside bc.exact(program), "
-        "which draws white noise and needs no density, or call .sample(key)"
+        f"{what} has no density to evaluate over all points. Sample it instead: use it as the "
+        "prior inside bc.exact(program), which draws white noise and needs no density, or call "
+        ".sample(key)"
     )

@@ -1,4 +1,5 @@
-"""The whole conjugate update: a Gaussian field, what is known of it, and the Gaussian field given that.
+"""The whole conjugate update: a Gaussian field, what is known of it, and the Gaussian field given
+that.
 
 With u ~ N(m, K), G u = b + e, e ~ N(0, R), R >= 0 and usually 0, and S = G K G' + R:
 
@@ -6,7 +7,8 @@ With u ~ N(m, K), G u = b + e, e ~ N(0, R), R >= 0 and usually 0, and S = G K G'
     mean        m + K G' S⁺ (b - G m)
     covariance  K - K G' S⁺ G K
 
-The posterior is a Gaussian field like the prior, so conditioning nests: `belief | mass | wall` is `belief | mass & wall`.
+The posterior is a Gaussian field like the prior, so conditioning nests: `belief | mass | wall` is
+`belief | mass & wall`.
 """
 
 from __future__ import annotations
@@ -38,10 +40,13 @@ class Constraint:
     """What is known: functional(u) = value, up to Gaussian noise of standard deviation `scale`.
 
     Attributes:
-        functional: linear functional of a field (see `bayescons.constraints`), or a `Stack` of them.
-        value: its value: a number, an array of `functional.value_shape`, or one with the batch axes of the belief in front.
-        scale: None for a fact (vanishing noise); a number or an array broadcast like `value`; or "quadrature", the a-priori error of the
-            functional's quadrature rule under the belief (`quadrature_scale`).
+        functional: linear functional of a field (see `bayescons.functionals`), or a `Stack` of
+            them.
+        value: its value: a number, an array of `functional.value_shape`, or one with the batch axes
+            of the belief in front.
+        scale: None for a fact (vanishing noise); a number or an array broadcast like `value`; or
+            "quadrature", the a-priori error of the functional's quadrature rule under the belief
+            (`quadrature_scale`).
         name: what error messages call it.
 
     `a & b` states both.
@@ -74,12 +79,15 @@ class Update(NamedTuple):
 
     Attributes:
         posterior: the belief given the constraint.
-        log_evidence: log N(b; G m, S) over the rows not redundant (nats), shape (*batch,). Where rows are redundant it depends on the order
-            in which they were stated, by a constant that is the same for every belief.
+        log_evidence: log N(b; G m, S) over the rows not redundant (nats), shape (*batch,). Where
+            rows are redundant it depends on the order in which they were stated, by a constant that
+            is the same for every belief.
         rank: number of independent rows, shape (*batch,).
-        redundant: True for rows that those stated before them, or the belief, imply; by rows, shape (*batch, *axes, r).
-        gap: of exact rows, value minus G mean afterwards, in units of the rows' unconditioned prior standard deviation; not small only
-            for rows that contradict others. By rows, shape (*batch, *axes, r).
+        redundant: True for rows that those stated before them, or the belief, imply; by rows, shape
+            (*batch, *axes, r).
+        gap: of exact rows, value minus G mean afterwards, in units of the rows' unconditioned prior
+            standard deviation; not small only for rows that contradict others. By rows, shape
+            (*batch, *axes, r).
     """
 
     posterior: Gaussian
@@ -98,7 +106,8 @@ def stack(constraints: list[Constraint]) -> Constraint:
     if len(shapes) > 1:
         named = ", ".join(f"{c.name}: {c.functional.shape}" for c in constraints)
         raise ValueError(
-            f"constraints on fields of different shapes cannot be combined ({named}); build them on one grid"
+            f"constraints on fields of different shapes cannot be combined ({named}); build them "
+            "on one grid"
         )
     fields = ("functional", "value", "scale", "name")
     functionals, values, scales, names = (tuple(getattr(c, f) for c in constraints) for f in fields)
@@ -108,13 +117,14 @@ def stack(constraints: list[Constraint]) -> Constraint:
 def condition(prior: Gaussian, constraint: Constraint) -> Gaussian:
     """The belief given a constraint: mean m + K G' S⁺ (b - G m), covariance K - K G' S⁺ G K.
 
-    Exact rows hold in the mean and in every draw to rounding: 1e-12 relative in float64, 1e-6 in float32. Rows implied by others change
-    nothing. Differentiable in everything, and usable under `jit` and `vmap`.
+    Exact rows hold in the mean and in every draw to rounding: 1e-12 relative in float64, 1e-6 in
+    float32. Rows implied by others change nothing. Differentiable in everything, and usable under
+    `jit` and `vmap`.
 
     Raises:
         ValueError: for values or scales of the wrong shape, NaN, or more exact rows than points.
-        InconsistentConstraintsError: for exact rows that contradict each other or the belief. Under `jit`, where nothing can be raised,
-            see `update(...).gap`.
+        InconsistentConstraintsError: for exact rows that contradict each other or the belief. Under
+            `jit`, where nothing can be raised, see `update(...).gap`.
     """
     return update(prior, constraint).posterior
 
@@ -145,7 +155,9 @@ def log_evidence(prior: Gaussian, constraint: Constraint) -> jax.Array:
 
 
 def functional_scale(prior: Gaussian, functional: AbstractFunctional):
-    """Prior standard deviation of each row, sqrt(diag G K G'), in the shape of the functional's value (a tuple for a `Stack`)."""
+    """Prior standard deviation of each row, sqrt(diag G K G'), in the shape of the functional's
+    value (a tuple for a `Stack`).
+    """
 
     def spread(covariance):
         axes = _shared_axes(covariance, functional)
@@ -159,16 +171,21 @@ def functional_scale(prior: Gaussian, functional: AbstractFunctional):
 def quadrature_scale(
     prior: Gaussian, functional: AbstractFunctional, *, draws: jax.Array | None = None
 ) -> jax.Array:
-    """A-priori standard deviation of a quadrature rule's error, sqrt(Σ_i h_i² E[Δu_i²] / 12), in the shape of the functional's value.
+    """A-priori standard deviation of a quadrature rule's error, sqrt(Σ_i h_i² E[Δu_i²] / 12), in
+    the shape of the functional's value.
 
-    The exact solution of a PDE has the exact total; its quadrature on the grid has not. Between two nodes the field is taken as a
-    Brownian bridge with the increment that the belief expects, E[Δu_i²] = (Δm_i)² + Var Δu_i, with the increments' variance taken as
-    that of independent neighbours (an upper bound for positively correlated ones). See `quadrature.bridge_widths` for what it means.
+    The exact solution of a PDE has the exact total; its quadrature on the grid has not. Between two
+    nodes the field is taken as a Brownian bridge with the increment that the belief expects,
+    E[Δu_i²] = (Δm_i)² + Var Δu_i, with the increments' variance taken as that of independent
+    neighbours (an upper bound for positively correlated ones). See `quadrature.bridge_widths` for
+    what it means.
 
     Args:
         prior: the belief.
-        functional: with a rule; a law of several fields may have one in each of its parts, and their errors add up.
-        draws: fields of the belief, shape (n, *batch, *field), to take E[Δu_i²] from in place of the bound.
+        functional: with a rule; a law of several fields may have one in each of its parts, and
+            their errors add up.
+        draws: fields of the belief, shape (n, *batch, *field), to take E[Δu_i²] from in place of
+            the bound.
 
     Raises:
         ValueError: for a functional that is not an integral.
@@ -188,13 +205,16 @@ def quadrature_scale(
     ]
     if not rules:
         raise ValueError(
-            "scale='quadrature' is the error of an integral; this functional is none. Give its scale as a number"
+            "scale='quadrature' is the error of an integral; this functional is none. Give its "
+            "scale as a number"
         )
     return jnp.sqrt(sum(_rule_variance(*rule) for rule in rules))
 
 
 def _rule_variance(functional: TensorProduct, moments: tuple) -> jax.Array:
-    """Σ_i h_i² E[Δu_i²] / 12 over the axes integrated over, in the shape of the functional's value (batch axes in front)."""
+    """Σ_i h_i² E[Δu_i²] / 12 over the axes integrated over, in the shape of the functional's value
+    (batch axes in front).
+    """
     total = 0.0
     for axis, widths in enumerate(functional.bridges):
         if widths is not None:
@@ -221,7 +241,9 @@ def _expected_increments(moments: tuple, axis: int) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="exact")
 def _update(loc, covariance, functional, values, scales, *, exact: bool) -> Update:
-    """`update` over a batch of fields: leading axes of the mean are mapped over, values and scales with them."""
+    """`update` over a batch of fields: leading axes of the mean are mapped over, values and scales
+    with them.
+    """
     lead = loc.ndim - len(covariance.shape)
     mapped = (0, 0 if covariance.batch_dims else None, 0, 0)
     single = functools.partial(_update_one, functional, exact)
@@ -231,7 +253,9 @@ def _update(loc, covariance, functional, values, scales, *, exact: bool) -> Upda
 
 
 def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Update:
-    """`update` for one field. Rows are computed in double precision where the session has it, whatever the field is stored in."""
+    """`update` for one field. Rows are computed in double precision where the session has it,
+    whatever the field is stored in.
+    """
     axes = _shared_axes(covariance, functional)
     dtype = jnp.result_type(float)
     pieces = [
@@ -265,7 +289,9 @@ def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Upd
 
 
 def _is_exact(scale) -> bool:
-    """Whether a scale leaves a row without noise; one that is being traced is taken to be above zero."""
+    """Whether a scale leaves a row without noise; one that is being traced is taken to be above
+    zero.
+    """
     return scale is None or (concrete(scale) and not bool((np.asarray(scale) > 0).all()))
 
 
@@ -282,7 +308,9 @@ def _noise(members, scales, axes, target):
 
 
 def _shared_axes(covariance: Covariance, functional: AbstractFunctional) -> tuple[int, ...]:
-    """Axes along which the belief is independent and the functional does nothing: S is block-diagonal over them."""
+    """Axes along which the belief is independent and the functional does nothing: S is
+    block-diagonal over them.
+    """
     return tuple(sorted(covariance.independent & functional.pointwise))
 
 
@@ -290,19 +318,21 @@ def _resolve(prior: Gaussian, constraint: Constraint) -> Constraint:
     """Check a constraint against a belief and bring its values and scales to full shape."""
     if not isinstance(prior, Gaussian):
         raise TypeError(
-            f"expected a bc.Gaussian belief (bc.diagonal, bc.low_rank, bc.kronecker, bc.dense); got {type(prior).__name__}"
+            "expected a bc.Gaussian belief (bc.diagonal, bc.low_rank, bc.kronecker, bc.dense); got "
+            f"{type(prior).__name__}"
         )
     if tuple(constraint.functional.shape) != prior.event_shape:
         raise ValueError(
-            f"the functional of {constraint.name!r} acts on fields of shape {tuple(constraint.functional.shape)}, the belief is over "
-            f"fields of shape {prior.event_shape}; build both on the same grid"
+            f"the functional of {constraint.name!r} acts on fields of shape "
+            f"{tuple(constraint.functional.shape)}, the belief is over fields of shape "
+            f"{prior.event_shape}; build both on the same grid"
         )
     members = [_resolve_one(prior, m) for m in constraint.members]
     exact = sum(math.prod(m.functional.value_shape) for m in members if m.scale is None)
     if exact > math.prod(prior.event_shape):
         raise ValueError(
-            f"{exact} exact rows for {math.prod(prior.event_shape)} points: more facts than unknowns. "
-            "Drop rows, or give some a scale > 0 to treat them as readings"
+            f"{exact} exact rows for {math.prod(prior.event_shape)} points: more facts than "
+            "unknowns. Drop rows, or give some a scale > 0 to treat them as readings"
         )
     return stack(members)
 
@@ -331,14 +361,17 @@ def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
 
 
 def _fit(what: str, array, shape: tuple, full: tuple) -> jax.Array:
-    """Broadcast an array of the value's own shape, with or without batch axes, or a number; nothing else passes."""
+    """Broadcast an array of the value's own shape, with or without batch axes, or a number; nothing
+    else passes.
+    """
     array = jnp.asarray(array, jnp.result_type(float))
     if array.shape not in ((), shape, full):
         rows = f"shape {shape}" if shape else "a number"
         batch = f", or {full} to give each field of the batch its own" if full != shape else ""
         hint = "; write value[:, 0]" if array.shape == (*shape, 1) and len(shape) == 1 else ""
         raise ValueError(
-            f"{what} must have {rows}{batch}{' (or be one number)' if shape else ''}; got shape {array.shape}{hint}"
+            f"{what} must have {rows}{batch}{' (or be one number)' if shape else ''}; got shape "
+            f"{array.shape}{hint}"
         )
     lead = (1,) * (len(full) - array.ndim)
     return finite(what, jnp.broadcast_to(array.reshape(lead + array.shape), full))

@@ -1,4 +1,6 @@
-"""What to say when exact rows contradict each other: which rows, by how much, and what to do about it."""
+"""What to say when exact rows contradict each other: which rows, by how much, and what to do about
+it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,10 @@ import numpy as np
 from bayescons.arrays import over_batch
 
 WAYS_OUT = (
-    "Either (a) two statements disagree: correct one, or give one a scale > 0 - a total computed analytically and boundary or initial rows "
-    "on a grid differ by the quadrature error, which scale='quadrature' covers; or (b) the belief rules the value out: it is too smooth, "
-    "or was conditioned on something else before"
+    "Either (a) two statements disagree: correct one, or give one a scale > 0 - a total computed "
+    "analytically and boundary or initial rows on a grid differ by the quadrature error, which "
+    "scale='quadrature' covers; or (b) the belief rules the value out: it is too smooth, or was "
+    "conditioned on something else before"
 )
 
 
@@ -23,12 +26,15 @@ class InconsistentConstraintsError(ValueError):
 
 
 def raise_on_contradiction(prior, constraint, result) -> None:
-    """Turn a gap that rounding cannot explain, or a field with nothing left to vary, into an error that names the rows."""
+    """Turn a gap that rounding cannot explain, or a field with nothing left to vary, into an error
+    that names the rows.
+    """
     gap = np.asarray(result.gap)
     tolerance = math.sqrt(float(jnp.finfo(prior.loc.dtype).eps))
     if not np.isfinite(gap).all():
         raise FloatingPointError(
-            "conditioning gave NaN: (a) the belief's variances over- or underflow, (b) rows of wildly different size; rescale the field"
+            "conditioning gave NaN: (a) the belief's variances over- or underflow, (b) rows of "
+            "wildly different size; rescale the field"
         )
     spread = np.asarray(result.posterior.covariance.gram.spread)
     size = np.abs(_packed_values(constraint, result)) / spread
@@ -41,8 +47,9 @@ def raise_on_contradiction(prior, constraint, result) -> None:
     exact = all(m.scale is None for m in constraint.members)
     if exact and (np.asarray(result.rank) >= math.prod(prior.event_shape)).any():
         raise ValueError(
-            f"no free direction left: {int(np.max(result.rank))} independent exact rows fix all {math.prod(prior.event_shape)} points. "
-            "Solve the linear system instead, or give some rows a scale > 0"
+            f"no free direction left: {int(np.max(result.rank))} independent exact rows fix all "
+            f"{math.prod(prior.event_shape)} points. Solve the linear system instead, or give some "
+            "rows a scale > 0"
         )
 
 
@@ -80,7 +87,10 @@ class Contradiction(NamedTuple):
             if self.more
             else ""
         )
-        return f"{self.row} contradicts {self.others or 'what the belief already holds for certain'} by {self.size:.1e}{more}"
+        return (
+            f"{self.row} contradicts {self.others or 'what the belief already holds for certain'} "
+            f"by {self.size:.1e}{more}"
+        )
 
 
 def contradiction(names: np.ndarray, result, bad: np.ndarray) -> Contradiction:
@@ -108,8 +118,9 @@ def contradiction(names: np.ndarray, result, bad: np.ndarray) -> Contradiction:
 
 
 def relation_of(result, worst: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients a of the relation Σ a_i (row i) = 0, a_worst = 1, between a row (by its place in `Update.gap`) and the independent rows
-    of its block; and their weight, |a_i| times the spread of the row.
+    """Coefficients a of the relation Σ a_i (row i) = 0, a_worst = 1, between a row (by its place in
+    `Update.gap`) and the independent rows of its block; and their weight, |a_i| times the spread of
+    the row.
     """
     lead = len(result.posterior.batch_shape)
     covariance = (

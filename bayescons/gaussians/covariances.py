@@ -1,4 +1,5 @@
-"""Covariances of a field that keep their structure. Nothing n x n is formed unless the belief itself is dense.
+"""Covariances of a field that keep their structure. Nothing n x n is formed unless the belief
+itself is dense.
 
 Every covariance K of a field of shape `shape` offers
 
@@ -9,8 +10,8 @@ Every covariance K of a field of shape `shape` offers
 * `independent`: the axes along which the field is independent, i.e. K is block-diagonal;
 * `unconditioned`: the covariance before any conditioning, the yardstick for what counts as zero.
 
-All are written for one field. A batch of fields is a covariance whose arrays have leading axes, mapped over with `jax.vmap`; `batch_dims`
-counts them.
+All are written for one field. A batch of fields is a covariance whose arrays have leading axes,
+mapped over with `jax.vmap`; `batch_dims` counts them.
 """
 
 from __future__ import annotations
@@ -138,7 +139,9 @@ class LowRank:
         return jnp.sqrt(self.diagonal) * own.reshape(self.shape) + self.factor @ shared
 
     def log_density(self, field) -> jax.Array:
-        """By Woodbury: with C = I + F' D^-1 F, u'K^-1 u = u'D^-1 u - |C^-1/2 F'D^-1 u|² and |K| = |D| |C|."""
+        """By Woodbury: with C = I + F' D^-1 F, u'K^-1 u = u'D^-1 u - |C^-1/2 F'D^-1 u|² and |K| =
+        |D| |C|.
+        """
         axes = (tuple(range(self.dims)),) * 2
         scaled = self.factor / self.diagonal[..., None]
         capacitance = jnp.eye(self.factor.shape[-1]) + jnp.tensordot(self.factor, scaled, axes=axes)
@@ -161,7 +164,8 @@ class LowRank:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Kronecker:
-    """K = ⊗_a A_a A_a': separable along the axes; None stands for the identity, so that axis is independent.
+    """K = ⊗_a A_a A_a': separable along the axes; None stands for the identity, so that axis is
+    independent.
 
     Attributes:
         roots: one square root A_a of shape (*batch, n_a, n_a), or None, per axis.

@@ -13,13 +13,16 @@ from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 
 
 class Gaussian(dist.Distribution):
-    """A Gaussian belief over a field, u ~ N(mean, K), with K structured. It is a NumPyro distribution and can be sampled as a site.
+    """A Gaussian belief over a field, u ~ N(mean, K), with K structured. It is a NumPyro
+    distribution and can be sampled as a site.
 
-    Build one with `diagonal`, `low_rank`, `kronecker` or `dense`; condition it with `condition` or `belief | constraint`.
+    Build one with `diagonal`, `low_rank`, `kronecker` or `dense`; condition it with `condition` or
+    `belief | constraint`.
 
     Args:
         loc: mean, shape (*batch, *field).
-        covariance: see `bayescons.covariances`; its batch axes are those of `loc`, or none (shared by the whole batch).
+        covariance: see `bayescons.gaussians.covariances`; its batch axes are those of `loc`, or
+            none (shared by the whole batch).
 
     Shapes: `event_shape` is that of the field, `batch_shape` that of the leading axes.
     """
@@ -34,13 +37,16 @@ class Gaussian(dist.Distribution):
             lead,
         ):
             raise ValueError(
-                f"mean of shape {jnp.shape(loc)} does not match a covariance over a field of shape {tuple(covariance.shape)} "
-                f"with {covariance.batch_dims} batch axes; give the mean the shape (*batch, *field)"
+                f"mean of shape {jnp.shape(loc)} does not match a covariance over a field of shape "
+                f"{tuple(covariance.shape)} with {covariance.batch_dims} batch axes; give the mean "
+                "the shape (*batch, *field)"
             )
         super().__init__(batch_shape=jnp.shape(loc)[:lead], event_shape=tuple(covariance.shape))
 
     def tree_flatten(self):
-        """Mean and covariance; shapes follow from them, so that a mapped or stacked Gaussian knows its own batch."""
+        """Mean and covariance; shapes follow from them, so that a mapped or stacked Gaussian knows
+        its own batch.
+        """
         return (self.loc, self.covariance), len(self.event_shape)
 
     @classmethod
@@ -78,7 +84,9 @@ class Gaussian(dist.Distribution):
         return self.transport(noise)
 
     def transport(self, noise) -> jax.Array:
-        """Mean + A z for white noise z of shape (..., *batch, noise_size): a draw as a function of standard normals."""
+        """Mean + A z for white noise z of shape (..., *batch, noise_size): a draw as a function of
+        standard normals.
+        """
         root = over_batch(
             lambda k, z: k.root(z), len(self.batch_shape), self.covariance.batch_dims == 0
         )
@@ -88,12 +96,15 @@ class Gaussian(dist.Distribution):
         return jnp.broadcast_to(self.loc, draw.shape) + draw.astype(jnp.result_type(self.loc))
 
     def log_prob(self, value, intermediates=None) -> jax.Array:
-        """Log N(value; m, K), shape (..., *batch). Exactly conditioned fields have no density and raise NotImplementedError."""
+        """Log N(value; m, K), shape (..., *batch). Exactly conditioned fields have no density and
+        raise NotImplementedError.
+        """
         del intermediates
         shape = self.batch_shape + self.event_shape
         if jnp.shape(value)[jnp.ndim(value) - len(shape) :] != shape:
             raise ValueError(
-                f"expected a field of shape {shape}, possibly with sample axes in front; got {jnp.shape(value)}"
+                f"expected a field of shape {shape}, possibly with sample axes in front; got "
+                f"{jnp.shape(value)}"
             )
         density = over_batch(
             lambda k, u: k.log_density(u), len(self.batch_shape), self.covariance.batch_dims == 0
@@ -122,13 +133,15 @@ def low_rank(mean, scale, factor, *, batch_dims: int = 0) -> Gaussian:
     Args:
         mean: shape (*batch, *field).
         scale: standard deviations > 0 of the independent part, of the same shape (or a number).
-        factor: F, shape (*batch, *field, rank); for an ensemble the centred members over sqrt(M - 1), members last.
+        factor: F, shape (*batch, *field, rank); for an ensemble the centred members over sqrt(M -
+            1), members last.
         batch_dims: how many leading axes of `mean` count a batch of fields.
     """
     mean, factor = real(mean), real(factor)
     if factor.shape[:-1] != mean.shape:
         raise ValueError(
-            f"factor must have the mean's shape {mean.shape} and one more axis for the rank; got {factor.shape}"
+            f"factor must have the mean's shape {mean.shape} and one more axis for the rank; got "
+            f"{factor.shape}"
         )
     scale = positive("scale", scale, mean.shape)
     return Gaussian(
@@ -137,13 +150,16 @@ def low_rank(mean, scale, factor, *, batch_dims: int = 0) -> Gaussian:
 
 
 def kronecker(mean, covariances, *, scale=1.0, jitter: float = 1e-10) -> Gaussian:
-    """Separable covariance, K = scale² ⊗_a K_a, one matrix per axis; None for an axis along which the field is independent.
+    """Separable covariance, K = scale² ⊗_a K_a, one matrix per axis; None for an axis along which
+    the field is independent.
 
     Args:
         mean: shape of the field.
         covariances: per axis a symmetric positive semi-definite matrix (n_a, n_a), or None.
-        scale: standard deviation > 0 that multiplies the whole, a number; may be a random variable of the program.
-        jitter: added to each diagonal, as a share of its mean, before the Cholesky factorization; smooth kernels need it.
+        scale: standard deviation > 0 that multiplies the whole, a number; may be a random variable
+            of the program.
+        jitter: added to each diagonal, as a share of its mean, before the Cholesky factorization;
+            smooth kernels need it.
     """
     mean = real(mean)
     shapes = tuple(
@@ -154,7 +170,8 @@ def kronecker(mean, covariances, *, scale=1.0, jitter: float = 1e-10) -> Gaussia
     ):
         given = [None if k is None else jnp.shape(k) for k in covariances]
         raise ValueError(
-            f"expected one (n, n) matrix or None per axis of a field of shape {mean.shape}; got shapes {given}"
+            f"expected one (n, n) matrix or None per axis of a field of shape {mean.shape}; got "
+            f"shapes {given}"
         )
     roots = tuple(None if k is None else _cholesky(k, jitter) for k in covariances)
     return Gaussian(
@@ -164,17 +181,20 @@ def kronecker(mean, covariances, *, scale=1.0, jitter: float = 1e-10) -> Gaussia
 
 
 def dense(mean, covariance, *, jitter: float = 1e-10) -> Gaussian:
-    """Any covariance matrix over all n points of a small field (it is stored and factored whole: n² numbers, n³ work).
+    """Any covariance matrix over all n points of a small field (it is stored and factored whole: n²
+    numbers, n³ work).
 
     Args:
         mean: shape of the field.
-        covariance: symmetric positive semi-definite, shape (n, n) with n = mean.size, points in row-major order.
+        covariance: symmetric positive semi-definite, shape (n, n) with n = mean.size, points in
+            row-major order.
         jitter: as in `kronecker`.
     """
     mean = real(mean)
     if jnp.shape(covariance) != (mean.size, mean.size):
         raise ValueError(
-            f"expected a covariance of shape {(mean.size, mean.size)}, one row per point; got {jnp.shape(covariance)}"
+            f"expected a covariance of shape {(mean.size, mean.size)}, one row per point; got "
+            f"{jnp.shape(covariance)}"
         )
     return Gaussian(finite("mean", mean), Dense(_cholesky(covariance, jitter), mean.shape))
 
@@ -190,7 +210,8 @@ def _cholesky(matrix, jitter: float) -> jax.Array:
     )
     if concrete(lower) and not np.isfinite(np.asarray(lower)).all():
         raise ValueError(
-            "the covariance is not positive semi-definite (to rounding): (a) it is not a covariance, or (b) its kernel is so smooth that "
-            "it is singular in this precision; raise jitter, use a rougher kernel, or enable float64"
+            "the covariance is not positive semi-definite (to rounding): (a) it is not a "
+            "covariance, or (b) its kernel is so smooth that it is singular in this precision; "
+            "raise jitter, use a rougher kernel, or enable float64"
         )
     return lower

@@ -1,8 +1,10 @@
-"""The Gram matrix S = G K G' + R of the observed rows: formed by probing, made full-rank, factored, solved.
+"""The Gram matrix S = G K G' + R of the observed rows: formed by probing, made full-rank, factored,
+solved.
 
-Where the belief is independent along some axes and the functionals leave the same axes alone, S is block-diagonal over them. `axes` names
-these axes; everything here carries them in front, so S has shape (*axes, r, r) with r rows per block, and one probe reads the same column
-of every block at once. A mass row per time on a diagonal belief has r = 1: S costs one pass over the field.
+Where the belief is independent along some axes and the functionals leave the same axes alone, S is
+block-diagonal over them. `axes` names these axes; everything here carries them in front, so S has
+shape (*axes, r, r) with r rows per block, and one probe reads the same column of every block at
+once. A mass row per time on a diagonal belief has r = 1: S costs one pass over the field.
 """
 
 from __future__ import annotations
@@ -23,16 +25,21 @@ PROBE_ELEMENTS = 2**22
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RowCovariance:
-    """A factored Gram matrix: D P' L L' P D on the rows kept, D = diag(spread), P the pivoting permutation.
+    """A factored Gram matrix: D P' L L' P D on the rows kept, D = diag(spread), P the pivoting
+    permutation.
 
     Attributes:
         cholesky: L, with ones on the diagonal in place of dropped rows, shape (*axes, r, r).
         order: position of the rows in pivoting order, shape (*axes, r).
-        kept: in pivoting order, 1 for a row that is independent of those before it and 0 for a redundant one, shape (*axes, r).
-        spread: standard deviation of each row under the unconditioned prior, the unit in which rank is judged, shape (*axes, r).
-        counted: in the order in which the rows were stated, 1 for a row that those before it do not imply, shape (*axes, r).
-        volume: log |T| where the rows counted are T times the rows kept, shape axes. Neither depends on K where the functional alone makes
-            rows redundant, so the evidence of the rows counted is comparable between beliefs; that of the rows kept would jump.
+        kept: in pivoting order, 1 for a row that is independent of those before it and 0 for a
+            redundant one, shape (*axes, r).
+        spread: standard deviation of each row under the unconditioned prior, the unit in which rank
+            is judged, shape (*axes, r).
+        counted: in the order in which the rows were stated, 1 for a row that those before it do not
+            imply, shape (*axes, r).
+        volume: log |T| where the rows counted are T times the rows kept, shape axes. Neither
+            depends on K where the functional alone makes rows redundant, so the evidence of the
+            rows counted is comparable between beliefs; that of the rows kept would jump.
     """
 
     cholesky: Leaf
@@ -49,11 +56,15 @@ class RowCovariance:
 
     @property
     def redundant(self) -> jax.Array:
-        """True for rows implied by those stated before them, in their own order, shape (*axes, r)."""
+        """True for rows implied by those stated before them, in their own order, shape (*axes,
+        r).
+        """
         return self.counted == 0
 
     def whiten(self, rows) -> jax.Array:
-        """L^-1 P D^-1 y: rows with covariance S become independent with unit variance, dropped ones zero."""
+        """L^-1 P D^-1 y: rows with covariance S become independent with unit variance, dropped ones
+        zero.
+        """
         scaled = _gather(rows / self.spread, self.order) * self.kept
         return _triangular(self.cholesky, scaled, transpose=False)
 
@@ -79,7 +90,9 @@ class RowCovariance:
 
 
 def form(functional, covariance, axes: tuple[int, ...]) -> jax.Array:
-    """G K G' by blocks, shape (*axes, r, r): column j is the answer of all blocks to their j-th unit row."""
+    """G K G' by blocks, shape (*axes, r, r): column j is the answer of all blocks to their j-th
+    unit row.
+    """
     shape = (*(functional.shape[a] for a in axes), functional.count(axes))
 
     def column(unit):
@@ -93,12 +106,15 @@ def form(functional, covariance, axes: tuple[int, ...]) -> jax.Array:
 
 
 def factor(blocks, prior) -> RowCovariance:
-    """Factor S after scaling its rows to unit prior variance and dropping those that the others imply.
+    """Factor S after scaling its rows to unit prior variance and dropping those that the others
+    imply.
 
-    The independent rows are chosen by Cholesky with complete pivoting, without derivative; the differentiable work is an ordinary
-    Cholesky of the rows chosen. (The derivative of an eigendecomposition is NaN where masses have equal variance, the ordinary case.)
+    The independent rows are chosen by Cholesky with complete pivoting, without derivative; the
+    differentiable work is an ordinary Cholesky of the rows chosen. (The derivative of an
+    eigendecomposition is NaN where masses have equal variance, the ordinary case.)
 
-    A row is redundant where its variance given the rows chosen before it is below `rank_tolerance` of its unconditioned prior variance.
+    A row is redundant where its variance given the rows chosen before it is below `rank_tolerance`
+    of its unconditioned prior variance.
 
     Args:
         blocks: S, shape (*axes, r, r).
@@ -125,7 +141,9 @@ def factor(blocks, prior) -> RowCovariance:
 
 
 def over_rows(function, rows, elements: int) -> jax.Array:
-    """Map a function that holds `elements` numbers over the leading axis of rows, in chunks that keep to PROBE_ELEMENTS."""
+    """Map a function that holds `elements` numbers over the leading axis of rows, in chunks that
+    keep to PROBE_ELEMENTS.
+    """
     chunk = max(1, PROBE_ELEMENTS // max(elements, 1))
     if len(rows) <= chunk:
         return jax.vmap(function)(rows)
@@ -133,8 +151,8 @@ def over_rows(function, rows, elements: int) -> jax.Array:
 
 
 def _pivots(matrix, tolerance: float):
-    """Complete pivoting on (*axes, r, r): the order of the rows, which of them (in that order) are independent, and the columns of the
-    factor C, S = C C', with its rows in the order stated.
+    """Complete pivoting on (*axes, r, r): the order of the rows, which of them (in that order) are
+    independent, and the columns of the factor C, S = C C', with its rows in the order stated.
     """
     rows = matrix.shape[-1]
     lead = matrix.shape[:-2]
@@ -177,10 +195,12 @@ def _pivots(matrix, tolerance: float):
 
 
 def _stated(columns, order, kept, spread, threshold: float):
-    """`RowCovariance.counted` and `RowCovariance.volume`: Gram-Schmidt on the rows of C in the order stated, twice over.
+    """`RowCovariance.counted` and `RowCovariance.volume`: Gram-Schmidt on the rows of C in the
+    order stated, twice over.
 
-    A row is counted where its distance from those before it is above threshold / 8, halfway (in logarithms) between the smallest that
-    pivoting keeps and the rounding of C, eps / threshold an entry.
+    A row is counted where its distance from those before it is above threshold / 8, halfway (in
+    logarithms) between the smallest that pivoting keeps and the rounding of C, eps / threshold an
+    entry.
     """
     if columns.shape[-1] == 1:
         return kept, jnp.zeros(kept.shape[:-1], columns.dtype)
@@ -210,7 +230,9 @@ def _stated(columns, order, kept, spread, threshold: float):
 
 
 def _gather(rows, order) -> jax.Array:
-    """Rows, along the last axis, in pivoting order. One row has no order, and is spared an indexing that costs more than its solve."""
+    """Rows, along the last axis, in pivoting order. One row has no order, and is spared an indexing
+    that costs more than its solve.
+    """
     return rows if rows.shape[-1] == 1 else jnp.take_along_axis(rows, order, axis=-1)
 
 
@@ -224,7 +246,9 @@ def _scatter(rows, order) -> jax.Array:
 
 
 def _cholesky(matrix) -> jax.Array:
-    """Cholesky factor; a 1 x 1 block is a square root (LAPACK would be called once for each of thousands of blocks)."""
+    """Cholesky factor; a 1 x 1 block is a square root (LAPACK would be called once for each of
+    thousands of blocks).
+    """
     return jnp.sqrt(matrix) if matrix.shape[-1] == 1 else jnp.linalg.cholesky(matrix)
 
 

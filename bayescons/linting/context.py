@@ -1,7 +1,9 @@
-"""A program looked at before anything is sampled: each statement alone at the library's own doors, then all of them together, as rows.
+"""A program looked at before anything is sampled: each statement alone at the library's own doors,
+then all of them together, as rows.
 
-What stands above the fields is drawn from its prior a few times, since rows may repeat or contradict each other for some values of it only.
-Nothing here judges; that is `bayescons.programs.findings`.
+What stands above the fields is drawn from its prior a few times, since rows may repeat or
+contradict each other for some values of it only. Nothing here judges; that is
+`bayescons.programs.findings`.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ from bayescons.programs.handlers import Above, Below, Group, feasible, groups
 from bayescons.programs.statements import statement
 from bayescons.programs.structure import ProgramStructure, survey
 
-FIELDS = 16  # draws of the fields' priors, for what is expected of their increments and of what is read of them below
+# draws of the fields' priors, for what is expected of their increments and of what is read of them
+# below
+FIELDS = 16
 
 
 class Fault(NamedTuple):
@@ -45,7 +49,8 @@ class Fault(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Everything stated of one group of fields, row by row: arrays of shape (draws, *batch, *axes, r).
+    """Everything stated of one group of fields, row by row: arrays of shape (draws, *batch, *axes,
+    r).
 
     Attributes:
         names: of the rows, shape (*axes, r).
@@ -82,9 +87,11 @@ class Examination(NamedTuple):
     Attributes:
         statements: names, in order.
         faults: what the library refuses.
-        latents: random sites above the fields, by name what is odd about them: "improper", "discrete" or "".
+        latents: random sites above the fields, by name what is odd about them: "improper",
+            "discrete" or "".
         rows: for every group of fields.
-        stiffness: of likelihoods below the fields, smallest scale over the standard deviation of its location; shape (draws,).
+        stiffness: of likelihoods below the fields, smallest scale over the standard deviation of
+            its location; shape (draws,).
         draws: how often what stands above was drawn; 1 where nothing does.
     """
 
@@ -116,7 +123,8 @@ def examine(
     unknown = sorted(set(given) - set(seen.sites))
     if unknown:
         raise ValueError(
-            f"given names no random site of the program: {', '.join(unknown)}; it has {', '.join(seen.sites) or 'none'}"
+            f"given names no random site of the program: {', '.join(unknown)}; it has "
+            f"{', '.join(seen.sites) or 'none'}"
         )
     fixed = {
         name: feasible(site)
@@ -152,7 +160,9 @@ _REFUSALS = (ValueError, TypeError, NotImplementedError, FloatingPointError)
 
 
 def _own_message(error: Exception) -> str:
-    """The message of what the library refuses; any other exception is the program's own, and raised again."""
+    """The message of what the library refuses; any other exception is the program's own, and raised
+    again.
+    """
     raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
     if Path(__file__).parents[1] not in raised_in.parents:
         raise error
@@ -364,7 +374,9 @@ def _fitted(array, shape: tuple) -> jax.Array:
 def _stiffness(
     program, structure: ProgramStructure, above: Above, fields: dict, args, kwargs
 ) -> dict:
-    """Smallest scale of each likelihood below, as a share of what its location varies by under the fields' prior."""
+    """Smallest scale of each likelihood below, as a share of what its location varies by under the
+    fields' prior.
+    """
 
     def located(some: dict) -> dict:
         with handlers.block(), handlers.seed(rng_seed=0):

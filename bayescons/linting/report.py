@@ -1,15 +1,16 @@
-"""The linter: a program's statements looked at before anything is sampled, and a report with a line and a remedy for each finding."""
+"""The linter: a program's statements looked at before anything is sampled, and a report with a line
+and a remedy for each finding.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 
-from bayescons.functionals.residuals import Residuals
-from bayescons.functionals.residuals import check as residuals
+from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.linting.context import examine
 from bayescons.linting.rules import SEVERITIES, Finding, findings
 
@@ -46,7 +47,10 @@ class Report:
         counts = [
             _counted(n, s) for s in SEVERITIES if (n := sum(f.severity == s for f in self.findings))
         ]
-        stated = f"{_counted(self.statements, 'statement')}, {_counted(self.rows, 'row')}, {self.rank} of them independent"
+        stated = (
+            f"{_counted(self.statements, 'statement')}, {_counted(self.rows, 'row')}, {self.rank} "
+            "of them independent"
+        )
         looked = f"{stated}, {_counted(self.unknowns, 'unknown')}{above}"
         return f"{looked}: {', '.join(counts) or 'nothing found'}"
 
@@ -64,54 +68,56 @@ class Report:
 
 
 def check(
-    subject,
+    program: Callable,
     *args,
-    given: Mapping | None = None,
+    fixed: Mapping | None = None,
     draws: int = 8,
     key: jax.Array | None = None,
     **kwargs,
-) -> Report | Residuals:
-    """Look before conditioning: at a program's statements, or at how well a known solution satisfies a functional.
+) -> Report:
+    """Look at a program's statements before conditioning: `print(bc.check(program, *args))`.
 
-        print(bc.check(program, *args))                      # a Report: a table of findings, each with its remedy
-        print(bc.check(functional, truth, value))            # Residuals G u - b, row by row; of a balance: (u, fluxes) for the truth
+    Every statement is looked at alone, then all of them together:
 
-    Of a program every statement is looked at alone, then all of them together:
-
-    - refused: a field that is not Gaussian, a functional that is not affine, a statement on something below its field, a wrong shape,
-      NaN; more exact rows than points;
-    - rows that contradict each other (by how much, in prior standard deviations), repeat each other, touch only what the belief holds
-      for certain, or are so nearly dependent that rounding is magnified;
+    - refused: a field that is not Gaussian, a functional that is not affine, a statement on
+      something below its field, a wrong shape, NaN; more exact rows than points;
+    - rows that contradict each other (by how much, in prior standard deviations), repeat each
+      other, touch only what the belief holds for certain, or are so nearly dependent that rounding
+      is magnified;
     - an integral known better than its quadrature rule can be;
-    - scales so small that a soft reading, or NUTS on a likelihood below the field, freezes; that are below rounding;
+    - scales so small that a soft reading, or NUTS on a likelihood below the field, freezes; that
+      are below rounding;
     - values no draw of the belief comes near;
     - single precision; latents above the fields without a proper prior, or discrete.
 
-    Nothing is sampled but priors: fields 16 times, what stands above them `draws` times. What holds for some of these draws only is said
-    with their number; rows that are dependent for values of probability below 1 / draws may be missed.
+    Nothing is sampled but priors: fields 16 times, what stands above them `draws` times. What holds
+    for some of these draws only is said with their number; rows that are dependent for values of
+    probability below 1 / draws may be missed.
 
     Args:
-        subject: a program, or a functional.
-        *args: the program's arguments; or the truth and the value.
-        given: values of sites above the fields that are not to be drawn from their prior.
+        program: a NumPyro program with `observe` or `impose` statements.
+        *args: the program's arguments.
+        fixed: values of sites above the fields that are not to be drawn from their prior.
         draws: how often they are drawn.
         key: of `jax.random.key`; seed 0 by default, so that the same program gives the same report.
-        **kwargs: the program's. One that takes `given`, `draws` or `key` itself: `check(functools.partial(program, key=...))`.
+        **kwargs: the program's. One that takes `fixed`, `draws` or `key` itself:
+            `check(functools.partial(program, key=...))`.
 
     Returns:
-        A `Report` (`ok`, `findings`), or `Residuals`.
+        A `Report`: `ok`, `findings`; printed as a table of findings, each with its remedy.
 
     Raises:
         What the program's own code raises. What the library refuses becomes a finding.
     """
-    if hasattr(subject, "members") or hasattr(subject, "parts"):
-        return residuals(subject, *args, **kwargs)
-    if not callable(subject):
-        raise TypeError(f"expected a program or a functional; got {type(subject).__name__}")
+    if isinstance(program, AbstractFunctional | JointFunctional) or not callable(program):
+        raise TypeError(
+            f"expected a program; got {type(program).__name__}. How well a field satisfies a "
+            "functional is told by bc.residuals(functional, truth, value)"
+        )
     if draws < 1:
         raise ValueError(f"draws must be 1 or more; got {draws}")
     key = jax.random.key(0) if key is None else key
-    seen = examine(subject, args, kwargs, given=given or {}, draws=draws, key=key)
+    seen = examine(program, args, kwargs, given=fixed or {}, draws=draws, key=key)
     size = [rows.update.redundant[0].size for rows in seen.rows]
     rank = [int(np.min(rows.update.rank.reshape(seen.draws, -1).sum(1))) for rows in seen.rows]
     unknowns = sum(

@@ -1,4 +1,6 @@
-"""Findings: what an examined program's statements have wrong, weak or worth knowing about them, each in a line with its remedy."""
+"""Findings: what an examined program's statements have wrong, weak or worth knowing about them,
+each in a line with its remedy.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,14 @@ from bayescons.linting.context import Examination, Fault, Rows
 from bayescons.programs.interpretations import STIFF
 
 SEVERITIES = ("error", "warning", "note")
-# Standard deviations beyond which a value is called a surprise: two in 1e9 values of a normal belief that is right.
+# Standard deviations beyond which a value is called a surprise: two in 1e9 values of a normal
+# belief that is right.
 SURPRISING = 6.0
-# Share of a row's prior standard deviation below which the error of its rule moves nothing that anyone would see.
+# Share of a row's prior standard deviation below which the error of its rule moves nothing that
+# anyone would see.
 NEGLIGIBLE = 1e-2
-# Scale, as a share of the prior standard deviation, that no instrument has: it stands for an exact fact.
+# Scale, as a share of the prior standard deviation, that no instrument has: it stands for an exact
+# fact.
 PRETENDED = 1e-6
 
 
@@ -26,7 +31,8 @@ class Finding(NamedTuple):
     """One line of a report.
 
     Attributes:
-        severity: "error" (the program cannot be read, or means nothing), "warning" (numbers may be wrong) or "note" (worth knowing).
+        severity: "error" (the program cannot be read, or means nothing), "warning" (numbers may be
+            wrong) or "note" (worth knowing).
         where: the statement, its rows, another site, or "program".
         finding: what is the case.
         remedy: what to do about it.
@@ -51,7 +57,8 @@ def findings(seen: Examination) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda f: SEVERITIES.index(f.severity)))
 
 
-# --- Of the whole program -------------------------------------------------------------------------------------------------------------
+# --- Of the whole program
+# -----------------------------------------------------------------------------
 
 
 def _refused(fault: Fault) -> Finding:
@@ -77,7 +84,10 @@ def _empty(seen: Examination) -> Iterator[Finding]:
 def _latents(seen: Examination) -> Iterator[Finding]:
     for name, oddity in seen.latents.items():
         if oddity == "improper":
-            remedy = "give it a proper prior; or sample bc.exact(program) with NUTS, whose evidence then means nothing"
+            remedy = (
+                "give it a proper prior; or sample bc.exact(program) with NUTS, whose evidence "
+                "then means nothing"
+            )
             yield Finding(
                 "warning",
                 name,
@@ -96,15 +106,24 @@ def _latents(seen: Examination) -> Iterator[Finding]:
 def _likelihoods(seen: Examination) -> Iterator[Finding]:
     for name, ratios in seen.stiffness.items():
         if ratios.min() < STIFF:
-            finding = f"its scale is {ratios.min():.1e} of what its location varies by a priori: NUTS freezes on it, under bc.exact too"
-            remedy = "state it as bc.observe(name, functional, u, value, scale), which is carried out and not sampled; or use bc.conjugate"
+            finding = (
+                f"its scale is {ratios.min():.1e} of what its location varies by a priori: NUTS "
+                "freezes on it, under bc.exact too"
+            )
+            remedy = (
+                "state it as bc.observe(name, functional, u, value, scale), which is carried out "
+                "and not sampled; or use bc.conjugate"
+            )
             yield Finding("warning", name, finding, remedy)
 
 
 def _precision(seen: Examination) -> Iterator[Finding]:
     exact = any((rows.noise == 0).any() for rows in seen.rows)
     if exact and jnp.finfo(jnp.result_type(float)).bits < 64:
-        finding = "runs in single precision: exact rows hold to 1e-6 of their size, and rows that differ by less count as dependent"
+        finding = (
+            "runs in single precision: exact rows hold to 1e-6 of their size, and rows that differ "
+            "by less count as dependent"
+        )
         yield Finding("warning", "program", finding, "numpyro.enable_x64() before anything else")
     elif exact:
         for name in (name for rows in seen.rows for name in rows.single):
@@ -115,7 +134,8 @@ def _precision(seen: Examination) -> Iterator[Finding]:
 _OF_PROGRAMS = (_empty, _latents, _likelihoods, _precision)
 
 
-# --- Of rows: findings with the flags (draws, *batch, *axes, r) of the rows they are about ---------------------------------------------
+# --- Of rows: findings with the flags (draws, *batch, *axes, r) of the rows they are about
+# ---------------------------------------------
 
 Flagged = tuple[Finding, np.ndarray]
 
@@ -131,7 +151,9 @@ def _times(finding: Finding, flags: np.ndarray, draws: int) -> Finding:
 
 
 def _by_statement(rows: Rows, flags: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
-    """For every statement with flagged rows: its number, which of its rows, and the flags of these alone."""
+    """For every statement with flagged rows: its number, which of its rows, and the flags of these
+    alone.
+    """
     for i, name in enumerate(rows.statements):
         own = np.broadcast_to(rows.owners == i, flags.shape) & flags
         if own.any():
@@ -198,7 +220,10 @@ def _touching_nothing(rows: Rows) -> Iterator[Flagged]:
         )
     for _, where, own in _by_statement(rows, certain & ((rows.noise > 0) | ~violated)):
         finding = "touches only points without prior variance, where it is true already"
-        read = "touches only points without prior variance: a reading of what is certain teaches nothing"
+        read = (
+            "touches only points without prior variance: a reading of what is certain teaches "
+            "nothing"
+        )
         noisy = (rows.noise > 0)[own].all()
         yield (
             Finding(
@@ -221,9 +246,15 @@ def _contradictions(rows: Rows) -> Iterator[Flagged]:
     )  # of one draw, so that no row is counted twice
     found = contradiction(rows.names, rows.update, bad & alike)
     rule = rows.rule[worst[:-1]].max()
-    remedy = "correct one of them, or give one a scale; if the belief alone rules the value out, roughen it"
+    remedy = (
+        "correct one of them, or give one a scale; if the belief alone rules the value out, "
+        "roughen it"
+    )
     if rule > found.size / 3:
-        remedy = f"a quadrature rule among them errs by about {rule:.1e}, which explains it: give that one scale='quadrature'"
+        remedy = (
+            f"a quadrature rule among them errs by about {rule:.1e}, which explains it: give that "
+            "one scale='quadrature'"
+        )
     against = str(found).removeprefix(f"{found.row} ")
     yield (
         Finding(
@@ -249,7 +280,9 @@ def _repetitions(rows: Rows) -> Iterator[Flagged]:
 
 
 def _implying(rows: Rows, at: tuple[int, ...]) -> str:
-    """The rows from which a redundant row follows. Pivoting may have kept this one and dropped another of them: then look at that."""
+    """The rows from which a redundant row follows. Pivoting may have kept this one and dropped
+    another of them: then look at that.
+    """
     gram, names = rows.update.posterior.covariance.gram, rows.names[at[-rows.names.ndim : -1]]
     order, kept = (np.asarray(a)[at[:-1]] for a in (gram.order, gram.kept))
     for dropped in (at[-1], *order[kept == 0]):
@@ -272,7 +305,10 @@ def _no_freedom(rows: Rows) -> Iterator[Flagged]:
             exact > rows.unknowns,
         )
     elif ((rank >= rows.unknowns) & (exact == rows.names.size)).any():
-        finding = f"{rows.unknowns} independent exact rows fix all {rows.unknowns} points: nothing is left to vary"
+        finding = (
+            f"{rows.unknowns} independent exact rows fix all {rows.unknowns} points: nothing is "
+            "left to vary"
+        )
         yield (
             Finding("error", where, finding, "solve the linear system, or give some rows a scale"),
             rank >= rows.unknowns,
@@ -290,7 +326,10 @@ def _ill_conditioned(rows: Rows) -> Iterator[Flagged]:
         worst = np.unravel_index(np.argmin(left), left.shape)
         row = rows.names[(*worst[-rows.names.ndim : -1], int(order[worst]))]
         share = left[worst]
-        finding = f"keeps {share:.0e} of its variance once the others are known: rounding is magnified {share**-0.5:.0e} times"
+        finding = (
+            f"keeps {share:.0e} of its variance once the others are known: rounding is magnified "
+            f"{share**-0.5:.0e} times"
+        )
         yield (
             Finding(
                 "warning",
@@ -309,7 +348,10 @@ def _rules(rows: Rows) -> Iterator[Flagged]:
         size = (
             f"its quadrature rule errs by about {rule:.1e} ({share:.2g} prior standard deviations)"
         )
-        remedy = "write scale='quadrature', unless the value was summed by the same rule on the same grid"
+        remedy = (
+            "write scale='quadrature', unless the value was summed by the same rule on the same "
+            "grid"
+        )
         if (rows.noise[own] > 0).any():
             yield (
                 Finding(
@@ -355,7 +397,10 @@ def _stiffness(rows: Rows) -> Iterator[Flagged]:
                 own,
             )
         else:
-            remedy = "read the program by bc.exact or bc.conjugate; softly or plainly read, samplers freeze on it"
+            remedy = (
+                "read the program by bc.exact or bc.conjugate; softly or plainly read, samplers "
+                "freeze on it"
+            )
             yield Finding("note", where, finding, remedy), own
 
 
@@ -370,7 +415,10 @@ def _surprises(rows: Rows) -> Iterator[Flagged]:
         if own.reshape(len(own), -1).any(1).mean() <= 0.5:
             continue  # a value is there to tell such draws of a hyper-parameter from the others
         finding = f"its value is {away[own].max():.3g} standard deviations from what is believed"
-        remedy = "look at its unit and sign; if they are right the belief is too sure of itself: widen it"
+        remedy = (
+            "look at its unit and sign; if they are right the belief is too sure of itself: widen "
+            "it"
+        )
         yield Finding("warning", where, finding, remedy), own
 
 

@@ -1,4 +1,6 @@
-"""Networks whose output has its boundary values exactly: by the conjugate update, by the published elimination, or by overwriting."""
+"""Networks whose output has its boundary values exactly: by the conjugate update, by the published
+elimination, or by overwriting.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ BASES = {kind.__name__: kind for kind in (FourierOperator, DeepOperator)}
 
 
 class Targets(nnx.Module):
-    """Values that hidden channels take at the ends, in each layer an affine map of the boundary's values there."""
+    """Values that hidden channels take at the ends, in each layer an affine map of the boundary's
+    values there.
+    """
 
     def __init__(self, sides: int, width: int, *, rngs: nnx.Rngs):
         self.maps = nnx.List([linear(1, width, rngs=rngs) for _ in range(sides)])
@@ -37,7 +41,9 @@ class Targets(nnx.Module):
 
 
 class LayerTargets(Plain):
-    """The rule of mode "layers": every layer's output is corrected at the ends towards `Targets`, by a lift, before its activation."""
+    """The rule of mode "layers": every layer's output is corrected at the ends towards `Targets`,
+    by a lift, before its activation.
+    """
 
     def __init__(
         self,
@@ -65,30 +71,37 @@ class BoundaryCorrected(nnx.Module):
     """A network, what is known at the boundary, and how the one is made to hold the other.
 
     - "none": the network alone.
-    - "overwrite": the end nodes of its output are moved to their values (or to where the slope is right).
-    - "features": u + K G' (G K G')^-1 (b - G u), the mean of `bc.condition` for a belief N(u, K) given the boundary, with K the
-      covariance of the network's last layer, and of a smooth rest (`FeatureLift`): each function is corrected in the shapes that the
-      network has made for it.
-    - "kernel": the same with a learned stationary K alone (`KernelLift`). The lift is made once for a batch.
-    - "layers": each layer as well is moved, by a lift of its own, to hidden values that are learned functions of b; the output as by
-      "kernel".
-    - "reference": the published elimination in every layer, then overwriting, with the `oddities` of the public code.
+    - "overwrite": the end nodes of its output are moved to their values (or to where the slope is
+      right).
+    - "features": u + K G' (G K G')^-1 (b - G u), the mean of `bc.condition` for a belief N(u, K)
+      given the boundary, with K the covariance of the network's last layer, and of a smooth rest
+      (`FeatureLift`): each function is corrected in the shapes that the network has made for it.
+    - "kernel": the same with a learned stationary K alone (`KernelLift`). The lift is made once for
+      a batch.
+    - "layers": each layer as well is moved, by a lift of its own, to hidden values that are learned
+      functions of b; the output as by "kernel".
+    - "reference": the published elimination in every layer, then overwriting, with the `oddities`
+      of the public code.
 
-    All are trained through the correction. In every mode but "none" the output holds the values to rounding: 1e-12 in float64 and 1e-6 in
-    float32 of the field's size (slopes are rounded by 1/spacing more). Sides that disagree at corners: the one stated later decides.
-    Written for one function; batch it with `jax.vmap`.
+    All are trained through the correction. In every mode but "none" the output holds the values to
+    rounding: 1e-12 in float64 and 1e-6 in float32 of the field's size (slopes are rounded by
+    1/spacing more). Sides that disagree at corners: the one stated later decides. Written for one
+    function; batch it with `jax.vmap`.
 
     Args:
-        network: a `FourierOperator`, or another network of the same call (not for "layers" and "reference"). With `sides`, it is given
-            the boundary values as inputs too, whatever the mode.
+        network: a `FourierOperator`, or another network of the same call (not for "layers" and
+            "reference"). With `sides`, it is given the boundary values as inputs too, whatever the
+            mode.
         boundary: what is known, and the grid of the output.
         mode: see above.
-        length: correlation length of the kernel to begin with, as a fraction of an axis; None for what the lift begins with.
+        length: correlation length of the kernel to begin with, as a fraction of an axis; None for
+            what the lift begins with.
         oddities: of mode "reference"; None for those published.
         rngs: for the targets of mode "layers".
 
-    Source: Saad et al., "Guiding continuous operator learning through physics-based boundary constraints", ICLR 2023, for the idea and the
-    elimination; its scalar form is the conjugate update with the layer's kernel as covariance.
+    Source: Saad et al., "Guiding continuous operator learning through physics-based boundary
+    constraints", ICLR 2023, for the idea and the elimination; its scalar form is the conjugate
+    update with the layer's kernel as covariance.
     """
 
     def __init__(
@@ -105,7 +118,8 @@ class BoundaryCorrected(nnx.Module):
             raise ValueError(f"unknown mode {mode!r}; there are {', '.join(map(repr, MODES))}")
         if mode in ("layers", "reference") and not isinstance(network, FourierOperator):
             raise ValueError(
-                f"mode {mode!r} corrects the layers of a FourierOperator; got a {type(network).__name__}. Use mode='kernel'"
+                f"mode {mode!r} corrects the layers of a FourierOperator; got a "
+                f"{type(network).__name__}. Use mode='kernel'"
             )
         self.network, self.boundary, self.mode, self.length = network, boundary, mode, length
         self.oddities = (
@@ -150,7 +164,8 @@ class BoundaryCorrected(nnx.Module):
             field = corrected(field, values, self.boundary, self.kernel(self.boundary))
         if self.last is not None:
             field = self.last.corrected(field, features, values, self.boundary)
-        # Overwriting: all of the correction in that mode, and in the others what rounding left, which a short spacing makes a slope of.
+        # Overwriting: all of the correction in that mode, and in the others what rounding left,
+        # which a short spacing makes a slope of.
         field = corrected(field, values, self.boundary, end_lifts(self.boundary))
         return rule.mollify(field) if isinstance(rule, Elimination) else field
 
@@ -163,9 +178,11 @@ class BoundaryCorrected(nnx.Module):
     def belief(
         self, inputs: jax.Array, values: Sequence[ArrayLike | None]
     ) -> tuple[Gaussian, Constraint]:
-        """What modes "kernel" and "features" condition, and on what: N(u, K) of the network alone, and the boundary's values.
+        """What modes "kernel" and "features" condition, and on what: N(u, K) of the network alone,
+        and the boundary's values.
 
-        With "features" there is one belief for each point of the axes without sides (each time), a batch of them.
+        With "features" there is one belief for each point of the axes without sides (each time), a
+        batch of them.
         """
         values = self._values(inputs, values)
         features = self._features(inputs, values, self._rule(values))
@@ -182,7 +199,8 @@ class BoundaryCorrected(nnx.Module):
                 boundary.functional, values, (None,) * len(names), names
             )
         raise ValueError(
-            f"mode {self.mode!r} has no covariance, hence no belief; use mode='features' or 'kernel'"
+            f"mode {self.mode!r} has no covariance, hence no belief; use mode='features' or "
+            "'kernel'"
         )
 
     def _values(
@@ -192,7 +210,9 @@ class BoundaryCorrected(nnx.Module):
         return tuple(v.astype(inputs.dtype) for v in self.boundary.reconciled(values))
 
     def _rule(self, values: tuple[jax.Array, ...]) -> LayerRule | None:
-        """What stands in place of a layer's sum and activation; None where the mode leaves the layers alone."""
+        """What stands in place of a layer's sum and activation; None where the mode leaves the
+        layers alone.
+        """
         if self.mode == "reference":
             return Elimination(self.boundary, values, self.oddities)
         if self.mode == "layers":

@@ -1,4 +1,6 @@
-"""The deep operator network: a sum of functions of the place, weighted by functions of the initial state and of the boundary's values."""
+"""The deep operator network: a sum of functions of the place, weighted by functions of the initial
+state and of the boundary's values.
+"""
 
 from __future__ import annotations
 
@@ -36,21 +38,23 @@ class Perceptron(nnx.Module):
 class DeepOperator(nnx.Module):
     """u(x) = Σ_k b_k(state, values) τ_k(x) + c: a DeepONet, with the call of a `FourierOperator`.
 
-    The branch b reads the state, and the boundary's values, at `sensors` evenly spaced points of each axis (by linear interpolation, so
-    that any grid will do); the trunk τ reads coordinates scaled to [-1, 1]. Written for one function; batch it with `jax.vmap`, which
-    evaluates the trunk once.
+    The branch b reads the state, and the boundary's values, at `sensors` evenly spaced points of
+    each axis (by linear interpolation, so that any grid will do); the trunk τ reads coordinates
+    scaled to [-1, 1]. Written for one function; batch it with `jax.vmap`, which evaluates the trunk
+    once.
 
     Args:
         axes: of the grid, in its order, such as ("t", "x").
         sensors: points of an axis at which state and values are read.
         width: channels of branch and trunk, and the number of products that are summed.
         depth: hidden layers of each.
-        against: for each boundary value that is given as an input, the axis at whose end it holds; empty for none.
+        against: for each boundary value that is given as an input, the axis at whose end it holds;
+            empty for none.
 
     Where it fails: fronts that move, as every linear space of functions of the place does.
 
-    Source: Lu et al., "Learning nonlinear operators via DeepONet based on the universal approximation theorem of operators", Nature Machine
-    Intelligence 3 (2021).
+    Source: Lu et al., "Learning nonlinear operators via DeepONet based on the universal
+    approximation theorem of operators", Nature Machine Intelligence 3 (2021).
     """
 
     def __init__(
@@ -101,7 +105,9 @@ class DeepOperator(nnx.Module):
         *,
         axes: Sequence[str] = (),
     ) -> jax.Array:
-        """Initial state on the axes of space, boundary values on the others → the solution on the grid."""
+        """Initial state on the axes of space, boundary values on the others → the solution on the
+        grid.
+        """
         return self.output(self.features(inputs, grid, values, axes=axes))
 
     def output(self, features: jax.Array) -> jax.Array:
@@ -119,14 +125,15 @@ class DeepOperator(nnx.Module):
         """The products b_k τ_k, (*grid.shape, width)."""
         if grid.names != self.axes or tuple(axes) != self.against:
             raise ValueError(
-                f"the network was made for axes {self.axes} with values at ends of {self.against}; got a grid of {grid.names} with "
-                f"values at ends of {tuple(axes)}"
+                f"the network was made for axes {self.axes} with values at ends of {self.against}; "
+                f"got a grid of {grid.names} with values at ends of {tuple(axes)}"
             )
         space = tuple(name for name in grid.names if name != TIME)
         if inputs.shape != tuple(len(grid[name]) for name in space):
             expected = tuple(len(grid[name]) for name in space)
             raise ValueError(
-                f"an initial state on {grid} has shape {expected}; got {inputs.shape}. Batch it with jax.vmap"
+                f"an initial state on {grid} has shape {expected}; got {inputs.shape}. Batch it "
+                "with jax.vmap"
             )
         read = [self._read(inputs, grid, space)]
         for value, end in zip(values, axes, strict=True):

@@ -1,13 +1,15 @@
-"""The published correction of a Fourier layer: its kernel's boundary rows are eliminated, then the end nodes overwritten.
+"""The published correction of a Fourier layer: its kernel's boundary rows are eliminated, then the
+end nodes overwritten.
 
-With K the layer's integral operator (linear, nodes × channels) and ends 0 and N, Gaussian elimination by products with K alone, the left
-end before the right:
+With K the layer's integral operator (linear, nodes × channels) and ends 0 and N, Gaussian
+elimination by products with K alone, the left end before the right:
 
-    y = x + e_0 δ_0,   δ_0 = x_0 - [(Kx)_0 - K_0N/K_NN (Kx)_N + K_0N x_N] / K̃_00,   K̃_00 = K_00 - K_N0 K_0N/K_NN
-    z = y + e_N δ_N,   δ_N = x_N - (Ky)_N / K_NN
+    y = x + e_0 δ_0,   δ_0 = x_0 - [(Kx)_0 - K_0N/K_NN (Kx)_N + K_0N x_N] / K̃_00,   K̃_00 = K_00 -
+    K_N0 K_0N/K_NN z = y + e_N δ_N,   δ_N = x_N - (Ky)_N / K_NN
 
-after which (Kz)_0 = K̃_00 x_0 and (Kz)_N = K_NN x_N. As published this takes seven calls of the layer. But x changes at two nodes and K
-is linear, so K z = K x + K e_0 δ_0 + K e_N δ_N, of which the spectra of e_0 and e_N are known and the values at an end are sums over
+after which (Kz)_0 = K̃_00 x_0 and (Kz)_N = K_NN x_N. As published this takes seven calls of the
+layer. But x changes at two nodes and K is linear, so K z = K x + K e_0 δ_0 + K e_N δ_N, of which
+the spectra of e_0 and e_N are known and the values at an end are sums over
 modes: one transform and one inverse transform do.
 """
 
@@ -32,14 +34,17 @@ class ReferenceQuirks:
     """What the public code does beside the mathematics, each to be switched off.
 
     Attributes:
-        shortcut: one number stands for a block of channels, K_ab := Σ_i κ_i0 of the first output channel; without, blocks are solved
-            (on one axis alone: with time each frequency has a block of its own).
+        shortcut: one number stands for a block of channels, K_ab := Σ_i κ_i0 of the first output
+            channel; without, blocks are solved (on one axis alone: with time each frequency has a
+            block of its own).
         tolerance: a K_00, K_NN or K̃_00 smaller than this is replaced by it.
         signed: a negative one is replaced as well.
         upper_from_lower: the right end's z_N starts from y_0 in place of y_N.
         upper_only: conditions on slopes eliminate at the upper end alone.
-        mollified: after each layer and at the output, the nodes next to an end with a known value are averaged with their neighbours.
-        half: layers with a known slope are halved (the two branches, corrected separately, then have it in their mean).
+        mollified: after each layer and at the output, the nodes next to an end with a known value
+            are averaged with their neighbours.
+        half: layers with a known slope are halved (the two branches, corrected separately, then
+            have it in their mean).
         active_ends: the activation acts on end nodes too.
     """
 
@@ -54,7 +59,9 @@ class ReferenceQuirks:
 
     @classmethod
     def published(cls, axes: int) -> ReferenceQuirks:
-        """As published for a grid of one axis, of space and time, or of two axes of space and time."""
+        """As published for a grid of one axis, of space and time, or of two axes of space and
+        time.
+        """
         if axes == 1:
             return cls()
         space_time = axes == 2
@@ -77,7 +84,8 @@ def eliminated(
     ends: tuple[str, ...],
     oddities: ReferenceQuirks,
 ) -> jax.Array:
-    """K z after elimination at some `ends` of one axis, by one transform each way: (*points, channels) → (*points, channels).
+    """K z after elimination at some `ends` of one axis, by one transform each way: (*points,
+    channels) → (*points, channels).
 
     Args:
         conv: the layer's K.
@@ -89,7 +97,8 @@ def eliminated(
     """
     if not oddities.shortcut and hidden.ndim > 2:
         raise NotImplementedError(
-            "without the shortcut the elimination solves blocks, on one axis alone; take ReferenceQuirks(shortcut=True)"
+            "without the shortcut the elimination solves blocks, on one axis alone; take "
+            "ReferenceQuirks(shortcut=True)"
         )
     places = {"lower": 0, "upper": hidden.shape[axis] - 1}
     faces = {end: spectrum.at(axis, place) for end, place in places.items()}
@@ -106,13 +115,17 @@ def eliminated(
         return jnp.squeeze(faces[end].synthesise(mixed), axis)
 
     def passed(source: str, target: str, change: jax.Array) -> jax.Array:
-        """K e_source change at the target, without the field between: on one axis a product with one block, made once for a batch."""
+        """K e_source change at the target, without the field between: on one axis a product with
+        one block, made once for a batch.
+        """
         if hidden.ndim == 2:
             return change @ _block(conv, spectrum.waves[0], places[source], places[target])
         return value(target, conv.mix(coefficients(source, change)))
 
     def entry(source: str, target: str) -> jax.Array:
-        """K_ab, from the state at one end to the output at another. It does not depend on the state: once for a batch."""
+        """K_ab, from the state at one end to the output at another. It does not depend on the
+        state: once for a batch.
+        """
         if not oddities.shortcut:
             return _block(conv, spectrum.waves[0], places[source], places[target])
         number = passed(source, target, jnp.ones(state[source].shape, hidden.dtype))[..., :1]
@@ -141,7 +154,9 @@ def eliminated(
 
 
 class Elimination:
-    """The published rule for every layer: eliminate, overwrite, mollify, halve. Made anew for each function's values."""
+    """The published rule for every layer: eliminate, overwrite, mollify, halve. Made anew for each
+    function's values.
+    """
 
     def __init__(
         self, boundary: BoundaryConditions, values: tuple[jax.Array, ...], oddities: ReferenceQuirks
@@ -158,7 +173,9 @@ class Elimination:
         hidden: jax.Array,
         spectrum: Spectrum,
     ) -> jax.Array:
-        """K z + W v + b, of which both terms carry the boundary value in every channel: 2 b_side at the end nodes."""
+        """K z + W v + b, of which both terms carry the boundary value in every channel: 2 b_side at
+        the end nodes.
+        """
         del index
         ends = self._ends()
         where = {"axis": self.axis, "ends": ends, "oddities": self.oddities}
@@ -184,7 +201,9 @@ class Elimination:
         return active
 
     def mollify(self, field: jax.Array) -> jax.Array:
-        """Means of three at the nodes next to ends with a known value, where this oddity is kept."""
+        """Means of three at the nodes next to ends with a known value, where this oddity is
+        kept.
+        """
         known = [
             side.end
             for side in self.boundary.sides

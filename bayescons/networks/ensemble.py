@@ -1,4 +1,6 @@
-"""A deep ensemble: the same network several times over, from different beginnings; where the members differ, they do not know."""
+"""A deep ensemble: the same network several times over, from different beginnings; where the
+members differ, they do not know.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from bayescons.networks.neural_process import Box, Decoder, DeterministicPath, N
 
 
 class Regressor(nnx.Module):
-    """Readings of a field and points x → u(x) ~ N(μ, σ²): the deterministic path and decoder of a neural process, without a latent."""
+    """Readings of a field and points x → u(x) ~ N(μ, σ²): the deterministic path and decoder of a
+    neural process, without a latent.
+    """
 
     def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs):
         self.path = DeterministicPath(width, heads, rate=0.0, rngs=rngs)
@@ -29,8 +33,8 @@ class Ensemble(nnx.Module):
 
         u(x) | readings, member m ~ N(μ_m(x), σ_m(x)²)
 
-    Their weights are one set of arrays with a leading axis M, so that all run in one call. Written for one function; batch it with
-    `jax.vmap`.
+    Their weights are one set of arrays with a leading axis M, so that all run in one call. Written
+    for one function; batch it with `jax.vmap`.
 
     Args:
         members: M, two or more.
@@ -38,10 +42,11 @@ class Ensemble(nnx.Module):
         heads: of the attention, a divisor of the width.
         box: corners of the domain, mapped to [-1, 1]²; None leaves inputs as they are.
 
-    Where it fails: members trained on the same functions share their mistakes, so outside the training range the spread is too
-    small.
+    Where it fails: members trained on the same functions share their mistakes, so outside the
+    training range the spread is too small.
 
-    Source: Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive uncertainty estimation using deep ensembles",
+    Source: Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive uncertainty
+        estimation using deep ensembles",
     NeurIPS 2017: different random beginnings are enough, no bootstrap.
     """
 
@@ -65,7 +70,9 @@ class Ensemble(nnx.Module):
         return {"members": self.count, "width": self.width, "heads": self.heads, "box": self.box}
 
     def predict(self, inputs: jax.Array, values: jax.Array, points: jax.Array) -> Normal:
-        """Inputs (n, 2), values (n,), points (m, 2) → means and scales of the members, shape (M, m)."""
+        """Inputs (n, 2), values (n,), points (m, 2) → means and scales of the members, shape (M,
+        m).
+        """
         arguments = (scaled(inputs, self.box), values, scaled(points, self.box))
         definition, weights = nnx.split(
             self.members

@@ -1,4 +1,6 @@
-"""The Fourier neural operator: from an initial state to the solution, over one, two or three axes, on any grid."""
+"""The Fourier neural operator: from an initial state to the solution, over one, two or three axes,
+on any grid.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ TIME = "t"  # the axis along which an initial state is repeated
 
 @runtime_checkable
 class LayerRule(Protocol):
-    """What a correction inside the network does: it stands in place of a layer's sum and of its activation."""
+    """What a correction inside the network does: it stands in place of a layer's sum and of its
+    activation.
+    """
 
     def combine(
         self,
@@ -54,32 +58,37 @@ class Plain:
 
     def activate(self, hidden: jax.Array) -> jax.Array:
         """x Φ(x), elementwise."""
-        # Without the barrier XLA makes the layer's sum anew in each product that reads it: on a processor half as much time again forward.
+        # Without the barrier XLA makes the layer's sum anew in each product that reads it: on a
+        # processor half as much time again forward.
         return jax.nn.gelu(jax.lax.optimization_barrier(hidden), approximate=False)
 
 
 class FourierOperator(nnx.Module):
     """Initial state a(x), coordinates, boundary values → u: a Fourier neural operator (FNO).
 
-        v₀ = P [a, coordinates, values],   v_j = GELU(K_j v_{j-1} + W_j v_{j-1} + b_j),   u = Q GELU(Q' v_depth + q')
+        v₀ = P [a, coordinates, values],   v_j = GELU(K_j v_{j-1} + W_j v_{j-1} + b_j),   u = Q
+        GELU(Q' v_depth + q')
 
-    No activation follows the last K, and every layer takes part (in the published one-dimensional code the last does not). Written for
-    one function; batch it with `jax.vmap`. Its weights do not depend on the grid: halving the spacing changes the output by O(h²), by
-    O(h) without padding.
+    No activation follows the last K, and every layer takes part (in the published one-dimensional
+    code the last does not). Written for one function; batch it with `jax.vmap`. Its weights do not
+    depend on the grid: halving the spacing changes the output by O(h²), by O(h) without padding.
 
     Args:
         modes: for each axis, the last halved (see `networks.spectral.spectrum`).
         width: channels.
         depth: layers.
-        padding: by which fraction of its length the period exceeds an axis, one number or one for each axis. 0 is for periodic axes alone:
-            their coordinate enters as cosine and sine, so that both ends are one point. None is the plain discrete transform, as published.
+        padding: by which fraction of its length the period exceeds an axis, one number or one for
+            each axis. 0 is for periodic axes alone: their coordinate enters as cosine and sine, so
+            that both ends are one point. None is the plain discrete transform, as published.
         channels: of the initial state.
-        sides: how many boundary values are given as inputs, each a channel, spread along the axis at whose end it holds; 0 for none.
+        sides: how many boundary values are given as inputs, each a channel, spread along the axis
+            at whose end it holds; 0 for none.
         outputs: fields; with one there is no axis for them.
         projection: channels of the last hidden layer.
 
-    Source: Li et al., "Fourier neural operator for parametric partial differential equations", ICLR 2021; sizes of Saad et al., "Guiding
-    continuous operator learning through physics-based boundary constraints", ICLR 2023.
+    Source: Li et al., "Fourier neural operator for parametric partial differential equations", ICLR
+    2021; sizes of Saad et al., "Guiding continuous operator learning through physics-based boundary
+    constraints", ICLR 2023.
     """
 
     def __init__(
@@ -136,9 +145,11 @@ class FourierOperator(nnx.Module):
         """The solution on the grid, (*grid.shape) or (*grid.shape, outputs).
 
         Args:
-            inputs: initial state on the grid or on its axes of space, with an axis of channels where there are several.
+            inputs: initial state on the grid or on its axes of space, with an axis of channels
+                where there are several.
             grid: where the solution is wanted, one axis for each of `modes`.
-            values: boundary values, one for each of `sides`, of the shape of the other axes (see `BoundaryConditions.arrays`).
+            values: boundary values, one for each of `sides`, of the shape of the other axes (see
+                `BoundaryConditions.arrays`).
             axes: for each of them the axis at whose end it holds.
             rule: what takes the place of each layer's sum and activation; None for neither.
         """
@@ -158,7 +169,9 @@ class FourierOperator(nnx.Module):
         axes: Sequence[str] = (),
         rule: LayerRule | None = None,
     ) -> jax.Array:
-        """The last hidden layer, (*grid.shape, projection), of which the output is a linear map (`head`)."""
+        """The last hidden layer, (*grid.shape, projection), of which the output is a linear map
+        (`head`).
+        """
         rule = Plain() if rule is None else rule
         hidden = self.lift(self._channels(inputs, grid, values, axes))
         series = spectrum(grid, self.modes, self.paddings)
@@ -174,11 +187,13 @@ class FourierOperator(nnx.Module):
         """State, boundary values and coordinates side by side, (*grid.shape, channels)."""
         if len(grid) != len(self.modes):
             raise ValueError(
-                f"the network has modes {self.modes}, one for each axis; the grid has axes {', '.join(grid.names)}"
+                f"the network has modes {self.modes}, one for each axis; the grid has axes "
+                f"{', '.join(grid.names)}"
             )
         if len(values) != self.sides:
             raise ValueError(
-                f"the network was made for {self.sides} boundary values as inputs (sides={self.sides}); got {len(values)}"
+                f"the network was made for {self.sides} boundary values as inputs "
+                f"(sides={self.sides}); got {len(values)}"
             )
         dtype = inputs.dtype
         parts = [_spread(_state(inputs, grid, self.channels), (*grid.shape, self.channels))]
@@ -211,7 +226,8 @@ def _state(inputs: jax.Array, grid: Grid, channels: int) -> jax.Array:
         beside = "" if channels == 1 else f", with {channels} channels behind"
         either = f"{space} or {grid.shape}" if space != grid.shape else f"{space}"
         raise ValueError(
-            f"an initial state on {grid} has shape {either}{beside}; got {inputs.shape}. Batch it with jax.vmap"
+            f"an initial state on {grid} has shape {either}{beside}; got {inputs.shape}. Batch it "
+            "with jax.vmap"
         )
     inputs = inputs if channels > 1 else inputs[..., None]
     return inputs if shape == grid.shape else jnp.expand_dims(inputs, grid.axis(TIME))

@@ -1,4 +1,6 @@
-"""The pieces networks are made of: linear maps initialised as published, dropout by an explicit key, and attention."""
+"""The pieces networks are made of: linear maps initialised as published, dropout by an explicit
+key, and attention.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ RELU_GAIN = math.sqrt(
 def linear(
     fan_in: int, fan_out: int, *, gain: float = 1.0, bias: bool = True, rngs: nnx.Rngs
 ) -> nnx.Linear:
-    """x ↦ x W + b with W uniform of variance 2 gain² / (fan_in + fan_out) (Glorot) and b uniform on ±1/√fan_in."""
+    """x ↦ x W + b with W uniform of variance 2 gain² / (fan_in + fan_out) (Glorot) and b uniform on
+    ±1/√fan_in.
+    """
     bound = 1 / math.sqrt(fan_in)
     return nnx.Linear(
         fan_in,
@@ -31,10 +35,12 @@ def linear(
 
 
 def dropout(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Values with a share `rate` of them set to zero and the rest scaled up to the same mean; without a key, as they are.
+    """Values with a share `rate` of them set to zero and the rest scaled up to the same mean;
+    without a key, as they are.
 
-    A network drops out only where it is handed a key, so a prediction cannot do so by accident. The share is a multiple of 2⁻¹⁶: on a
-    processor random numbers are most of what dropout costs, so two values share a word, and both words of a Threefry block are used.
+    A network drops out only where it is handed a key, so a prediction cannot do so by accident. The
+    share is a multiple of 2⁻¹⁶: on a processor random numbers are most of what dropout costs, so
+    two values share a word, and both words of a Threefry block are used.
     """
     if key is None or rate == 0:
         return values
@@ -53,10 +59,11 @@ def dropout(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
-    """Rows x E + e of few numbers x, not multiplied out: a product with W acts on the few numbers, (x E + e) W = x (E W) + e W.
+    """Rows x E + e of few numbers x, not multiplied out: a product with W acts on the few numbers,
+    (x E + e) W = x (E W) + e W.
 
-    It stands in for an array of shape (n, width) before `@` and `+`, at a fraction of the work: a quarter of a neural process's products
-    are of such rows.
+    It stands in for an array of shape (n, width) before `@` and `+`, at a fraction of the work: a
+    quarter of a neural process's products are of such rows.
 
     Attributes:
         numbers: x, shape (n, few).
@@ -82,21 +89,23 @@ class Attention(nnx.Module):
 
         a = softmax(Q K'/√d) V  per head,    y = LayerNorm(q + Linear[q, a])
 
-    Q, K, V are linear maps of the queries, keys and values without bias; each of the heads takes d = width/heads of their channels.
+    Q, K, V are linear maps of the queries, keys and values without bias; each of the heads takes d
+    = width/heads of their channels.
 
     Args:
         width: channels of queries, keys, values and output.
         heads: number of heads, a divisor of the width.
         rate: dropout, of the attention weights and of the output.
 
-    Source: Vaswani et al., NeurIPS 2017; this arrangement (the queries concatenated to what was attended to) is that of Kim et al.,
-    "Attentive neural processes", ICLR 2019.
+    Source: Vaswani et al., NeurIPS 2017; this arrangement (the queries concatenated to what was
+    attended to) is that of Kim et al., "Attentive neural processes", ICLR 2019.
     """
 
     def __init__(self, width: int, heads: int, *, rate: float, rngs: nnx.Rngs):
         if width % heads:
             raise ValueError(
-                f"the width must be a multiple of the number of heads; got width={width}, heads={heads}"
+                f"the width must be a multiple of the number of heads; got width={width}, "
+                f"heads={heads}"
             )
         self.heads, self.rate = heads, rate
         self.query = linear(width, width, bias=False, rngs=rngs)

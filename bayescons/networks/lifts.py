@@ -1,7 +1,9 @@
-"""Lifts: how a correction at the boundary spreads inwards, as columns L = K G' (G K G')^-1 along each axis that has sides.
+"""Lifts: how a correction at the boundary spreads inwards, as columns L = K G' (G K G')^-1 along
+each axis that has sides.
 
-A field is corrected axis by axis, u + L (b - G u). With a separable K this is the conjugate update given all sides at once: what the sides
-of one axis change, those of another leave alone wherever the values agree at the corners (the projections of two axes commute).
+A field is corrected axis by axis, u + L (b - G u). With a separable K this is the conjugate update
+given all sides at once: what the sides of one axis change, those of another leave alone wherever
+the values agree at the corners (the projections of two axes commute).
 """
 
 from __future__ import annotations
@@ -22,14 +24,22 @@ from bayescons.gaussians.covariances import LowRank
 from bayescons.gaussians.gaussian import Gaussian
 
 WAVES = 128  # of a kernel, at most: its features are as fine as 1/64 of the domain
-LONGEST = 0.5  # correlation length as a fraction of the axis: with a period of two axes the ends share an eighth of their variance
-FADED = 40.0  # shares below e^-40 are nothing beside rounding, and further down processors are ten times as slow with them
+# correlation length as a fraction of the axis: with a period of two axes the ends share an eighth
+# of their variance
+LONGEST = 0.5
+# shares below e^-40 are nothing beside rounding, and further down processors are ten times as slow
+# with them
+FADED = 40.0
 SWEEPS = 2  # over several axes
-STEP = 10.0  # change of a logarithm for each unit of its weight, so that the few numbers of a kernel learn as fast as the thousands beside
+# change of a logarithm for each unit of its weight, so that the few numbers of a kernel learn as
+# fast as the thousands beside
+STEP = 10.0
 
 
 def read(row: np.ndarray, field: jax.Array, axis: int) -> jax.Array:
-    """Σ_j w_j u_j along an axis, as differences from the end: a slope is not lost in the rounding of its terms."""
+    """Σ_j w_j u_j along an axis, as differences from the end: a slope is not lost in the rounding
+    of its terms.
+    """
     points = np.flatnonzero(row)
     end = points[0] if points[-1] < len(row) - 1 else points[-1]
     total = row.sum() if abs(row.sum()) > 1e-9 * np.abs(row).sum() else 0.0
@@ -46,7 +56,8 @@ def read(row: np.ndarray, field: jax.Array, axis: int) -> jax.Array:
 def corrected(
     field: jax.Array, values: Sequence[jax.Array], boundary: BoundaryConditions, lifts: Sequence
 ) -> jax.Array:
-    """U + L (b - G u) along one axis after another, for a field (*grid.shape, ...) and values (*shape, ...), one for each side.
+    """U + L (b - G u) along one axis after another, for a field (*grid.shape, ...) and values
+    (*shape, ...), one for each side.
 
     Args:
         field: any number of axes, such as channels, behind those of the grid.
@@ -84,7 +95,9 @@ def _moved(field: jax.Array, missed: list[jax.Array], lift, axis: int) -> jax.Ar
 
 @lru_cache(maxsize=64)
 def end_lifts(boundary: BoundaryConditions) -> tuple[np.ndarray, ...]:
-    """Overwriting: only the end nodes move, as many at an end as it has sides. Both ends share what is periodic."""
+    """Overwriting: only the end nodes move, as many at an end as it has sides. Both ends share what
+    is periodic.
+    """
     lifts = []
     for name in boundary.axes:
         rows, points = boundary.rows(name), len(boundary.grid[name])
@@ -104,20 +117,24 @@ def end_lifts(boundary: BoundaryConditions) -> tuple[np.ndarray, ...]:
 class KernelLift(nnx.Module):
     """A stationary kernel along each axis with sides, learned, and its lift K G' (G K G')^-1.
 
-        k(r) = Σ_k λ_k cos(2πkr/P),   λ_k ∝ exp(-½ (2πkℓ/P)² + s_k) (half of it for k = 0),   Σ λ_k = 1
+        k(r) = Σ_k λ_k cos(2πkr/P),   λ_k ∝ exp(-½ (2πkℓ/P)² + s_k) (half of it for k = 0),   Σ λ_k
+        = 1
 
-    The correlation length ℓ and the logarithms s_k of the longest waves are learned; the period P exceeds the axis by `padding`, and the
-    kernel does not depend on the grid. Its amplitude cancels. The lift does not depend on the inputs: it is made once for a batch.
+    The correlation length ℓ and the logarithms s_k of the longest waves are learned; the period P
+    exceeds the axis by `padding`, and the kernel does not depend on the grid. Its amplitude
+    cancels. The lift does not depend on the inputs: it is made once for a batch.
 
     Args:
         boundary: what it will be used for.
-        length: ℓ to begin with, as a fraction of the axis, below 0.5. None is 0.1, and 0.02 for an axis with a known slope: what a
-            network's slope misses at an end says little of its error further in, and a lift moves the field by about ℓ times that.
-        padding: with a period of twice the axis (1.0) the two ends hardly know of each other; it costs nothing here.
+        length: ℓ to begin with, as a fraction of the axis, below 0.5. None is 0.1, and 0.02 for an
+            axis with a known slope: what a network's slope misses at an end says little of its
+            error further in, and a lift moves the field by about ℓ times that.
+        padding: with a period of twice the axis (1.0) the two ends hardly know of each other; it
+            costs nothing here.
         free: number of s_k, zero to begin with.
 
-    Where it fails: for lengths below 1/64 of the axis, which its waves do not hold; where what happens at a boundary does not reach inwards
-    as a bell does (`FeatureLift`).
+    Where it fails: for lengths below 1/64 of the axis, which its waves do not hold; where what
+    happens at a boundary does not reach inwards as a bell does (`FeatureLift`).
     """
 
     def __init__(
@@ -130,11 +147,13 @@ class KernelLift(nnx.Module):
     ):
         if length is not None and not 0 < length < LONGEST:
             raise ValueError(
-                f"the correlation length is a fraction of the axis between 0 and {LONGEST}; got {length}"
+                f"the correlation length is a fraction of the axis between 0 and {LONGEST}; got "
+                f"{length}"
             )
         if padding <= 0:
             raise ValueError(
-                f"the period of a kernel must exceed the axis, or its ends are one point; got padding={padding}"
+                "the period of a kernel must exceed the axis, or its ends are one point; got "
+                f"padding={padding}"
             )
         self.padding, self.free, axes = padding, free, len(boundary.axes)
         starts = [_length(boundary, name) if length is None else length for name in boundary.axes]
@@ -176,7 +195,9 @@ class KernelLift(nnx.Module):
         return Gaussian(mean, self.stationary(boundary))
 
     def __call__(self, boundary: BoundaryConditions) -> tuple[jax.Array, ...]:
-        """L = K G' (G K G')^-1 for each axis with sides, (points, sides), solved as the foundation solves."""
+        """L = K G' (G K G')^-1 for each axis with sides, (points, sides), solved as the foundation
+        solves.
+        """
         lifts = []
         for index in range(len(boundary.axes)):
             cross, blocks = self.moments(boundary, index)
@@ -205,20 +226,26 @@ class KernelLift(nnx.Module):
 
 
 class FeatureLift(nnx.Module):
-    """The covariance of a network's last layer and of what is smooth beside it, and its lift K G' (G K G')^-1 along each axis with sides.
+    """The covariance of a network's last layer and of what is smooth beside it, and its lift K G'
+    (G K G')^-1 along each axis with sides.
 
-        u = Φ w + c + r,   w ~ N(ŵ, diag(s²)),   r ~ N(0, a k + d I),   K = Φ diag(s²) Φ' + a k + d I
+        u = Φ w + c + r,   w ~ N(ŵ, diag(s²)),   r ~ N(0, a k + d I),   K = Φ diag(s²) Φ' + a k + d
+        I
 
-    The output is linear in the weights w of the last layer, with the last hidden layer Φ for features. If the weights are uncertain, and
-    an error r remains that they cannot make good, smooth with a stationary kernel k (`KernelLift`) or N(0, d) at each point, the field has
-    this covariance. Its lift moves the field the way in which the network can move it, a boundary layer where it has made one, then as a
-    bell; what neither explains stays with the nodes of the stencil, as by overwriting. s, a, d and k are learned through the correction,
-    and their common unit cancels, for each axis with sides its own. Every function has a lift of its own.
+    The output is linear in the weights w of the last layer, with the last hidden layer Φ for
+    features. If the weights are uncertain, and an error r remains that they cannot make good,
+    smooth with a stationary kernel k (`KernelLift`) or N(0, d) at each point, the field has this
+    covariance. Its lift moves the field the way in which the network can move it, a boundary layer
+    where it has made one, then as a bell; what neither explains stays with the nodes of the
+    stencil, as by overwriting. s, a, d and k are learned through the correction, and their common
+    unit cancels, for each axis with sides its own. Every function has a lift of its own.
 
-    What is learned of d is d |g|², with the longest row g of G: what the sides see of it. For values |g| = 1; for slopes it grows like
-    1/spacing, and an error of each point that did not shrink with it would hide all else from the sides of a finer grid.
+    What is learned of d is d |g|², with the longest row g of G: what the sides see of it. For
+    values |g| = 1; for slopes it grows like 1/spacing, and an error of each point that did not
+    shrink with it would hide all else from the sides of a finer grid.
 
-    Along the other axes points are independent of each other. Where two axes have sides, what the one's correction moves the other's
+    Along the other axes points are independent of each other. Where two axes have sides, what the
+    one's correction moves the other's
     rows see, and neither K is separable: the axes take turns, twice.
 
     Args:
@@ -226,8 +253,9 @@ class FeatureLift(nnx.Module):
         boundary: what it will be used for.
         length: correlation length of k to begin with, as a fraction of the axis; None is 0.1.
 
-    Source: the conjugate update with the linearised last layer for a covariance, as in Kristiadi, Hein and Hennig, ICML 2020, "Being
-    Bayesian, even just a bit, fixes overconfidence in ReLU networks"; that it is trained through is ours.
+    Source: the conjugate update with the linearised last layer for a covariance, as in Kristiadi,
+    Hein and Hennig, ICML 2020, "Being Bayesian, even just a bit, fixes overconfidence in ReLU
+    networks"; that it is trained through is ours.
     """
 
     def __init__(self, channels: int, boundary: BoundaryConditions, *, length: float | None = None):
@@ -254,10 +282,13 @@ class FeatureLift(nnx.Module):
     def belief(
         self, mean: jax.Array, features: jax.Array, boundary: BoundaryConditions
     ) -> Gaussian:
-        """N(mean, K) along the one axis with sides, for each point of the others: a batch of beliefs."""
+        """N(mean, K) along the one axis with sides, for each point of the others: a batch of
+        beliefs.
+        """
         if len(boundary.axes) > 1:
             raise ValueError(
-                f"the lifts along {' and '.join(boundary.axes)} are one conjugate update each, and together none; take mode='kernel'"
+                f"the lifts along {' and '.join(boundary.axes)} are one conjugate update each, and "
+                "together none; take mode='kernel'"
             )
         axis = boundary.grid.axis(boundary.axes[0])
         factor, mean = jnp.moveaxis(features, axis, -2), jnp.moveaxis(mean, axis, -1)
@@ -286,11 +317,13 @@ class FeatureLift(nnx.Module):
         values: Sequence[jax.Array],
         boundary: BoundaryConditions,
     ) -> jax.Array:
-        """The field (*grid.shape) with its values, along one axis with sides after another, and where there are several once more.
+        """The field (*grid.shape) with its values, along one axis with sides after another, and
+        where there are several once more.
 
             u + Φ Δw + (a k + d I) G' f,   f = (G K G')^-1 (b - G u),   Δw = diag(s²) Φ' G' f
 
-        The features' part of the correction is a change of the last layer's weights: one more product with Φ, however many the sides.
+        The features' part of the correction is a change of the last layer's weights: one more
+        product with Φ, however many the sides.
         """
         variances, shares, rests = (
             self.variances().astype(features.dtype),
@@ -354,7 +387,9 @@ def _circle(points: int, padding: float | int) -> int:
 def _waves(
     boundary: BoundaryConditions, name: str, padding: float | int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines of the kernel's waves at the points of an axis, (points, 2 waves), and the sides' rows of them, in float64."""
+    """Cosines and sines of the kernel's waves at the points of an axis, (points, 2 waves), and the
+    sides' rows of them, in float64.
+    """
     points = boundary.grid[name]
     circle = _circle(len(points), padding)
     count = min(WAVES, circle // 2)

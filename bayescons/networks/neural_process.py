@@ -1,4 +1,6 @@
-"""The attentive neural process: a network that turns readings of a field into a belief about it, with a latent for what they share."""
+"""The attentive neural process: a network that turns readings of a field into a belief about it,
+with a latent for what they share.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class Normal(NamedTuple):
 class LatentPath(nnx.Module):
     """Readings → q(z | readings) = N(mean, diag scale²): what all points share.
 
-    Each reading (t, x, u) is embedded, the readings attend to each other twice, and their average gives mean and log variance.
+    Each reading (t, x, u) is embedded, the readings attend to each other twice, and their average
+    gives mean and log variance.
     """
 
     def __init__(self, width: int, heads: int, *, rate: float, rngs: nnx.Rngs):
@@ -56,8 +59,8 @@ class LatentPath(nnx.Module):
 class DeterministicPath(nnx.Module):
     """Readings and points → r, what the readings near a point say of it.
 
-    Each reading is embedded, the readings attend to each other twice, and each point attends to them twice: queries are of the points,
-    keys of where the readings are, values of the readings.
+    Each reading is embedded, the readings attend to each other twice, and each point attends to
+    them twice: queries are of the points, keys of where the readings are, values of the readings.
     """
 
     def __init__(self, width: int, heads: int, *, rate: float, rngs: nnx.Rngs):
@@ -82,9 +85,11 @@ class DeterministicPath(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """What is known at a point, r, of the function, z, and the point itself → N(μ, σ²), σ = softplus(raw) + 1e-3.
+    """What is known at a point, r, of the function, z, and the point itself → N(μ, σ²), σ =
+    softplus(raw) + 1e-3.
 
-    Three hidden layers of `sum of the sizes` channels with rectifiers. Without a latent, `latent=0`.
+    Three hidden layers of `sum of the sizes` channels with rectifiers. Without a latent,
+    `latent=0`.
     """
 
     def __init__(self, width: int, *, latent: int, rngs: nnx.Rngs):
@@ -97,8 +102,8 @@ class Decoder(nnx.Module):
     def __call__(self, representation: jax.Array, z: jax.Array, points: jax.Array) -> Normal:
         """R (m, width), z (latent,), points (m, 2) → mean and scale of shape (m,)."""
         first, *others = self.hidden
-        # The first layer acts on [r, z, x], but z is one vector for all points: its share is computed once, and under a `vmap` over
-        # z the points' share is.
+        # The first layer acts on [r, z, x], but z is one vector for all points: its share is
+        # computed once, and under a `vmap` over z the points' share is.
         of_r, of_z, of_x = jnp.split(first.kernel[...], self.split)
         hidden = jax.nn.relu(
             representation @ of_r
@@ -112,27 +117,31 @@ class Decoder(nnx.Module):
 
 
 class AttentiveNeuralProcess(nnx.Module):
-    """Readings (x_c, y_c) of a field, a latent z and points x → u(x) ~ N(μ, σ²), independent given z.
+    """Readings (x_c, y_c) of a field, a latent z and points x → u(x) ~ N(μ, σ²), independent given
+    z.
 
-        z ~ q(z | readings) = N(μ_z, diag σ_z²)            latent path: what all points share
-        r = cross-attention from points to readings       deterministic path: what is near each point
-        μ, raw = decoder[r, z, x],    σ = softplus(raw) + 1e-3
+        z ~ q(z | readings) = N(μ_z, diag σ_z²)            latent path: what all points share r =
+        cross-attention from points to readings       deterministic path: what is near each point μ,
+        raw = decoder[r, z, x],    σ = softplus(raw) + 1e-3
 
-    With width 128 there are 989,826 parameters. It is written for one function, shapes (n, 2) and (n,); batch it with `jax.vmap`.
-    Weights are float32, and inputs are taken to be. It drops out only where a `key` is given.
+    With width 128 there are 989,826 parameters. It is written for one function, shapes (n, 2) and
+    (n,); batch it with `jax.vmap`. Weights are float32, and inputs are taken to be. It drops out
+    only where a `key` is given.
 
     Args:
         width: channels, and the size of z.
         heads: of the attention, a divisor of the width.
         rate: dropout.
-        box: corners of the domain: inputs are mapped from it to [-1, 1]². None leaves them as they are, which is what was published; a
-            domain as small as t ∈ [0, 0.1] then takes long to learn.
+        box: corners of the domain: inputs are mapped from it to [-1, 1]². None leaves them as they
+            are, which is what was published; a domain as small as t ∈ [0, 0.1] then takes long to
+            learn.
 
-    Where it fails: far outside the parameters it was trained on its σ is too small. A front is smeared over a few hundredths of
-    the domain unless trained for long.
+    Where it fails: far outside the parameters it was trained on its σ is too small. A front is
+    smeared over a few hundredths of the domain unless trained for long.
 
-    Source: Kim et al., "Attentive neural processes", ICLR 2019 (a latent *and* attention: the one for global uncertainty, the other
-    for accuracy at the readings), as set up by Hansen et al., ICML 2023 (arXiv 2302.11002).
+    Source: Kim et al., "Attentive neural processes", ICLR 2019 (a latent *and* attention: the one
+    for global uncertainty, the other for accuracy at the readings), as set up by Hansen et al.,
+    ICML 2023 (arXiv 2302.11002).
     """
 
     def __init__(
@@ -155,13 +164,17 @@ class AttentiveNeuralProcess(nnx.Module):
         return {"width": self.width, "heads": self.heads, "rate": self.rate, "box": self.box}
 
     def latent(self, inputs: jax.Array, values: jax.Array, key: jax.Array | None = None) -> Normal:
-        """q(z | readings): inputs (n, 2) as (t, x), values (n,) → mean and scale of shape (width,)."""
+        """q(z | readings): inputs (n, 2) as (t, x), values (n,) → mean and scale of shape
+        (width,).
+        """
         return self.latent_path(scaled(inputs, self.box), values, key)
 
     def represent(
         self, inputs: jax.Array, values: jax.Array, points: jax.Array, key: jax.Array | None = None
     ) -> jax.Array:
-        """r: what the readings (n, 2), (n,) say at the points (m, 2) → (m, width). It does not depend on z."""
+        """r: what the readings (n, 2), (n,) say at the points (m, 2) → (m, width). It does not
+        depend on z.
+        """
         return self.deterministic_path(
             scaled(inputs, self.box), values, scaled(points, self.box), key
         )

@@ -1,9 +1,11 @@
-"""Spectral convolutions over any number of axes: integral operators whose kernel is a short Fourier series, between channels.
+"""Spectral convolutions over any number of axes: integral operators whose kernel is a short Fourier
+series, between channels.
 
-The transforms are products with truncated Fourier matrices along one axis after another, held in real arithmetic. For the sixteen or so
-modes that a Fourier neural operator keeps this is half the time of a fast Fourier transform on a processor, it reads grids of any size and
-spacing alike, and a value at one node, or the spectrum of one node, is a row of a matrix: what a correction at the boundary needs comes
-without a second transform.
+The transforms are products with truncated Fourier matrices along one axis after another, held in
+real arithmetic. For the sixteen or so modes that a Fourier neural operator keeps this is half the
+time of a fast Fourier transform on a processor, it reads grids of any size and spacing alike, and a
+value at one node, or the spectrum of one node, is a row of a matrix: what a correction at the
+boundary needs comes without a second transform.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class Waves:
     Attributes:
         phases: 2πk(x - x₀)/P, shape (modes, points).
         weights: of the quadrature over P, shape (points,).
-        half: whether this axis keeps k ≥ 0 alone, as one axis of a real field may (f_0 = 1, f_k = 2); the others keep ±k (f_k = 1).
+        half: whether this axis keeps k ≥ 0 alone, as one axis of a real field may (f_0 = 1, f_k =
+            2); the others keep ±k (f_k = 1).
     """
 
     phases: np.ndarray
@@ -38,7 +41,9 @@ class Waves:
 
     @cached_property
     def analysis(self) -> np.ndarray:
-        """Real field to (real, imaginary) part, (2, modes, points); for a full axis from such pairs, (2, modes, 2, points)."""
+        """Real field to (real, imaginary) part, (2, modes, points); for a full axis from such
+        pairs, (2, modes, 2, points).
+        """
         cos, sin = np.cos(self.phases) * self.weights, np.sin(self.phases) * self.weights
         return (
             np.stack([cos, -sin])
@@ -67,7 +72,9 @@ class Spectrum:
     waves: tuple[Waves, ...]
 
     def analyse(self, field: jax.Array) -> jax.Array:
-        """Field (*points, channels) → coefficients (2, *modes, channels), real and imaginary parts in front."""
+        """Field (*points, channels) → coefficients (2, *modes, channels), real and imaginary parts
+        in front.
+        """
         *others, last = self.waves
         out = jnp.tensordot(jnp.asarray(last.analysis, field.dtype), field, ((2,), (len(others),)))
         for wave in reversed(others):  # out: (2, *modes done, *points to do, channels)
@@ -104,8 +111,9 @@ def spectrum(
     Args:
         grid: both end points of each axis on it.
         modes: m for each axis: k = 0 ... m-1 along the last, k = -m ... m-1 along the others.
-        padding: for each axis, by which fraction the period exceeds the axis. 0 is for a periodic axis, whose ends are one point. None is
-            the plain discrete transform of the nodes, whose last node is a neighbour of the first, as in published Fourier operators.
+        padding: for each axis, by which fraction the period exceeds the axis. 0 is for a periodic
+            axis, whose ends are one point. None is the plain discrete transform of the nodes, whose
+            last node is a neighbour of the first, as in published Fourier operators.
 
     Raises:
         ValueError: for a number of modes that the grid cannot tell apart.
@@ -113,7 +121,8 @@ def spectrum(
     for name, points, m in zip(grid.names, grid.shape, modes, strict=True):
         if not 1 <= m <= points // 2:
             raise ValueError(
-                f"axis {name!r} of {points} points resolves 1 to {points // 2} modes; got {m}. Take fewer modes or a finer grid"
+                f"axis {name!r} of {points} points resolves 1 to {points // 2} modes; got {m}. "
+                "Take fewer modes or a finer grid"
             )
     last = len(modes) - 1
     return Spectrum(
@@ -138,19 +147,24 @@ def _waves(points: np.ndarray, modes: int, padding: float | int | None, half: bo
 
 
 class SpectralConv(nnx.Module):
-    """(K v)(x) = Σ_k e^(2πik·x/P) R_k' v̂_k: an integral operator between channels whose kernel has few Fourier modes.
+    """(K v)(x) = Σ_k e^(2πik·x/P) R_k' v̂_k: an integral operator between channels whose kernel has
+    few Fourier modes.
 
-    The kernel is κ(x, y) = κ(x - y), κ_io(r) = 1/P Σ_k R_kio e^(2πik·r/P), and its weights do not depend on the grid. As the integral
-    is over the domain and not over the period, a period longer than the domain (padding) keeps the two ends apart at no cost.
+    The kernel is κ(x, y) = κ(x - y), κ_io(r) = 1/P Σ_k R_kio e^(2πik·r/P), and its weights do not
+    depend on the grid. As the integral is over the domain and not over the period, a period longer
+    than the domain (padding) keeps the two ends apart at no cost.
 
     Args:
         inputs, outputs: channels.
         modes: for each axis, see `spectrum`.
-        rngs: real and imaginary parts are drawn uniformly from [0, 1/(inputs × outputs)), as published.
+        rngs: real and imaginary parts are drawn uniformly from [0, 1/(inputs × outputs)), as
+            published.
 
-    Where it fails: on a domain with ends and without padding it takes the last node for a neighbour of the first.
+    Where it fails: on a domain with ends and without padding it takes the last node for a neighbour
+        of the first.
 
-    Source: Li et al., "Fourier neural operator for parametric partial differential equations", ICLR 2021.
+    Source: Li et al., "Fourier neural operator for parametric partial differential equations", ICLR
+        2021.
     """
 
     def __init__(self, inputs: int, outputs: int, *, modes: tuple[int, ...], rngs: nnx.Rngs):
@@ -163,7 +177,9 @@ class SpectralConv(nnx.Module):
         return spectrum.synthesise(self.mix(spectrum.analyse(field)))
 
     def mix(self, coefficients: jax.Array) -> jax.Array:
-        """R_k' v̂_k: (2, *modes, inputs) → (2, *modes, outputs), as one real product for each mode."""
+        """R_k' v̂_k: (2, *modes, inputs) → (2, *modes, outputs), as one real product for each
+        mode.
+        """
         *kept, inputs, outputs = self.kernel.shape[1:]
         real, imaginary = self.kernel[...].reshape(2, -1, inputs, outputs)
         pair = jnp.concatenate([coefficients[0], coefficients[1]], axis=-1).reshape(-1, 2 * inputs)

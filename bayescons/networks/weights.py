@@ -1,7 +1,9 @@
-"""Weight files: a network and its card in one safetensors file, and the weights that come with bayescons.
+"""Weight files: a network and its card in one safetensors file, and the weights that come with
+bayescons.
 
-A file holds arrays and text, and reading it executes nothing. The text names the network, the arguments it is made with, and the card: what
-it was trained on, for how long, on what, and how well it does.
+A file holds arrays and text, and reading it executes nothing. The text names the network, the
+arguments it is made with, and the card: what it was trained on, for how long, on what, and how well
+it does.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class Pretrained(NamedTuple):
 
 
 def save_weights(path: str | Path, network: nnx.Module, card: Mapping[str, Any]) -> None:
-    """Write a network and its card into one file, whatever was there before; float32, whole or not at all when inside `whole_file`.
+    """Write a network and its card into one file, whatever was there before; float32, whole or not
+    at all when inside `whole_file`.
 
     Args:
         path: of the file, usually ending in .safetensors.
@@ -73,13 +76,14 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a weight file, its network is not known to this version, its arrays do not fit the network, or it was
-            trained on another problem.
+        ValueError: it is not a weight file, its network is not known to this version, its arrays do
+            not fit the network, or it was trained on another problem.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no weight file {path}; make one with `bayescons train`, or take one of {', '.join(pretrained_names())}"
+            f"no weight file {path}; make one with `bayescons train`, or take one of "
+            f"{', '.join(pretrained_names())}"
         )
     try:
         with safe_open(str(path), framework="numpy") as file:
@@ -89,7 +93,8 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
     if text.get("network") not in NETWORKS:
         raise ValueError(
-            f"{path} holds a network called {text.get('network')!r}; known are {', '.join(NETWORKS)}"
+            f"{path} holds a network called {text.get('network')!r}; known are "
+            f"{', '.join(NETWORKS)}"
         )
     network = NETWORKS[text["network"]](**_tuples(json.loads(text["settings"])), rngs=nnx.Rngs(0))
     state = nnx.state(network, nnx.Param)
@@ -100,7 +105,8 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
             name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
         )
         raise ValueError(
-            f"the arrays of {path} do not fit its network: {', '.join(wrong[:5])}; was it written by another version?"
+            f"the arrays of {path} do not fit its network: {', '.join(wrong[:5])}; was it written "
+            "by another version?"
         )
     places = flatten_dict(nnx.to_pure_dict(state))
     nnx.replace_by_pure_dict(
@@ -124,7 +130,8 @@ def pretrained(name: str, *, problem: type[Any] | None = None) -> Pretrained:
     """
     if name not in pretrained_names():
         raise ValueError(
-            f"no weights called {name!r} come with bayescons; there are {', '.join(pretrained_names()) or 'none'}"
+            f"no weights called {name!r} come with bayescons; there are "
+            f"{', '.join(pretrained_names()) or 'none'}"
         )
     with resources.as_file(resources.files("bayescons") / "pretrained" / f"{name}{SUFFIX}") as path:
         return load_weights(path, problem=problem)

@@ -1,7 +1,9 @@
-"""Plots of calibration: how far PITs are from uniform, with simultaneous bands, and how often central intervals hold the truth.
+"""Plots of calibration: how far PITs are from uniform, with simultaneous bands, and how often
+central intervals hold the truth.
 
-In the looks of `bayescons.plots`, and like it without pyplot. What is plotted is made from one PIT for each independent case
-(`bayescons.diagnostics.calibration`); of the points of one field it would show nothing.
+In the looks of `bayescons.plots`, and like it without pyplot. What is plotted is made from one PIT
+for each independent case (`bayescons.diagnostics.calibration`); of the points of one field it would
+show nothing.
 """
 
 from __future__ import annotations
@@ -39,10 +41,12 @@ def plot_ecdf_difference(
     columns: int = 3,
     size: tuple[float, float] | None = None,
 ) -> Figure:
-    """The ECDF of the PITs less the uniform law, a panel for each method, and the band that all of it keeps to with probability `level`.
+    """The ECDF of the PITs less the uniform law, a panel for each method, and the band that all of
+    it keeps to with probability `level`.
 
-    A curve that leaves its band is drawn in orange, others in blue, and marked in its title. Rising first, the belief is too narrow;
-    falling first, too wide; all above zero, the truth is too often below what was believed.
+    A curve that leaves its band is drawn in orange, others in blue, and marked in its title. Rising
+    first, the belief is too narrow; falling first, too wide; all above zero, the truth is too often
+    below what was believed.
 
     Args:
         methods: label -> one PIT for each independent case.
@@ -80,9 +84,11 @@ def plot_ecdf_difference(
 def plot_coverage(
     methods: Mapping[str, ArrayLike], *, size: tuple[float, float] = (7.0, 4.4)
 ) -> Figure:
-    """Share of the cases whose truth lies in the central interval, against its probability; above the diagonal, intervals are too wide.
+    """Share of the cases whose truth lies in the central interval, against its probability; above
+    the diagonal, intervals are too wide.
 
-    The grey band is two standard errors about the diagonal, for the method with the fewest cases; it holds at each level by itself.
+    The grey band is two standard errors about the diagonal, for the method with the fewest cases;
+    it holds at each level by itself.
 
     Args:
         methods: label -> one PIT for each independent case.

@@ -1,8 +1,9 @@
 """Plots: profiles with their bands, the conserved total over time, and the position of a front.
 
-Every function takes plain arrays, one entry of `methods` for each method compared, and returns a `matplotlib.figure.Figure` of its
-own: no pyplot, no global state. The order of `methods` gives the colours, so keep it from figure to figure. The truth is black and
-dashed.
+Every function takes plain arrays, one entry of `methods` for each method compared, and returns a
+`matplotlib.figure.Figure` of its
+own: no pyplot, no global state. The order of `methods` gives the colours, so keep it from figure to
+figure. The truth is black and dashed.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from matplotlib.patches import Patch
 from bayescons.diagnostics.scores import normal_quantile
 from bayescons.results.files import whole_file
 
-# Okabe and Ito, Color Universal Design (2008): told apart with any of the common colour-vision deficiencies. Their yellow is left
-# out: too faint for a line on white. Black is kept for the truth.
+# Okabe and Ito, Color Universal Design (2008): told apart with any of the common colour-vision
+# deficiencies. Their yellow is left out: too faint for a line on white. Black is kept for the
+# truth.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", (0, (5, 1.5)), "-.", (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -45,13 +47,15 @@ def plot_profile(
     columns: int = 3,
     size: tuple[float, float] | None = None,
 ) -> Figure:
-    """One panel for each method: mean and central band of probability `level` against x, on shared axes.
+    """One panel for each method: mean and central band of probability `level` against x, on shared
+    axes.
 
     Args:
         x: points, shape (nx,).
         methods: label -> (mean, sd), each of shape (nx,); the sd is a standard deviation.
         truth: the true profile, shape (nx,).
-        contexts: (positions, values) of the data the prediction has seen at this time, drawn as crosses.
+        contexts: (positions, values) of the data the prediction has seen at this time, drawn as
+            crosses.
         time: for the figure's title.
         level: probability of the band, `mean +- z sd` for a normal.
         columns: most panels in a row.
@@ -89,7 +93,8 @@ def plot_total(
     *,
     size: tuple[float, float] = (7.0, 4.6),
 ) -> Figure:
-    """The conserved total of each method over time, and beneath it the signed conservation error `total - exact`.
+    """The conserved total of each method over time, and beneath it the signed conservation error
+    `total - exact`.
 
     Args:
         t: times, shape (nt,).
@@ -126,10 +131,11 @@ def plot_front(
     bins: int = 25,
     size: tuple[float, float] = (7.0, 3.5),
 ) -> Figure:
-    """Histogram of the front's position over the draws of each method, before and after conditioning for example.
+    """Histogram of the front's position over the draws of each method, before and after
+    conditioning for example.
 
-    Heights are shares of *all* the draws, so absent fronts are missing from a histogram; the legend counts them. All share the
-    same bins.
+    Heights are shares of *all* the draws, so absent fronts are missing from a histogram; the legend
+    counts them. All share the same bins.
 
     Args:
         methods: label -> positions of any shape, NaN for a draw without a front.
@@ -176,7 +182,8 @@ def save_figure(figure: Figure, path: str | os.PathLike, *, dpi: float = DPI) ->
     ending = path.suffix.lstrip(".").lower()
     if ending not in formats:
         raise ValueError(
-            f"the path of a figure must end in one of {', '.join(sorted(formats))}; got {os.fspath(path)!r}. Write .png or .pdf"
+            f"the path of a figure must end in one of {', '.join(sorted(formats))}; got "
+            f"{os.fspath(path)!r}. Write .png or .pdf"
         )
     with whole_file(path) as temporary:
         figure.savefig(temporary, format=ending, dpi=dpi)
@@ -184,7 +191,9 @@ def save_figure(figure: Figure, path: str | os.PathLike, *, dpi: float = DPI) ->
 
 
 def arranged(number: int, columns: int) -> tuple[int, int]:
-    """Rows and columns of so many panels, no more than `columns` in a row; an error where there are none."""
+    """Rows and columns of so many panels, no more than `columns` in a row; an error where there are
+    none.
+    """
     if number == 0:
         raise ValueError("methods is empty; expected label -> arrays for at least one method")
     rows = -(-number // columns)
@@ -201,7 +210,9 @@ def _colours(methods: Mapping) -> list[str]:
 
 
 def look(i: int, markevery: tuple[int, int]) -> dict[str, Any]:
-    """Colour, dash and marker all tell method i; staggered markers keep curves that coincide apart."""
+    """Colour, dash and marker all tell method i; staggered markers keep curves that coincide
+    apart.
+    """
     look = {
         "color": COLOURS[i % len(COLOURS)],
         "linestyle": STYLES[i % len(STYLES)],
@@ -214,7 +225,8 @@ def _profile(values: ArrayLike, axis: ArrayLike, name: str) -> np.ndarray:
     values, axis = np.asarray(values), np.asarray(axis)
     if values.shape != axis.shape or axis.ndim != 1:
         raise ValueError(
-            f"{name!r} must have the shape of the horizontal axis, {axis.shape}; got {values.shape}. Plot one slice"
+            f"{name!r} must have the shape of the horizontal axis, {axis.shape}; got "
+            f"{values.shape}. Plot one slice"
         )
     return values
 
@@ -260,7 +272,9 @@ def finish(panel: Axes, xlabel: str | None = None, ylabel: str | None = None) ->
 
 
 def _label_outer(panels: np.ndarray, used: int, xlabel: str, ylabel: str) -> None:
-    """Label the lowest panel of each column and the first of each row; hide the panels beyond the last one used."""
+    """Label the lowest panel of each column and the first of each row; hide the panels beyond the
+    last one used.
+    """
     columns = panels.shape[1]
     for i, panel in enumerate(panels.flat):
         panel.set_visible(i < used)

@@ -1,6 +1,8 @@
-"""Problems: partial differential equations with known solutions, conserved totals and boundary values; and readings of them.
+"""Problems: partial differential equations with known solutions, conserved totals and boundary
+values; and readings of them.
 
-Two kinds: a `Problem` is one field of a conservation law, an `OperatorProblem` a family of fields from which operators are learned.
+Two kinds: a `Problem` is one field of a conservation law, an `OperatorProblem` a family of fields
+    from which operators are learned.
 """
 
 from bayescons.problems.advection import Advection

@@ -1,4 +1,6 @@
-"""Linear advection: a jump carried along at constant speed, the hyperbolic problem that nothing sharpens and nothing smears."""
+"""Linear advection: a jump carried along at constant speed, the hyperbolic problem that nothing
+sharpens and nothing smears.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +25,30 @@ class Advection(Problem):
 
         ∫ u dx = 1/2 + min(b t, 1/2)
 
-    Expect: the jump keeps its shape and its speed. At t = 0.1 it is at 0.6 for b = 1 and at 0.8 for b = 3. It reaches the upper
-    wall at t = 1/(2b); from then on the domain is full, the field is 1 everywhere and the total stays at 1.
+    Expect: the jump keeps its shape and its speed. At t = 0.1 it is at 0.6 for b = 1 and at 0.8 for
+    b = 3. It reaches the upper wall at t = 1/(2b); from then on the domain is full, the field is 1
+    everywhere and the total stays at 1.
 
-    Hard spots: the jump, of height 1, in a field that is constant on both sides. Nothing in the equation holds it together as in
-    a shock, so whoever solves for it smears it more and more, a surrogate too. A quadrature rule does not see where in its interval
-    the jump is: the trapezoid rule errs by up to half a spacing. All derivatives of the field are zero; that the jump moves shows
-    in `front`, `total` and the fluxes alone.
+    Hard spots: the jump, of height 1, in a field that is constant on both sides. Nothing in the
+    equation holds it together as in a shock, so whoever solves for it smears it more and more, a
+    surrogate too. A quadrature rule does not see where in its interval
+    the jump is: the trapezoid rule errs by up to half a spacing. All derivatives of the field are
+    zero; that the jump moves shows in `front`, `total` and the fluxes alone.
 
     Good values: b from 1 to 5 (training range); the published tests are 1 and 3.
 
     Attributes:
-        speed: b > 0, dimensionless. A wave to the left would enter at the other wall: mirror x instead.
+        speed: b > 0, dimensionless. A wave to the left would enter at the other wall: mirror x
+            instead.
 
     Raises:
         TypeError: if the speed is not one real number.
         ValueError: if it is not finite and positive.
 
-    Source: Hansen, Maddix, Alizadeh, Gupta and Mahoney, "Learning physical models that can respect conservation laws", ICML 2023
-    (arXiv 2302.11002), "linear advection", where the speed is β. The solution is constant along the characteristics x - b t; as a
-    weak solution it obeys Rankine and Hugoniot, b · 1 = F(1) - F(0); see LeVeque, "Finite Volume Methods for Hyperbolic Problems",
+    Source: Hansen, Maddix, Alizadeh, Gupta and Mahoney, "Learning physical models that can respect
+    conservation laws", ICML 2023 (arXiv 2302.11002), "linear advection", where the speed is β. The
+    solution is constant along the characteristics x - b t; as a weak solution it obeys Rankine and
+    Hugoniot, b · 1 = F(1) - F(0); see LeVeque, "Finite Volume Methods for Hyperbolic Problems",
     Cambridge 2002, chapter 2.
     """
 

@@ -1,4 +1,6 @@
-"""Diffusion on a ring: the smooth problem, where nothing enters, nothing leaves and the conserved total is zero."""
+"""Diffusion on a ring: the smooth problem, where nothing enters, nothing leaves and the conserved
+total is zero.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,16 @@ class Diffusion(Problem):
 
         u(t, x) = exp(-k t) sin x,        ∫ u dx = 0
 
-    Expect: the wave keeps its shape and dies out. By t = 0.5 its height is 0.61 for k = 1 and 0.08 for k = 5.
+    Expect: the wave keeps its shape and dies out. By t = 0.5 its height is 0.61 for k = 1 and 0.08
+        for k = 5.
 
-    Hard spots: none in the equation. For a surrogate, large k: the field soon falls below any fixed error. Because it integrates to
-    zero, a relative conservation error does not exist; state the absolute one. A trapezoid rule on equally spaced points over the
-    whole period is exact here, so this problem says nothing about quadrature.
+    Hard spots: none in the equation. For a surrogate, large k: the field soon falls below any fixed
+    error. Because it integrates to zero, a relative conservation error does not exist; state the
+    absolute one. A trapezoid rule on equally spaced points over the whole period is exact here, so
+    this problem says nothing about quadrature.
 
-    Good values: k from 1 to 5 (training range); the published table has k = 1, its figure of the total k = 5. No front.
+    Good values: k from 1 to 5 (training range); the published table has k = 1, its figure of the
+        total k = 5. No front.
 
     Attributes:
         diffusivity: k > 0, dimensionless.
@@ -36,9 +41,10 @@ class Diffusion(Problem):
         TypeError: if the diffusivity is not one real number.
         ValueError: if it is not finite and positive.
 
-    Source: Hansen, Maddix, Alizadeh, Gupta and Mahoney, "Learning physical models that can respect conservation laws", ICML 2023
-    (arXiv 2302.11002), "diffusion equation". The solution is Fourier's: sin x is an eigenfunction of ∂²/∂x² with eigenvalue -1. The
-    values are this formula at the times asked for, never interpolated from a table.
+    Source: Hansen, Maddix, Alizadeh, Gupta and Mahoney, "Learning physical models that can respect
+    conservation laws", ICML 2023 (arXiv 2302.11002), "diffusion equation". The solution is
+    Fourier's: sin x is an eigenfunction of ∂²/∂x² with eigenvalue -1. The values are this formula
+    at the times asked for, never interpolated from a table.
     """
 
     diffusivity: Real = 1.0
@@ -85,7 +91,9 @@ class Diffusion(Problem):
         return -self.diffusivity * coordinates(u, slope)[1]
 
     def flux_lower(self, t: ArrayLike) -> jax.Array:
-        """-k ∂u/∂x = -k exp(-k t) at x = 0: the flux through the point where the ring is cut, from the crest into the trough."""
+        """-k ∂u/∂x = -k exp(-k t) at x = 0: the flux through the point where the ring is cut, from
+        the crest into the trough.
+        """
         return -self.diffusivity * jnp.exp(-self.diffusivity * floating(t))
 
     def flux_upper(self, t: ArrayLike) -> jax.Array:

@@ -1,4 +1,6 @@
-"""Heat in a rod with one end insulated and the other heated at a rate that swells: two slopes are known, no value."""
+"""Heat in a rod with one end insulated and the other heated at a rate that swells: two slopes are
+known, no value.
+"""
 
 from __future__ import annotations
 
@@ -20,34 +22,42 @@ from bayescons.problems.problem import checked_count, checked_parameter
 class ForcedHeat(OperatorProblem):
     """Forced diffusion between an insulated and a heated end.
 
-        ∂u/∂t = k ∂²u/∂x² + f   on x ∈ [0, 1],   ∂u/∂x(t, 0) = 0,  ∂u/∂x(t, 1) = U sin πt,   u(0, x) = cos ωπx,   f = πU x²/2 cos πt
+        ∂u/∂t = k ∂²u/∂x² + f   on x ∈ [0, 1],   ∂u/∂x(t, 0) = 0,  ∂u/∂x(t, 1) = U sin πt,   u(0, x)
+        = cos ωπx,   f = πU x²/2 cos πt
 
-        u(t, x) = U x²/2 sin πt + (Uk/π)(1 - cos πt) + sin(ωπ)/(ωπ) + Σₙ aₙ cos(nπx) e^(-k(nπ)²t),   n = 1, 2, ...
+        u(t, x) = U x²/2 sin πt + (Uk/π)(1 - cos πt) + sin(ωπ)/(ωπ) + Σₙ aₙ cos(nπx) e^(-k(nπ)²t),
+        n = 1, 2, ...
 
         aₙ = (-1)ⁿ 2ω sin(ωπ)/(π(ω² - n²)) = 2ω/(ω + n) sinc(ω - n),    sinc z = sin(πz)/(πz)
 
-    The first two terms carry the slope at x = 1 and what it and the source bring in; the rest is the initial state, diffusing between
-    insulated ends. The sum is cut after N = `terms` terms, which leaves u exact to rounding from the time on at which diffusion has
-    removed the others, k(Nπ)²t > 37: t > 2.4e-3 for the values below.
+    The first two terms carry the slope at x = 1 and what it and the source bring in; the rest is
+    the initial state, diffusing between insulated ends. The sum is cut after N = `terms` terms,
+    which leaves u exact to rounding from the time on at which diffusion has removed the others,
+    k(Nπ)²t > 37: t > 2.4e-3 for the values below.
 
-    Expect: by t = 0.5 the slope at x = 1 is 5, and a boundary layer of width √(kt) = 0.07 has rounded the wave off at that end.
+    Expect: by t = 0.5 the slope at x = 1 is 5, and a boundary layer of width √(kt) = 0.07 has
+        rounded the wave off at that end.
 
-    Hard spots: the initial state has the slope -ωπ sin ωπ at x = 1 (8.4 for ω = 3.3), where the condition asks for 0. So the first moment
-    is incompatible: the slope jumps at t = 0, and near t = 0 the series converges slowly (a Gibbs layer). `solution` returns the
-    initial state at t = 0 itself. The layer at x = 1 is √(kt) wide, 0.014 in the first snapshot: on 128 points a stencil of third order
-    finds the true field's slope 0.08 off there, and 0.002 off at t = 0.5; one of first order 1.7 and 0.26.
+    Hard spots: the initial state has the slope -ωπ sin ωπ at x = 1 (8.4 for ω = 3.3), where the
+        condition asks for 0. So the first moment
+    is incompatible: the slope jumps at t = 0, and near t = 0 the series converges slowly (a Gibbs
+    layer). `solution` returns the initial state at t = 0 itself. The layer at x = 1 is √(kt) wide,
+    0.014 in the first snapshot: on 128 points a stencil of third order finds the true field's slope
+    0.08 off there, and 0.002 off at t = 0.5; one of first order 1.7 and 0.26.
 
     Attributes:
         amplitude: U, 5 in the published data.
         diffusivity: k > 0, 0.01 in the published data.
         frequencies: interval of ω, published as [2.01, 3.99]. Whole numbers need no care.
-        time_range: first and last snapshot. The published single step ends at 0.5; snapshots from 0.02 on are our choice.
+        time_range: first and last snapshot. The published single step ends at 0.5; snapshots from
+            0.02 on are our choice.
         terms: of the series.
 
     Raises:
         TypeError, ValueError: for numbers that are not so.
 
-    Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through physics-based boundary constraints", ICLR 2023
+    Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through
+        physics-based boundary constraints", ICLR 2023
     (arXiv 2212.07477): equation, U, k and the initial states. The series is Fourier's.
     """
 

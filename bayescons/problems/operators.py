@@ -1,7 +1,9 @@
-"""Families of solutions for learning operators: initial states, what is known at the boundary, and the fields they become.
+"""Families of solutions for learning operators: initial states, what is known at the boundary, and
+the fields they become.
 
-Where a `Problem` is one field and its parameter, an operator problem is a family: its `sample` draws many members, each with the
-initial state a network is shown, the values of its boundary conditions, and the true field at later times.
+Where a `Problem` is one field and its parameter, an operator problem is a family: its `sample`
+draws many members, each with the initial state a network is shown, the values of its boundary
+conditions, and the true field at later times.
 """
 
 from __future__ import annotations
@@ -19,17 +21,20 @@ from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.grids import Grid
 from bayescons.problems.problem import checked_count
 
-BATCH = 32  # members computed at a time: enough to fill a processor, few enough for 100 x 100 x 25 points each
+# members computed at a time: enough to fill a processor, few enough for 100 x 100 x 25 points each
+BATCH = 32
 
 
 class Samples(NamedTuple):
     """Members of a family, the first axis of every array.
 
     Attributes:
-        parameter: what each was drawn by, shape (n,); a mapping of such where there are several numbers; (n, 2, modes) for a random field.
+        parameter: what each was drawn by, shape (n,); a mapping of such where there are several
+            numbers; (n, 2, modes) for a random field.
         inputs: the initial state, or what stands in its place, shape (n, *space).
-        boundary: one array a side, in the order of the problem's `sides`, shape (n, *shape of that side's value on the grid). They follow
-            from the parameter, and are never cut from the outputs.
+        boundary: one array a side, in the order of the problem's `sides`, shape (n, *shape of that
+            side's value on the grid). They follow from the parameter, and are never cut from the
+            outputs.
         outputs: the field, shape (n, *grid.shape).
     """
 
@@ -43,9 +48,10 @@ class Samples(NamedTuple):
 class OperatorProblem(Protocol):
     """A family of solutions of one equation, with what is known at its boundary.
 
-    An implementation is a frozen dataclass whose fields are numbers that all members share, and the intervals from which the others
-    are drawn; inheriting from `OperatorProblem` supplies `grid` and `sample`. All quantities are dimensionless. Time comes first on a
-    grid, then space; both end points of space are on it.
+    An implementation is a frozen dataclass whose fields are numbers that all members share, and the
+    intervals from which the others are drawn; inheriting from `OperatorProblem` supplies `grid` and
+    `sample`. All quantities are dimensionless. Time comes first on a grid, then space; both end
+    points of space are on it.
     """
 
     name: ClassVar[str]
@@ -67,30 +73,37 @@ class OperatorProblem(Protocol):
         ...
 
     def draw(self, key: jax.Array, n: int) -> Any:
-        """Parameters of n members, as `Samples.parameter` holds them. The first of many are those of few."""
+        """Parameters of n members, as `Samples.parameter` holds them. The first of many are those
+        of few.
+        """
         ...
 
     def initial(self, parameter: Any, *args: Any, **kwargs: Any) -> jax.Array:
-        """The state that a network is shown, of one member: `initial(parameter, x)`, or `initial(parameter, x, y)`.
+        """The state that a network is shown, of one member: `initial(parameter, x)`, or
+        `initial(parameter, x, y)`.
 
         That at t = 0, if members differ in it.
         """
         ...
 
     def solution(self, parameter: Any, *args: Any, **kwargs: Any) -> jax.Array:
-        """The true field of one member, `solution(parameter, t, x)` or `solution(parameter, t, x, y)`.
+        """The true field of one member, `solution(parameter, t, x)` or `solution(parameter, t, x,
+        y)`.
 
-        Time and the axes of space broadcast, so `solution(parameter, **grid.mesh())` is a field. Where there is no closed form, they
-        must be such an open mesh.
+        Time and the axes of space broadcast, so `solution(parameter, **grid.mesh())` is a field.
+        Where there is no closed form, they must be such an open mesh.
         """
         ...
 
     def wall(self, parameter: Any, side: BoundaryCondition, *args: Any, **kwargs: Any) -> jax.Array:
-        """The value of a boundary condition of one member, `wall(parameter, side, t)`, or with positions along the side after t."""
+        """The value of a boundary condition of one member, `wall(parameter, side, t)`, or with
+        positions along the side after t.
+        """
         ...
 
     def grid(self, points: int, times: int = 1) -> Grid:
-        """Equally spaced points along every axis of space, ends included, at equally spaced times of `time_range`.
+        """Equally spaced points along every axis of space, ends included, at equally spaced times
+        of `time_range`.
 
         Args:
             points: along each axis of space.
@@ -111,17 +124,19 @@ class OperatorProblem(Protocol):
     def sample(self, key: jax.Array, n: int, grid: Grid) -> Samples:
         """Draw members of the family.
 
-        Computed in double precision whatever JAX's setting, and returned in JAX's default float type: the same key gives the same
-        members in either. The members of a shorter set are the first of a longer one.
+        Computed in double precision whatever JAX's setting, and returned in JAX's default float
+        type: the same key gives the same members in either. The members of a shorter set are the
+        first of a longer one.
 
         Args:
             key: a key of `jax.random.key`.
             n: number of members.
-            grid: of the outputs, as of `grid`. Without times, the field is that at the last time of `time_range`.
+            grid: of the outputs, as of `grid`. Without times, the field is that at the last time of
+                `time_range`.
 
         Raises:
-            ValueError: for another number than 1 or more, or a grid that has other axes, lacks an end point, is not equally spaced in
-                space, or has times before 0.
+            ValueError: for another number than 1 or more, or a grid that has other axes, lacks an
+                end point, is not equally spaced in space, or has times before 0.
         """
         n = checked_count(n, name="n", least=1)
         check_grid(self, grid)
@@ -141,23 +156,26 @@ def check_grid(problem: OperatorProblem, grid: Grid) -> None:
     if grid.names not in (problem.axes, ("t", *problem.axes)):
         spaces = ", ".join(f"{name}=..." for name in problem.axes)
         raise ValueError(
-            f"{problem.name} lives on the axes {problem.axes}, with or without 't' in front; the grid has {grid.names}. Write "
-            f"problem.grid(points, times), or Grid(t=..., {spaces})"
+            f"{problem.name} lives on the axes {problem.axes}, with or without 't' in front; the "
+            f"grid has {grid.names}. Write problem.grid(points, times), or Grid(t=..., {spaces})"
         )
     for name in problem.axes:
         points, (low, high) = grid[name], problem.space_range
         even = np.linspace(low, high, len(points))
         if len(points) < 2 or np.max(np.abs(points - even)) > 1e-9 * (high - low):
             raise ValueError(
-                f"axis {name!r} must be equally spaced from {low:g} to {high:g}, both end points included; got {len(points)} points from "
-                f"{points[0]:g} to {points[-1]:g}. Write problem.grid(points), or np.linspace({low:g}, {high:g}, points)"
+                f"axis {name!r} must be equally spaced from {low:g} to {high:g}, both end points "
+                f"included; got {len(points)} points from {points[0]:g} to {points[-1]:g}. Write "
+                f"problem.grid(points), or np.linspace({low:g}, {high:g}, points)"
             )
     if "t" in grid and grid["t"][0] < 0:
         raise ValueError(f"the family starts at t = 0; the grid has t = {grid['t'][0]:g}")
 
 
 def aligned(*arrays: ArrayLike) -> tuple[jax.Array, ...]:
-    """Arrays of one float type and one rank, with axes of length 1 put in front: they then broadcast without rank promotion."""
+    """Arrays of one float type and one rank, with axes of length 1 put in front: they then
+    broadcast without rank promotion.
+    """
     dtype = jnp.result_type(*arrays, 0.0)
     full = [jnp.asarray(a, dtype) for a in arrays]
     rank = max(a.ndim for a in full)
@@ -174,7 +192,8 @@ def checked_interval(ends, *, name: str, least: float = -math.inf) -> tuple[floa
     if not (len(pair) == 2 and all(map(math.isfinite, pair)) and least <= pair[0] <= pair[1]):
         bound = "" if math.isinf(least) else f", not below {least:g}"
         raise ValueError(
-            f"{name} must be an interval (low, high) of finite numbers{bound}; got {ends!r}. Equal ends fix the number"
+            f"{name} must be an interval (low, high) of finite numbers{bound}; got {ends!r}. Equal "
+            "ends fix the number"
         )
     return pair
 

@@ -1,4 +1,6 @@
-"""The porous medium equation: degenerate diffusion, whose front advances at finite speed and steepens with the exponent."""
+"""The porous medium equation: degenerate diffusion, whose front advances at finite speed and
+steepens with the exponent.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +25,20 @@ class PorousMedium(Problem):
 
         ∫ u dx = m^(1+1/m)/(m+1) · [t^(1+1/m) - max(t - 1, 0)^(1+1/m)]
 
-    Expect: a profile that travels to the right at speed one without changing shape (the flux equals the field, so on this solution
-    the diffusion acts as transport), higher at the wall as time goes on; ahead of the front the field is exactly zero. The front
-    reaches the upper wall at t = 1, the end of the benchmark. Later times are those of the same wave on the half-line seen through
+    Expect: a profile that travels to the right at speed one without changing shape (the flux equals
+    the field, so on this solution the diffusion acts as transport), higher at the wall as time goes
+    on; ahead of the front the field is exactly zero. The front reaches the upper wall at t = 1, the
+    end of the benchmark. Later times are those of the same wave on the half-line seen through
     the window [0, 1]: mass then leaves through the upper wall, the second term of the total.
 
-    Hard spots: the front. For m = 1 the field has a kink there, for m > 1 an infinite slope, ∂u/∂x = -[m (t - x)]^(1/m - 1), and
-    Gaussian draws around it go negative. At the front and ahead of it the derivatives returned are zero, their value on the empty
-    side. A quadrature rule does not see the exact total: at t = 0.5 the trapezoid rule on 201 points errs by -3.4e-4 for m = 3 and
+    Hard spots: the front. For m = 1 the field has a kink there, for m > 1 an infinite slope, ∂u/∂x
+    = -[m (t - x)]^(1/m - 1), and Gaussian draws around it go negative. At the front and ahead of it
+    the derivatives returned are zero, their value on the empty side. A quadrature rule does not see
+    the exact total: at t = 0.5 the trapezoid rule on 201 points errs by -3.4e-4 for m = 3 and
     -1.0e-3 for m = 6; for m = 1, where a grid point lies on the kink, not at all.
 
-    Good values: m from 1 to 6 (training range); m = 1, 3 and 6 are the published easy, middle and hard tables.
+    Good values: m from 1 to 6 (training range); m = 1, 3 and 6 are the published easy, middle and
+        hard tables.
 
     Attributes:
         exponent: m > 0, dimensionless.
@@ -42,10 +47,11 @@ class PorousMedium(Problem):
         TypeError: if the exponent is not one real number.
         ValueError: if it is not finite and positive.
 
-    Source: Hansen, Maddix, Alizadeh, Gupta and Mahoney, "Learning physical models that can respect conservation laws", ICML 2023
-    (arXiv 2302.11002), "generalized porous medium equation". The solution is the classical linear-pressure travelling wave: the
-    pressure uᵐ/m = max(t - x, 0) moves at minus its own slope (Darcy's law); see Vázquez, "The Porous Medium Equation: Mathematical
-    Theory", Oxford 2007, chapter 4, whose exponent is m + 1 in the letters used here.
+    Source: Hansen, Maddix, Alizadeh, Gupta and Mahoney, "Learning physical models that can respect
+    conservation laws", ICML 2023 (arXiv 2302.11002), "generalized porous medium equation". The
+    solution is the classical linear-pressure travelling wave: the pressure uᵐ/m = max(t - x, 0)
+    moves at minus its own slope (Darcy's law); see Vázquez, "The Porous Medium Equation:
+    Mathematical Theory", Oxford 2007, chapter 4, whose exponent is m + 1 in the letters used here.
     """
 
     exponent: Real = 1.0
@@ -84,7 +90,9 @@ class PorousMedium(Problem):
         return self.solution(t, self.space_range[1])
 
     def total(self, t: ArrayLike) -> jax.Array:
-        """m^(1+1/m)/(m+1) · [t^(1+1/m) - max(t - 1, 0)^(1+1/m)]: what has come in, less what has gone out."""
+        """m^(1+1/m)/(m+1) · [t^(1+1/m) - max(t - 1, 0)^(1+1/m)]: what has come in, less what has
+        gone out.
+        """
         m, t = self.exponent, floating(t)
         return m ** (1 + 1 / m) / (m + 1) * (_power(t, 1 + 1 / m) - _power(t - 1, 1 + 1 / m))
 
@@ -107,5 +115,7 @@ class PorousMedium(Problem):
 
 
 def _power(base: jax.Array, exponent) -> jax.Array:
-    """max(base, 0)^exponent with value and derivatives zero where base <= 0 (the inner `where` keeps NaN out of the gradient)."""
+    """max(base, 0)^exponent with value and derivatives zero where base <= 0 (the inner `where`
+    keeps NaN out of the gradient).
+    """
     return jnp.where(base > 0, jnp.where(base > 0, base, 1.0) ** exponent, 0.0)

@@ -1,7 +1,9 @@
-"""The interface every problem shares: an equation on an interval, its exact solution, and what is known of it without solving.
+"""The interface every problem shares: an equation on an interval, its exact solution, and what is
+known of it without solving.
 
-A problem answers what a physicist knows before any data are seen - the conserved total, the boundary values, the fluxes through
-the walls - and, because its solution is known in closed form, what the truth was. It holds one parameter and no arrays.
+A problem answers what a physicist knows before any data are seen - the conserved total, the
+boundary values, the fluxes through the walls - and, because its solution is known in closed form,
+what the truth was. It holds one parameter and no arrays.
 """
 
 from __future__ import annotations
@@ -25,15 +27,17 @@ Real = float | int | np.floating | np.integer | jax.Array
 class Problem(Protocol):
     """One conservation law ∂u/∂t + ∂F/∂x = 0 on an interval of x, with its exact solution.
 
-    An implementation is a frozen dataclass with one field, the parameter named by `parameter_name`; inheriting from `Problem`
-    supplies `grid` and `sample`. All quantities are dimensionless. Every function of t (and x) accepts scalars, NumPy and JAX
-    arrays, works element by element, may be jitted, vmapped and differentiated, and answers in the float type of its arguments
-    (JAX's default one for integers). `total`, the boundary values and the fluxes are those of the solution *restricted to the
-    domain*, also after a front has left it.
+    An implementation is a frozen dataclass with one field, the parameter named by `parameter_name`;
+    inheriting from `Problem` supplies `grid` and `sample`. All quantities are dimensionless. Every
+    function of t (and x) accepts scalars, NumPy and JAX arrays, works element by element, may be
+    jitted, vmapped and differentiated, and answers in the float type of its arguments (JAX's
+    default one for integers). `total`, the boundary values and the fluxes are those of the solution
+    *restricted to the domain*, also after a front has left it.
 
-    The parameter is held as a Python float. It may also be traced, so that `jax.grad`, `jax.vmap` and NumPyro reach through it:
-    `jax.vmap(lambda key: contexts(Stefan.sample(key), key))(keys)`. Only a concrete parameter can be checked; a traced one outside
-    its range gives NaN or a field that means nothing.
+    The parameter is held as a Python float. It may also be traced, so that `jax.grad`, `jax.vmap`
+    and NumPyro reach through it:
+    `jax.vmap(lambda key: contexts(Stefan.sample(key), key))(keys)`. Only a concrete parameter can
+    be checked; a traced one outside its range gives NaN or a field that means nothing.
     """
 
     name: ClassVar[str]
@@ -56,8 +60,8 @@ class Problem(Protocol):
     def solution(self, t: ArrayLike, x: ArrayLike) -> jax.Array:
         """The exact field u(t, x).
 
-        t and x broadcast against each other (explicitly, so also where JAX's rank promotion is "raise"):
-        `solution(**grid.mesh())` has shape `grid.shape`.
+        t and x broadcast against each other (explicitly, so also where JAX's rank promotion is
+        "raise"): `solution(**grid.mesh())` has shape `grid.shape`.
         """
         ...
 
@@ -78,11 +82,15 @@ class Problem(Protocol):
         ...
 
     def flux(self, u: ArrayLike, slope: ArrayLike) -> jax.Array:
-        """The flux F in the direction of +x, where the field is u and its slope ∂u/∂x; u and slope broadcast."""
+        """The flux F in the direction of +x, where the field is u and its slope ∂u/∂x; u and slope
+        broadcast.
+        """
         ...
 
     def flux_lower(self, t: ArrayLike) -> jax.Array:
-        """Flux F in the direction of +x through the lower wall: d total/dt = flux_lower - flux_upper."""
+        """Flux F in the direction of +x through the lower wall: d total/dt = flux_lower -
+        flux_upper.
+        """
         ...
 
     def flux_upper(self, t: ArrayLike) -> jax.Array:
@@ -90,7 +98,9 @@ class Problem(Protocol):
         ...
 
     def front(self, t: ArrayLike) -> jax.Array:
-        """Position of the front, also where that lies beyond the upper wall; NaN for a problem that has none."""
+        """Position of the front, also where that lies beyond the upper wall; NaN for a problem that
+        has none.
+        """
         ...
 
     def grid(self, times: int = 201, points: int = 201) -> Grid:
@@ -129,12 +139,15 @@ def coordinates(t: ArrayLike, x: ArrayLike) -> tuple[jax.Array, jax.Array]:
 
 
 def floating(t: ArrayLike) -> jax.Array:
-    """Times or positions as an array of their own float type, or of JAX's default one for integers."""
+    """Times or positions as an array of their own float type, or of JAX's default one for
+    integers.
+    """
     return jnp.asarray(t, jnp.result_type(t, 0.0))
 
 
 def checked_parameter(value, *, name: str, above: float, below: float, instead: str):
-    """The parameter as a Python float, if it is one number strictly between `above` and `below`; a tracer passes unchecked.
+    """The parameter as a Python float, if it is one number strictly between `above` and `below`; a
+    tracer passes unchecked.
 
     Raises:
         TypeError: if it is not one real number.
@@ -143,7 +156,8 @@ def checked_parameter(value, *, name: str, above: float, below: float, instead: 
     if isinstance(value, (str, bool, type(None), complex)) or np.shape(value) != ():
         got = repr(value) if np.shape(value) == () else f"an array of shape {np.shape(value)}"
         raise TypeError(
-            f"{name} must be one real number; got {got}. {instead}; for many parameters, jax.vmap over problems"
+            f"{name} must be one real number; got {got}. {instead}; for many parameters, jax.vmap "
+            "over problems"
         )
     if isinstance(value, Tracer):
         return value
@@ -164,6 +178,7 @@ def checked_count(count: int, *, name: str, least: int) -> int:
     """
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
         raise ValueError(
-            f"{name} must be a whole number, {least} or more; got {count!r}. Write {name}={max(least, 10)}"
+            f"{name} must be a whole number, {least} or more; got {count!r}. Write "
+            f"{name}={max(least, 10)}"
         )
     return int(count)

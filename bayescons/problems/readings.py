@@ -1,4 +1,6 @@
-"""Readings: the values of a problem's field at scattered points, as a network or a Gaussian process is given them."""
+"""Readings: the values of a problem's field at scattered points, as a network or a Gaussian process
+is given them.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ from bayescons.problems.problem import Problem, Real, checked_count
 
 
 class Readings(NamedTuple):
-    """Values of a field at n points of a times-by-points tensor grid, flattened with t slow and x fast.
+    """Values of a field at n points of a times-by-points tensor grid, flattened with t slow and x
+    fast.
 
-    `u.reshape(*u.shape[:-1], times, points)` restores the tensor grid. The arrays may carry leading batch axes, one for each
-    `jax.vmap` they were drawn under; the number of times is left to the caller so that the tuple holds arrays alone and stacks.
+    `u.reshape(*u.shape[:-1], times, points)` restores the tensor grid. The arrays may carry leading
+    batch axes, one for each `jax.vmap` they were drawn under; the number of times is left to the
+    caller so that the tuple holds arrays alone and stacks.
 
     Attributes:
         t: times, shape (..., n), dimensionless.
@@ -39,14 +43,16 @@ def contexts(
 ) -> Readings:
     """What a surrogate is shown: readings at stratified times and random positions.
 
-        tᵢ = t₀ + (i + Uᵢ)/times · (t₁ - t₀),  Uᵢ ~ U(0, 1);      xⱼ ~ U(x₀, x₁), sorted, the same for all times
+        tᵢ = t₀ + (i + Uᵢ)/times · (t₁ - t₀),  Uᵢ ~ U(0, 1);      xⱼ ~ U(x₀, x₁), sorted, the same
+        for all times
 
         u = solution(t, x) + noise · ε,  ε ~ N(0, 1)
 
     Args:
         problem: the problem whose exact solution is read.
         key: a key of `jax.random.key`.
-        times: number of times, one in each of as many equal intervals of the time range; so they are sorted.
+        times: number of times, one in each of as many equal intervals of the time range; so they
+            are sorted.
         points: number of positions.
         noise: standard deviation of the readings' error, in the unit of u; the benchmark has none.
 
@@ -71,7 +77,8 @@ def contexts(
 
 
 def targets(problem: Problem, key: jax.Array, *, times: int = 10, points: int = 10) -> Readings:
-    """What a surrogate is asked for in training: readings at uniformly random times and positions, both sorted, without error.
+    """What a surrogate is asked for in training: readings at uniformly random times and positions,
+    both sorted, without error.
 
     Args:
         problem: the problem whose exact solution is read.
@@ -110,6 +117,7 @@ def _checked_noise(noise):
         return noise
     if not (np.shape(noise) == () and np.isfinite(noise) and noise >= 0):
         raise ValueError(
-            f"noise is a standard deviation: one finite number, zero or more; got {noise!r}. Write noise=0.0 for none"
+            f"noise is a standard deviation: one finite number, zero or more; got {noise!r}. Write "
+            "noise=0.0 for none"
         )
     return noise

@@ -13,10 +13,12 @@ Field = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def residual(problem: Problem, field: Field) -> Field:
-    """(t, x) ↦ ∂u/∂t + ∂F(u, ∂u/∂x)/∂x, zero where the field satisfies the equation, in units of u / t.
+    """(t, x) ↦ ∂u/∂t + ∂F(u, ∂u/∂x)/∂x, zero where the field satisfies the equation, in units of u
+    / t.
 
-    Derivatives are automatic, forward mode. Where F jumps with u (Stefan's diffusivity) its derivative is that on either side: the
-    jump's own contribution, a delta at the front, is not seen.
+    Derivatives are automatic, forward mode. Where F jumps with u (Stefan's diffusivity) its
+    derivative is that on either side: the jump's own contribution, a delta at the front, is not
+    seen.
 
     Args:
         problem: whose `flux` is taken.

@@ -1,4 +1,6 @@
-"""A standing wave on a square membrane whose rim slides freely: every slope at the boundary is zero."""
+"""A standing wave on a square membrane whose rim slides freely: every slope at the boundary is
+zero.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +22,29 @@ from bayescons.problems.problem import checked_parameter
 class StandingWave(OperatorProblem):
     """One mode of a square drum with free edges.
 
-        ∂²u/∂t² = c² (∂²u/∂x² + ∂²u/∂y²)   on [0, 1]²,   ∂u/∂n = 0 on all sides,   ∂u/∂t(0, x, y) = 0
+        ∂²u/∂t² = c² (∂²u/∂x² + ∂²u/∂y²)   on [0, 1]²,   ∂u/∂n = 0 on all sides,   ∂u/∂t(0, x, y) =
+        0
 
         u(t, x, y) = A cos(πx) cos(πy) cos(√2 π c t)
 
-    Expect: the same shape at all times, with a height that swings with the period √2/c. Members differ by their height alone, so the
-    true operator is a number times the initial state.
+    Expect: the same shape at all times, with a height that swings with the period √2/c. Members
+    differ by their height alone, so the true operator is a number times the initial state.
 
-    Hard spots: the field vanishes everywhere at t = √2/4c, 0.35 for c = 1, and each half period later: a relative error then
-    divides by zero. The last time should not be one of these.
+    Hard spots: the field vanishes everywhere at t = √2/4c, 0.35 for c = 1, and each half period
+    later: a relative error then divides by zero. The last time should not be one of these.
 
     Attributes:
         speed: c > 0, 1 by our choice.
-        amplitudes: interval of A; [3, 4] is our choice (the published data are named after the equation alone).
+        amplitudes: interval of A; [3, 4] is our choice (the published data are named after the
+            equation alone).
         time_range: first and last snapshot, our choice.
 
     Raises:
         TypeError, ValueError: for numbers that are not so.
 
-    Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through physics-based boundary constraints", ICLR 2023
-    (arXiv 2212.07477), names a 2-D wave equation with Neumann conditions. The mode is the first of the square's.
+    Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through
+    physics-based boundary constraints", ICLR 2023 (arXiv 2212.07477), names a 2-D wave equation
+    with Neumann conditions. The mode is the first of the square's.
     """
 
     speed: float | int = 1.0

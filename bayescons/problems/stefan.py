@@ -1,4 +1,6 @@
-"""The Stefan problem: diffusion that switches off below a threshold, so that the field ends in a moving jump."""
+"""The Stefan problem: diffusion that switches off below a threshold, so that the field ends in a
+moving jump.
+"""
 
 from __future__ import annotations
 
@@ -17,33 +19,41 @@ from scipy.optimize import brentq
 
 from bayescons.problems.problem import Problem, Real, checked_parameter, coordinates, floating
 
-# Bracket of z₁. At 1e-9 the threshold is 1 - 2e-18, which rounds to one; at 30 it is 1e-393, which underflows to zero.
+# Bracket of z₁. At 1e-9 the threshold is 1 - 2e-18, which rounds to one; at 30 it is 1e-393, which
+# underflows to zero.
 _SMALLEST_ROOT, _LARGEST_ROOT = 1e-9, 30.0
 
 
 @dataclass(frozen=True)
 class Stefan(Problem):
-    """Melting from a hot wall, one phase: heat spreads only where the field has reached the threshold u*.
+    """Melting from a hot wall, one phase: heat spreads only where the field has reached the
+    threshold u*.
 
-        ∂u/∂t = ∂/∂x(k(u) ∂u/∂x),  k = 1 for u ≥ u*, else 0,   on x ∈ [0, 1],   u(0, x) = 0,   u(t, 0) = 1
+        ∂u/∂t = ∂/∂x(k(u) ∂u/∂x),  k = 1 for u ≥ u*, else 0,   on x ∈ [0, 1],   u(0, x) = 0,   u(t,
+        0) = 1
 
         u(t, x) = 1 - c₁ erf(x / 2√t)  for x ≤ x*(t) = 2 z₁ √t,  else 0,        c₁ = (1 - u*)/erf z₁
 
-        u* √π z₁ exp(z₁²) erf z₁ = 1 - u*     (the flux into the front is what filling the jump u* takes: u* dx*/dt = F)
+        u* √π z₁ exp(z₁²) erf z₁ = 1 - u*     (the flux into the front is what filling the jump u*
+        takes: u* dx*/dt = F)
 
         ∫ u dx = 2 c₁ √(t/π)                  until the front reaches the upper wall
 
-    Expect: a front that starts infinitely fast and slows as 1/√t, and behind it an almost straight profile from 1 down to u*, where
-    the field *jumps* to 0. At t = 0.05 the front is at 0.2351 for u* = 0.6. It reaches the upper wall at t = 1/(4 z₁²), 0.90 for
-    u* = 0.6, long after the benchmark's last time 0.1. Later times are those of the same solution on the half-line seen through the
-    window [0, 1]; `total`, `upper` and `flux_upper` account for what has left.
+    Expect: a front that starts infinitely fast and slows as 1/√t, and behind it an almost straight
+    profile from 1 down to u*, where the field *jumps* to 0. At t = 0.05 the front is at 0.2351 for
+    u* = 0.6. It reaches the upper wall at t = 1/(4 z₁²), 0.90 for u* = 0.6, long after the
+    benchmark's last time 0.1. Later times are those of the same solution on the half-line seen
+    through the window [0, 1]; `total`, `upper` and `flux_upper` account for what has left.
 
-    Hard spots: the jump - a surrogate smears it, a Gaussian draw overshoots on both sides of it, and a quadrature rule does not see
-    the exact total (the trapezoid rule on 201 points is off by 1.5e-3 at t = 0.05, u* = 0.6). The corner t = x = 0: there u is 1,
-    at t = 0 everywhere else 0, and `flux_lower` ~ 1/√t is infinite, though integrable. Derivatives of `solution` at t = 0 are
-    returned finite; those with respect to the threshold leave out the jump, which moves and has none.
+    Hard spots: the jump - a surrogate smears it, a Gaussian draw overshoots on both sides of it,
+    and a quadrature rule does not see the exact total (the trapezoid rule on 201 points is off by
+    1.5e-3 at t = 0.05, u* = 0.6). The corner t = x = 0: there u is 1, at t = 0 everywhere else 0,
+    and `flux_lower` ~ 1/√t is infinite, though integrable. Derivatives of `solution` at t = 0 are
+    returned finite; those with respect to the threshold leave out the jump, which moves and has
+    none.
 
-    Good values: u* from 0.55 to 0.7 (training range); the published tests are 0.6 and, outside that range on purpose, 0.5.
+    Good values: u* from 0.55 to 0.7 (training range); the published tests are 0.6 and, outside that
+        range on purpose, 0.5.
 
     Attributes:
         threshold: u*, strictly between 0 and 1, dimensionless.
@@ -52,9 +62,10 @@ class Stefan(Problem):
         TypeError: if the threshold is not one real number.
         ValueError: if it is not strictly between 0 and 1.
 
-    Source: Hansen, Maddix, Alizadeh, Gupta and Mahoney, "Learning physical models that can respect conservation laws", ICML 2023
-    (arXiv 2302.11002), "Stefan problem". The solution is Neumann's similarity solution: everything depends on x/√t alone, which
-    turns the moving boundary into one number z₁; see Crank, "Free and Moving Boundary Problems", Oxford 1984.
+    Source: Hansen, Maddix, Alizadeh, Gupta and Mahoney, "Learning physical models that can respect
+    conservation laws", ICML 2023 (arXiv 2302.11002), "Stefan problem". The solution is Neumann's
+    similarity solution: everything depends on x/√t alone, which turns the moving boundary into one
+    number z₁; see Crank, "Free and Moving Boundary Problems", Oxford 1984.
     """
 
     threshold: Real = 0.6
@@ -77,7 +88,9 @@ class Stefan(Problem):
 
     @property
     def root(self):
-        """z₁, half the front's coefficient: x* = 2 z₁ √t. A Python float, or a traced array for a traced threshold."""
+        """z₁, half the front's coefficient: x* = 2 z₁ √t. A Python float, or a traced array for a
+        traced threshold.
+        """
         traced = isinstance(self.threshold, Tracer)
         return _traced_root(self.threshold) if traced else _root(float(self.threshold))
 
@@ -88,7 +101,9 @@ class Stefan(Problem):
         return (1 - self.threshold) / (erf if traced else math.erf)(self.root)
 
     def solution(self, t: ArrayLike, x: ArrayLike) -> jax.Array:
-        """The profile u = 1 - c₁ erf(x / 2√t) behind the front, 0 ahead of it; t and x broadcast."""
+        """The profile u = 1 - c₁ erf(x / 2√t) behind the front, 0 ahead of it; t and x
+        broadcast.
+        """
         t, x = coordinates(t, x)
         similarity = x / (2 * jnp.sqrt(_positive(t)))
         melted = jnp.where(t > 0, similarity <= self.root, x <= 0)
@@ -109,8 +124,9 @@ class Stefan(Problem):
     def total(self, t: ArrayLike) -> jax.Array:
         """What has come in, 2 c₁ √(t/π), less what has gone out.
 
-        The latter is zero until the front arrives, then c₁ erf(1/2√t) + 2 c₁ √(t/π) exp(-1/4t) - 1. Both follow from the
-        antiderivative of erf(x/2√t), which is x erf(x/2√t) + 2 √(t/π) exp(-x²/4t), and from the equation of z₁.
+        The latter is zero until the front arrives, then c₁ erf(1/2√t) + 2 c₁ √(t/π) exp(-1/4t) - 1.
+        Both follow from the antiderivative of erf(x/2√t), which is x erf(x/2√t) + 2 √(t/π)
+        exp(-x²/4t), and from the equation of z₁.
         """
         t = floating(t)
         since = _positive(t)
@@ -123,7 +139,9 @@ class Stefan(Problem):
         return jnp.where(t > 0, entered - jnp.where(self._has_left(t), left, 0.0), 0.0)
 
     def flux(self, u: ArrayLike, slope: ArrayLike) -> jax.Array:
-        """F = -k(u) ∂u/∂x: the slope's where the field has reached the threshold, zero elsewhere."""
+        """F = -k(u) ∂u/∂x: the slope's where the field has reached the threshold, zero
+        elsewhere.
+        """
         u, slope = coordinates(u, slope)
         return jnp.where(u >= self.threshold, -slope, jnp.zeros_like(slope))
 
@@ -150,13 +168,17 @@ class Stefan(Problem):
 
 
 def _positive(t: jax.Array) -> jax.Array:
-    """The time, with an arbitrary one in place of t <= 0: the branch not taken there then has no NaN in its gradient."""
+    """The time, with an arbitrary one in place of t <= 0: the branch not taken there then has no
+    NaN in its gradient.
+    """
     return jnp.where(t > 0, t, 1.0)
 
 
 @lru_cache(maxsize=4096)
 def _root(threshold: float) -> float:
-    """z₁ in float64, on the host: the logarithm of the front's equation is increasing, and tame over the whole bracket."""
+    """z₁ in float64, on the host: the logarithm of the front's equation is increasing, and tame
+    over the whole bracket.
+    """
 
     def excess(z):
         return (
@@ -172,7 +194,9 @@ def _root(threshold: float) -> float:
 
 
 def _threshold_at(root: jax.Array) -> jax.Array:
-    """The front's equation the other way round, where it is explicit: u* = 1/(1 + √π z₁ exp(z₁²) erf z₁)."""
+    """The front's equation the other way round, where it is explicit: u* = 1/(1 + √π z₁ exp(z₁²)
+    erf z₁).
+    """
     return 1 / (1 + math.sqrt(math.pi) * root * jnp.exp(root**2) * erf(root))
 
 

@@ -19,27 +19,34 @@ from bayescons.problems.problem import checked_parameter
 class StokesSecond(OperatorProblem):
     """The shear wave that an oscillating wall sends into a viscous fluid.
 
-        ∂u/∂t = ν ∂²u/∂x²   on x ∈ [0, 1],   u(t, 0) = U cos ωt,        u(t, x) = U e^(-kx) cos(kx - ωt),   k = √(ω/2ν)
+        ∂u/∂t = ν ∂²u/∂x²   on x ∈ [0, 1],   u(t, 0) = U cos ωt,        u(t, x) = U e^(-kx) cos(kx -
+        ωt),   k = √(ω/2ν)
 
-    x is the distance from the wall, u the velocity along it. The state at t = 0 is that of a wall which has always been swinging.
+    x is the distance from the wall, u the velocity along it. The state at t = 0 is that of a wall
+    which has always been swinging.
     Values are known at both ends: at the wall by its motion, at x = 1 by the same closed form.
 
-    Expect: a wave that dies out over the depth 1/k = √(2ν/ω), 0.24 for ν = 0.1 and ω = 3.5, 0.024 for ν = 0.001.
+    Expect: a wave that dies out over the depth 1/k = √(2ν/ω), 0.24 for ν = 0.1 and ω = 3.5, 0.024
+        for ν = 0.001.
 
-    Hard spots: the initial state does not tell how the wall has moved since, other than through ω: the boundary value is worth much.
-    At ν ≤ 0.005 the value at x = 1 is below 1e-7, a boundary condition that says nothing.
+    Hard spots: the initial state does not tell how the wall has moved since, other than through ω:
+    the boundary value is worth much. At ν ≤ 0.005 the value at x = 1 is below 1e-7, a boundary
+    condition that says nothing.
 
     Attributes:
         amplitude: U > 0. The value 2 is that of the published data.
         viscosity: ν > 0. Files of published data are named after 0.1 and 0.001.
-        frequencies: interval of ω, from which each member draws its own; [3, 4] is our choice, near that of later data of the same group.
-        time_range: first and last snapshot. The last, 2, is our choice; the published space-time data end at 1.2.
+        frequencies: interval of ω, from which each member draws its own; [3, 4] is our choice, near
+            that of later data of the same group.
+        time_range: first and last snapshot. The last, 2, is our choice; the published space-time
+            data end at 1.2.
 
     Raises:
         TypeError, ValueError: for numbers that are not so.
 
-    Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through physics-based boundary constraints", ICLR 2023
-    (arXiv 2212.07477). The solution is Stokes' of 1851: Landau and Lifshitz, "Fluid Mechanics", 1987, § 24.
+    Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through
+    physics-based boundary constraints", ICLR 2023 (arXiv 2212.07477). The solution is Stokes' of
+    1851: Landau and Lifshitz, "Fluid Mechanics", 1987, § 24.
     """
 
     amplitude: float | int = 2.0

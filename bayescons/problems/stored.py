@@ -1,6 +1,8 @@
-"""Samples kept on disk: one file a data set, written whole or not at all, read without executing anything, refused where it is of another.
+"""Samples kept on disk: one file a data set, written whole or not at all, read without executing
+anything, refused where it is of another.
 
-A file holds arrays, and a header in JSON: the problem with its numbers, the key, the grid, and the versions that made it.
+A file holds arrays, and a header in JSON: the problem with its numbers, the key, the grid, and the
+versions that made it.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ _PACKAGES = ("bayescons", "jax", "numpy")
 def stored(
     problem: OperatorProblem, key: jax.Array, n: int, grid: Grid, *, folder: str | os.PathLike
 ) -> Samples:
-    """`problem.sample(key, n, grid)`, from a file in `folder` if it was drawn before, and left there if not.
+    """`problem.sample(key, n, grid)`, from a file in `folder` if it was drawn before, and left
+    there if not.
 
-    The file is named after the problem and a digest of everything the samples follow from; what stands in it is compared as well.
+    The file is named after the problem and a digest of everything the samples follow from; what
+    stands in it is compared as well.
 
     Args:
         problem: of the family.
@@ -97,12 +101,14 @@ def load_samples(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not such a file, is damaged, or holds samples of another problem, key, number or grid.
+        ValueError: it is not such a file, is damaged, or holds samples of another problem, key,
+            number or grid.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no samples at {path}; bayescons.problems.stored(problem, key, n, grid, folder=...) makes and keeps them"
+            f"no samples at {path}; bayescons.problems.stored(problem, key, n, grid, folder=...) "
+            "makes and keeps them"
         )
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -121,8 +127,8 @@ def load_samples(
     for what, wanted in expected.items():
         if wanted is not None and header.get(what) != wanted:
             raise ValueError(
-                f"{path} holds samples of another {what}: {_short(header.get(what))}; expected {_short(wanted)}. Give the file "
-                "of the set you mean, or delete this one"
+                f"{path} holds samples of another {what}: {_short(header.get(what))}; expected "
+                f"{_short(wanted)}. Give the file of the set you mean, or delete this one"
             )
     return samples
 

@@ -1,4 +1,6 @@
-"""Viscous Burgers between held ends: the travelling front, and the front that a step becomes. They are not the same solution."""
+"""Viscous Burgers between held ends: the travelling front, and the front that a step becomes. They
+are not the same solution.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ class _Front:
         checked_interval(self.time_range, name="time_range", least=0.0)
         if right[1] > left[0]:
             raise ValueError(
-                f"states ahead must not exceed those behind, or there is no front; got rights={right} and lefts={left}"
+                "states ahead must not exceed those behind, or there is no front; got "
+                f"rights={right} and lefts={left}"
             )
 
     def sides(self, order: int = 3) -> tuple[BoundaryCondition, ...]:
@@ -73,13 +76,16 @@ class BurgersWave(_Front, OperatorProblem):
 
         ∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x²   on x ∈ [0, 1],   u given at both ends
 
-        u(t, x) = (u_L + u_R)/2 - (u_L - u_R)/2 tanh((u_L - u_R)(x - 1/2 - s t)/4ν),   s = (u_L + u_R)/2
+        u(t, x) = (u_L + u_R)/2 - (u_L - u_R)/2 tanh((u_L - u_R)(x - 1/2 - s t)/4ν),   s = (u_L +
+        u_R)/2
 
-    Members draw the state u_L behind the front and u_R ahead of it. Both ends are held at the values of this formula: at ν = 0.1 the
-    front is as wide as the domain, and u_L and u_R are reached nowhere in it.
+    Members draw the state u_L behind the front and u_R ahead of it. Both ends are held at the
+    values of this formula: at ν = 0.1 the front is as wide as the domain, and u_L and u_R are
+    reached nowhere in it.
 
-    This is the solution published as "Riemann problem", but its initial state is the smooth front, not a step; the solution
-    from a step is `BurgersStep`. At t = 0.32, for states 0.9 and 0.2, the two differ by 14 % at ν = 0.1, 2.8 % at 0.02, 0.9 % at 0.01.
+    This is the solution published as "Riemann problem", but its initial state is the smooth front,
+    not a step; the solution from a step is `BurgersStep`. At t = 0.32, for states 0.9 and 0.2, the
+    two differ by 14 % at ν = 0.1, 2.8 % at 0.02, 0.9 % at 0.01.
 
     Attributes:
         viscosity: ν > 0; a file of published data is named after 0.1.
@@ -88,9 +94,11 @@ class BurgersWave(_Front, OperatorProblem):
         time_range: first and last snapshot; the last, 1.2, is published.
 
     Raises:
-        TypeError, ValueError: for numbers that are not so, or intervals that let u_R exceed u_L (a rarefaction has no such front).
+        TypeError, ValueError: for numbers that are not so, or intervals that let u_R exceed u_L (a
+            rarefaction has no such front).
 
-    Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through physics-based boundary constraints", ICLR 2023
+    Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through
+        physics-based boundary constraints", ICLR 2023
     (arXiv 2212.07477). The wave: Whitham, "Linear and Nonlinear Waves", Wiley 1974, § 4.3.
     """
 
@@ -112,7 +120,8 @@ class BurgersWave(_Front, OperatorProblem):
 
 @dataclass(frozen=True)
 class BurgersStep(_Front, OperatorProblem):
-    """A true step that viscosity smooths and steepening keeps narrow: the viscous Riemann problem on the line, seen through a window.
+    """A true step that viscosity smooths and steepening keeps narrow: the viscous Riemann problem
+    on the line, seen through a window.
 
         ∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x²,   u(0, x) = u_L for x < 1/2, u_R for x > 1/2
 
@@ -120,22 +129,25 @@ class BurgersStep(_Front, OperatorProblem):
 
         q = (u_L - u_R)(ξ - s t)/2ν + log Φ((ξ - u_R t)/√(2νt)) - log Φ(-(ξ - u_L t)/√(2νt))
 
-    Φ is the normal distribution function; its logarithm is what keeps the ratio of two vanishing numbers right. After
-    t ~ 4ν/(u_L - u_R)² the front travels as `BurgersWave`. Both ends are held at the values of this formula.
+    Φ is the normal distribution function; its logarithm is what keeps the ratio of two vanishing
+    numbers right. After t ~ 4ν/(u_L - u_R)² the front travels as `BurgersWave`. Both ends are held
+    at the values of this formula.
 
-    Hard spots: the step itself, at t = 0, where `solution` is the step with the mean at x = 1/2. For x far from the front q is large,
-    and u is u_L or u_R to rounding.
+    Hard spots: the step itself, at t = 0, where `solution` is the step with the mean at x = 1/2.
+    For x far from the front q is large, and u is u_L or u_R to rounding.
 
     Attributes:
         viscosity: ν > 0.
         lefts: interval of u_L, [0.5, 1] by our choice.
         rights: interval of u_R, [0, 0.5] by our choice, not above u_L.
-        time_range: first and last snapshot; the last, 1.2, as in the published data of the travelling front.
+        time_range: first and last snapshot; the last, 1.2, as in the published data of the
+            travelling front.
 
     Raises:
         TypeError, ValueError: for numbers that are not so, or intervals that let u_R exceed u_L.
 
-    Source: Hopf, Comm. Pure Appl. Math. 3 (1950) 201; Cole, Quart. Appl. Math. 9 (1951) 225: u = -2ν ∂θ/∂x / θ where θ diffuses.
+    Source: Hopf, Comm. Pure Appl. Math. 3 (1950) 201; Cole, Quart. Appl. Math. 9 (1951) 225: u =
+        -2ν ∂θ/∂x / θ where θ diffuses.
     """
 
     name: ClassVar[str] = "burgers_step"

@@ -1,11 +1,14 @@
-"""The collapsed reading: the Gaussian fields integrated out, so that a sampler sees only the latents above them.
+"""The collapsed reading: the Gaussian fields integrated out, so that a sampler sees only the
+latents above them.
 
-With θ the latents above the fields, u the fields, b what is stated of them and y the likelihoods y ~ Normal(A u + c, s) below,
+With θ the latents above the fields, u the fields, b what is stated of them and y the likelihoods y
+~ Normal(A u + c, s) below,
 
     p(θ | b, y) ∝ p(θ) N(b, y; ...)     and then     u | θ, b, y     is Gaussian and drawn exactly.
 
-A sampler of θ alone meets neither the dimension of the field nor the funnel between a field and its amplitude. It is the same posterior as
-that of `exact` (Rue, Martino & Chopin, J. R. Stat. Soc. B 71, 2009, 319, collapse in the same way, approximately; here it is exact).
+A sampler of θ alone meets neither the dimension of the field nor the funnel between a field and its
+amplitude. It is the same posterior as that of `exact` (Rue, Martino & Chopin, J. R. Stat. Soc. B
+71, 2009, 319, collapse in the same way, approximately; here it is exact).
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ from bayescons.programs.structure import ProgramStructure, survey
 
 
 def collapsed(program: Callable) -> Callable:
-    """The program with its Gaussian fields integrated out: an ordinary NumPyro program over the latents above them.
+    """The program with its Gaussian fields integrated out: an ordinary NumPyro program over the
+    latents above them.
 
-    Its log density is log p(θ) + Σ log N(b, y; G m, S), one factor `<u>_evidence` for each group of fields tied together; observed sites
-    above the fields stay. As in `exact`, a deterministic site `<u>_gap` says how far exact rows contradict each other. Imposed statements
-    have no evidence. Fields and what lies below them are not sites of it: `fields_given` draws them.
+    Its log density is log p(θ) + Σ log N(b, y; G m, S), one factor `<u>_evidence` for each group of
+    fields tied together; observed sites above the fields stay. As in `exact`, a deterministic site
+    `<u>_gap` says how far exact rows contradict each other. Imposed statements have no evidence.
+    Fields and what lies below them are not sites of it: `fields_given` draws them.
 
     Args:
         program: a NumPyro program with `observe` or `impose` statements.
@@ -36,8 +41,8 @@ def collapsed(program: Callable) -> Callable:
         A program with the same arguments; it returns nothing.
 
     Raises (when run):
-        TypeError: what lies below the fields has no closed form (a likelihood that is not Normal, or not affine in the field); names the
-            site and the way out.
+        TypeError: what lies below the fields has no closed form (a likelihood that is not Normal,
+            or not affine in the field); names the site and the way out.
         ValueError: no statement at all; or as `exact`.
     """
 
@@ -60,15 +65,17 @@ def collapsed(program: Callable) -> Callable:
 
 
 def fields_given(program: Callable) -> Callable:
-    """The other half of `collapsed`: every site of the program, drawn exactly, given the latents above its fields.
+    """The other half of `collapsed`: every site of the program, drawn exactly, given the latents
+    above its fields.
 
-    Fields are drawn from their conditional, u | θ, b, y, and satisfy the exact statements to rounding; what lies below them and is not
-    observed is drawn from the program itself.
+    Fields are drawn from their conditional, u | θ, b, y, and satisfy the exact statements to
+    rounding; what lies below them and is not observed is drawn from the program itself.
 
     Returns:
-        A function (key, latents, *args, **kwargs) -> name -> value: one draw of all latents, fields and deterministic sites, and for each
-        group of fields `<u>_gap`. A latent above the fields that is not among `latents` is drawn from its prior, which is right where
-        nothing was learnt about it.
+        A function (key, latents, *args, **kwargs) -> name -> value: one draw of all latents, fields
+        and deterministic sites, and for each group of fields `<u>_gap`. A latent above the fields
+        that is not among `latents` is drawn from its prior, which is right where nothing was learnt
+        about it.
 
     Raises (when run):
         As `collapsed`.
@@ -103,7 +110,8 @@ def _surveyed(program, args, kwargs) -> ProgramStructure:
     structure = survey(program, args, kwargs)
     if not structure.fields:
         raise ValueError(
-            "the program states nothing about any field: there is no bc.observe or bc.impose in it, nothing to collapse"
+            "the program states nothing about any field: there is no bc.observe or bc.impose in "
+            "it, nothing to collapse"
         )
     refuse(structure)
     return structure

@@ -1,4 +1,6 @@
-"""Candidate laws, compared by how well each foresees the same readings of a field when it is imposed on what is believed of it."""
+"""Candidate laws, compared by how well each foresees the same readings of a field when it is
+imposed on what is believed of it.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,15 @@ from bayescons.programs.structure import survey
 
 
 class LawComparison(NamedTuple):
-    """Candidate laws and the evidence of the readings under each; printed as a table, the best law first.
+    """Candidate laws and the evidence of the readings under each; printed as a table, the best law
+    first.
 
     Attributes:
         names: of the laws, in the order given.
         log_evidence: log p(y | law), nats, shape (laws,).
         error: Monte Carlo standard error of it; 0 where it is a closed form.
-        pareto_k: shape of the tail of the weights behind it, above 0.7 neither it nor its error can be trusted; NaN for a closed form.
+        pareto_k: shape of the tail of the weights behind it, above 0.7 neither it nor its error can
+            be trusted; NaN for a closed form.
     """
 
     names: tuple[str, ...]
@@ -44,7 +48,9 @@ class LawComparison(NamedTuple):
 
     @property
     def probability(self) -> np.ndarray:
-        """Posterior probability of each law, all equally probable before the readings, one of them being right."""
+        """Posterior probability of each law, all equally probable before the readings, one of them
+        being right.
+        """
         weights = np.exp(self.difference)
         return weights / weights.sum()
 
@@ -55,7 +61,10 @@ class LawComparison(NamedTuple):
         lines = [f"{'law':<{width}}  {'log evidence':>20}  {'difference':>20}  {'probability':>11}"]
         for i in order:
             apart = math.hypot(self.error[i], self.error[order[0]]) if i != order[0] else 0.0
-            values = f"{_with_error(self.log_evidence[i], self.error[i]):>20}  {_with_error(self.difference[i], apart):>20}"
+            values = (
+                f"{_with_error(self.log_evidence[i], self.error[i]):>20}  "
+                f"{_with_error(self.difference[i], apart):>20}"
+            )
             doubt = (
                 f"  Pareto k {self.pareto_k[i]:.2f}: not to be trusted"
                 if self.pareto_k[i] > 0.7
@@ -73,21 +82,26 @@ def compare_laws(
     key: jax.Array | None = None,
     **kwargs,
 ) -> LawComparison:
-    """Log p(y | law) = log ∫ p(y | u) p(u | law) du for each candidate law: which of them the readings y speak for, and how clearly.
+    """Log p(y | law) = log ∫ p(y | u) p(u | law) du for each candidate law: which of them the
+    readings y speak for, and how clearly.
 
-    Each law is *imposed*: it turns the common belief about the field into p(u | G u = b). The evidence is that of the readings, the same
-    numbers for every law, so differences are log Bayes factors. In two forms:
+    Each law is *imposed*: it turns the common belief about the field into p(u | G u = b). The
+    evidence is that of the readings, the same numbers for every law, so differences are log Bayes
+    factors. In two forms:
 
-        compare_laws(belief, {"closed": constraint, "leaky": other, "no law": None}, readings)      # constraints, closed form
-        compare_laws(program, {"closed": closed, "leaky": leaky}, *args, key=key)                   # program(law, *args), law any object
+        compare_laws(belief, {"closed": constraint, "no law": None}, readings)      # closed form
+        compare_laws(program, {"closed": closed, "leaky": leaky}, *args, key=key)   # program(law, *args)
 
-    A program states its law with `impose`, whatever its first argument is - a constraint, a function that states it, a number - and its
-    readings with `observe` or as Normal likelihoods below the field. Latents above the fields may belong to one law alone (an unknown
-    leak): the evidence is then a mean over `draws` values of them from their prior, and its error is told.
+    A program states its law with `impose`, whatever its first argument is - a constraint, a
+    function that states it, a number - and its readings with `observe` or as Normal likelihoods
+    below the field. Latents above the fields may belong to one law alone (an unknown
+    leak): the evidence is then a mean over `draws` values of them from their prior, and its error
+        is told.
 
-    What this is not: log N(b; G m, S), the density of a law's own value b under the belief. That is a density over different quantities
-    for different laws, in units of 1/b for each row: the law stated ten times as large, or by one row more, changes it, and the law does
-    not change. P(y | law) depends neither on a law's units nor on how its rows are combined.
+    What this is not: log N(b; G m, S), the density of a law's own value b under the belief. That is
+    a density over different quantities for different laws, in units of 1/b for each row: the law
+    stated ten times as large, or by one row more, changes it, and the law does not change. P(y |
+    law) depends neither on a law's units nor on how its rows are combined.
 
     Args:
         common: a Gaussian belief, or a program whose first argument is the law.
@@ -98,31 +112,38 @@ def compare_laws(
         **kwargs: of the program.
 
     Raises:
-        ValueError: where there is nothing observed, or the laws do not share what is: other sites, other values, exact facts about
-            other functionals, or exact readings that one law fixes and another does not (their density under the first is infinite).
+        ValueError: where there is nothing observed, or the laws do not share what is: other sites,
+            other values, exact facts about other functionals, or exact readings that one law fixes
+            and another does not (their density under the first is infinite).
         TypeError: where a program has no closed form given its latents.
-        InconsistentConstraintsError: for a law that the belief, or another of its own statements, rules out.
+        InconsistentConstraintsError: for a law that the belief, or another of its own statements,
+            rules out.
 
-    Where it fails: evidence compares laws *under this belief*, and a belief that is sure of the wrong thing prefers the law that agrees
-    with it. Wide priors of a law's own latents count against it, as they should; state them with care. If all laws are wrong, the least
-    wrong is called probable: look at the posterior it gives too. Where `pareto_k` is above 0.7 take more draws, or narrower priors.
+    Where it fails: evidence compares laws *under this belief*, and a belief that is sure of the
+    wrong thing prefers the law that agrees with it. Wide priors of a law's own latents count
+    against it, as they should; state them with care. If all laws are wrong, the least
+    wrong is called probable: look at the posterior it gives too. Where `pareto_k` is above 0.7 take
+        more draws, or narrower priors.
 
-    Source: MacKay, Information Theory, Inference and Learning Algorithms, Cambridge 2003, chapter 28; Kass and Raftery, Bayes factors,
-    JASA 90 (1995).
+    Source: MacKay, Information Theory, Inference and Learning Algorithms, Cambridge 2003, chapter
+    28; Kass and Raftery, Bayes factors, JASA 90 (1995).
     """
     if not isinstance(laws, Mapping) or len(laws) < 2:
         raise ValueError(
-            'a comparison needs two laws or more, by name: {"closed": ..., "leaky": ...}; "no law": None may be one'
+            'a comparison needs two laws or more, by name: {"closed": ..., "leaky": ...}; '
+            '"no law": None may be one'
         )
     if isinstance(common, Gaussian):
         if len(args) != 1 or not isinstance(args[0], Constraint) or kwargs:
             raise ValueError(
-                "beside a belief give the readings as one constraint: compare_laws(belief, laws, bc.Constraint(functional, y, noise))"
+                "beside a belief give the readings as one constraint: compare_laws(belief, laws, "
+                "bc.Constraint(functional, y, noise))"
             )
         return _of_constraints(common, laws, args[0])
     if not callable(common):
         raise TypeError(
-            f"expected a bc.Gaussian belief or a program whose first argument is the law; got {type(common).__name__}"
+            "expected a bc.Gaussian belief or a program whose first argument is the law; got "
+            f"{type(common).__name__}"
         )
     programs = {name: functools.partial(common, law) for name, law in laws.items()}
     _check_common(programs, args, kwargs)
@@ -181,25 +202,31 @@ def _check_common(programs: Mapping[str, Callable], args, kwargs) -> None:
     first, reference = next(iter(data.items()))
     if not reference and not any(data.values()):
         raise ValueError(
-            "the program observes nothing under any law, so there is nothing to compare them by; observe the readings"
+            "the program observes nothing under any law, so there is nothing to compare them by; "
+            "observe the readings"
         )
     for name, own in data.items():
         apart = sorted(set(own) ^ set(reference))
         if apart:
             where = name if apart[0] in own else first
             raise ValueError(
-                f"{apart[0]!r} is observed under {where!r} and not under {first if where == name else name!r}: evidence of different data "
-                "cannot be compared. State a law with bc.impose, which has no evidence of its own, and observe the same readings under all"
+                f"{apart[0]!r} is observed under {where!r} and not under "
+                f"{first if where == name else name!r}: evidence of different data cannot be "
+                "compared. State a law with bc.impose, which has no evidence of its own, and "
+                "observe the same readings under all"
             )
         for site, datum in own.items():
             if not np.array_equal(datum.value, reference[site].value):
                 raise ValueError(
-                    f"{site!r} has one value under {first!r} and another under {name!r}: laws are compared on the same data"
+                    f"{site!r} has one value under {first!r} and another under {name!r}: laws are "
+                    "compared on the same data"
                 )
             if not _same(datum.functional, reference[site].functional):
                 raise ValueError(
-                    f"{site!r} is observed exactly, of one functional under {first!r} and of another under {name!r}: their densities have "
-                    "different units. Impose a law; give a reading its scale; or, if it is the same function, define it outside the program"
+                    f"{site!r} is observed exactly, of one functional under {first!r} and of "
+                    f"another under {name!r}: their densities have different units. Impose a law; "
+                    "give a reading its scale; or, if it is the same function, define it outside "
+                    "the program"
                 )
     if any(datum.functional is not None for datum in reference.values()):
         _check_counted(
@@ -257,8 +284,9 @@ def _check_counted(rows: Mapping[str, frozenset[str]]) -> None:
         if apart:
             fixed = first if apart[0] in own else name
             raise ValueError(
-                f"the exact reading {apart[0]} is fixed by {fixed!r} and free under another law: its density is infinite under the one and "
-                "finite under the other. Give the readings a scale, their standard deviation"
+                f"the exact reading {apart[0]} is fixed by {fixed!r} and free under another law: "
+                "its density is infinite under the one and finite under the other. Give the "
+                "readings a scale, their standard deviation"
             )
 
 

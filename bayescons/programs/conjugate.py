@@ -1,7 +1,9 @@
-"""The closed-form reading: `conjugate` turns a program with Gaussian fields into its posterior, without a sampler.
+"""The closed-form reading: `conjugate` turns a program with Gaussian fields into its posterior,
+without a sampler.
 
-Given the latents θ above the field, everything known of a Gaussian field is a linear functional of it: statements, and likelihoods
-y ~ Normal(A u + c, s) below it. The posterior given θ is the conjugate update; over θ it is a mixture, with weights p(b, y | θ).
+Given the latents θ above the field, everything known of a Gaussian field is a linear functional of
+it: statements, and likelihoods y ~ Normal(A u + c, s) below it. The posterior given θ is the
+conjugate update; over θ it is a mixture, with weights p(b, y | θ).
 """
 
 from __future__ import annotations
@@ -30,18 +32,23 @@ from bayescons.programs.structure import ProgramStructure, survey
 
 @dataclasses.dataclass(frozen=True)
 class Posterior:
-    """The posterior of a program's fields: one Gaussian, or a mixture over draws of the latents above them.
+    """The posterior of a program's fields: one Gaussian, or a mixture over draws of the latents
+    above them.
 
     A program with one constrained field gives arrays; with several, dictionaries by name.
 
     Attributes:
-        components: per group of fields its Gaussian; with latents above, a batch of one per draw (leading axis).
+        components: per group of fields its Gaussian; with latents above, a batch of one per draw
+            (leading axis).
         groups: per group, names and shapes of its fields.
-        latents: draws of the latents from their prior, leading axis the draw; empty where there are none.
+        latents: draws of the latents from their prior, leading axis the draw; empty where there are
+            none.
         weights: of the draws, Pareto-smoothed and summing to one; all equal under `impose`.
-        log_evidence: log p(b, y) of all that is observed (nats); for a mixture, the logarithm of the mean over the draws.
-        pareto_k: shape of the tail of the raw weights; above 0.7 they rest on too few draws to be trusted. NaN where the largest
-            are equal (`impose`, discrete latents), so that there is no tail.
+        log_evidence: log p(b, y) of all that is observed (nats); for a mixture, the logarithm of
+            the mean over the draws.
+        pareto_k: shape of the tail of the raw weights; above 0.7 they rest on too few draws to be
+            trusted. NaN where the largest are equal (`impose`, discrete latents), so that there is
+            no tail.
     """
 
     components: tuple[Gaussian, ...]
@@ -58,16 +65,22 @@ class Posterior:
 
     @property
     def variance(self):
-        """Posterior marginal variances, Σ_s w_s (v_s + m_s²) - mean²: within and between the draws of the latents."""
+        """Posterior marginal variances, Σ_s w_s (v_s + m_s²) - mean²: within and between the draws
+        of the latents.
+        """
         return self._by_name([self._total_variance(c) for c in self.components])
 
     def sample(self, key, n: int = 1):
-        """Draws of the field, shape (n, *field); every one satisfies the exact statements to rounding."""
+        """Draws of the field, shape (n, *field); every one satisfies the exact statements to
+        rounding.
+        """
         fields, _ = self._drawn(key, n)
         return next(iter(fields.values())) if len(fields) == 1 else fields
 
     def joint_draws(self, key, n: int = 1) -> dict:
-        """Joint draws of every field and of every latent above them, by name, shapes (n, *site); the fields are those of `sample`."""
+        """Joint draws of every field and of every latent above them, by name, shapes (n, *site);
+        the fields are those of `sample`.
+        """
         fields, latents = self._drawn(key, n)
         return {**latents, **fields}
 
@@ -114,9 +127,11 @@ class Posterior:
 def conjugate(program: Callable, *, draws: int = 256, key=None) -> Callable:
     """The program's posterior in closed form: mean, variance, draws and evidence, no sampler.
 
-    Without random latents above the fields it is one conjugate update. With them, `draws` values of the latents are taken from their prior
-    and each gives one Gaussian; `observe` weights them by their evidence (importance sampling from the prior, Pareto-smoothed, `pareto_k`
-    says whether to trust it), `impose` leaves them equal. Observed sites below a field, y ~ Normal(affine in u, s), are absorbed.
+    Without random latents above the fields it is one conjugate update. With them, `draws` values of
+    the latents are taken from their prior and each gives one Gaussian; `observe` weights them by
+    their evidence (importance sampling from the prior, Pareto-smoothed, `pareto_k` says whether to
+    trust it), `impose` leaves them equal. Observed sites below a field, y ~ Normal(affine in u, s),
+    are absorbed.
 
     Args:
         program: a NumPyro program with `observe` or `impose` statements.
@@ -127,7 +142,8 @@ def conjugate(program: Callable, *, draws: int = 256, key=None) -> Callable:
         A function of the program's arguments that returns a `Posterior`.
 
     Raises (when run):
-        TypeError: a field, or a likelihood below it, is not Gaussian; names the site and the way out.
+        TypeError: a field, or a likelihood below it, is not Gaussian; names the site and the way
+            out.
         ValueError: as `exact`; no statement at all; or latents and no key.
     """
 
@@ -148,8 +164,10 @@ class Mixture(NamedTuple):
 
     Attributes:
         posterior: with weights as they come, not smoothed, and a `pareto_k` of NaN.
-        log_weights: of the draws of the latents, log p(b, y | θ), shape (draws,); None where there are no latents.
-        gaps: what contradicting rows leave, in prior standard deviations, shape (draws, groups) or (groups,).
+        log_weights: of the draws of the latents, log p(b, y | θ), shape (draws,); None where there
+            are no latents.
+        gaps: what contradicting rows leave, in prior standard deviations, shape (draws, groups) or
+            (groups,).
     """
 
     posterior: Posterior
@@ -160,7 +178,9 @@ class Mixture(NamedTuple):
 def mixture(
     program: Callable, args: tuple = (), kwargs: dict | None = None, *, draws: int = 256, key=None
 ) -> Mixture:
-    """`conjugate` as a function that may be traced, under `jit` and `vmap`: nothing is smoothed, and nothing raised of gaps."""
+    """`conjugate` as a function that may be traced, under `jit` and `vmap`: nothing is smoothed,
+    and nothing raised of gaps.
+    """
     kwargs = kwargs or {}
     structure = survey(program, args, kwargs)
     if not structure.fields:
@@ -178,7 +198,8 @@ def mixture(
     if key is None:
         names = ", ".join(sorted(map(repr, structure.latents)))
         raise ValueError(
-            f"the program has latents above its fields ({names}): write bc.conjugate(program, key=jax.random.key(0))"
+            f"the program has latents above its fields ({names}): write bc.conjugate(program, "
+            "key=jax.random.key(0))"
         )
     gaussians, latents, log_weights, gaps = jax.vmap(functools.partial(component, tied))(
         jax.random.split(key, draws)
@@ -192,11 +213,13 @@ def mixture(
 
 
 def importance_weights(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
-    """Normalised, Pareto-smoothed importance weights and the shape k of their tail (Vehtari et al., JMLR 2024), by ArviZ.
+    """Normalised, Pareto-smoothed importance weights and the shape k of their tail (Vehtari et al.,
+    JMLR 2024), by ArviZ.
 
-    Fewer than 25 weights, weights that are all equal, and weights whose largest is shared (discrete latents) have no tail to smooth: they
-    stay, and k is NaN. A tail that spans more than the range of floats (one draw foresaw the values, the others not at all) has no fit:
-    the weights stay, and k is infinite.
+    Fewer than 25 weights, weights that are all equal, and weights whose largest is shared (discrete
+    latents) have no tail to smooth: they stay, and k is NaN. A tail that spans more than the range
+    of floats (one draw foresaw the values, the others not at all) has no fit: the weights stay, and
+    k is infinite.
     """
     raw = np.exp(log_weights - np.max(log_weights))
     raw = raw / raw.sum()
@@ -213,7 +236,9 @@ def importance_weights(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _component(program, structure: ProgramStructure, args, kwargs, tied: list, key):
-    """Given one draw of the latents: the fields' posteriors, the latents, the log weight, and gaps of contradicting rows."""
+    """Given one draw of the latents: the fields' posteriors, the latents, the log weight, and gaps
+    of contradicting rows.
+    """
     above = Above(program, structure)
     with handlers.block(), handlers.seed(rng_seed=key):
         above(*args, **kwargs)
@@ -238,8 +263,8 @@ def absorb(program, structure: ProgramStructure, above: Above, args, kwargs) -> 
         return found
     if len(found) > 1 or found[0].prior.batch_shape:
         raise TypeError(
-            f"likelihoods ({_names(structure.likelihoods)}) below several groups of fields, or a plate of them, have no closed form here; "
-            "use NUTS on bc.exact(program)"
+            f"likelihoods ({_names(structure.likelihoods)}) below several groups of fields, or a "
+            "plate of them, have no closed form here; use NUTS on bc.exact(program)"
         )
     group = found[0]
     absorbed = [
@@ -264,7 +289,8 @@ def _likelihood(name: str, program, group: Group, above: Above, args, kwargs) ->
     base, value = _normal(name, at_mean["fn"]), at_mean["value"]
     if at_mean["scale"] is not None:
         raise TypeError(
-            f"{name!r} stands under a scale or a subsampled plate: no closed form with all its data. Take it out, or use bc.exact(program)"
+            f"{name!r} stands under a scale or a subsampled plate: no closed form with all its "
+            "data. Take it out, or use bc.exact(program)"
         )
 
     def location(joint):
@@ -272,7 +298,8 @@ def _likelihood(name: str, program, group: Group, above: Above, args, kwargs) ->
 
     if not is_affine(location, group.prior.event_shape):
         raise TypeError(
-            f"the location of {name!r} is not affine in the field: no closed form. Use NUTS on bc.exact(program)"
+            f"the location of {name!r} is not affine in the field: no closed form. Use NUTS on "
+            "bc.exact(program)"
         )
     functional = closed(FunctionFunctional(location, group.prior.event_shape))
     return Constraint(functional, value, jnp.broadcast_to(base.scale, jnp.shape(value)), name)
@@ -282,28 +309,29 @@ def _normal(name: str, site: dist.Distribution) -> dist.Normal:
     base = unwrapped(site)
     if not isinstance(base, dist.Normal):
         raise TypeError(
-            f"{name!r} is observed below the field with a {type(base).__name__} likelihood: no closed form. Use NUTS (or SVI) on "
-            "bc.exact(program), which samples it exactly"
+            f"{name!r} is observed below the field with a {type(base).__name__} likelihood: no "
+            "closed form. Use NUTS (or SVI) on bc.exact(program), which samples it exactly"
         )
     return base
 
 
 def refuse(structure: ProgramStructure) -> None:
-    """Raise where likelihoods below the fields have no closed form given what stands above: they rest on a latent below, or their scale
-    does.
+    """Raise where likelihoods below the fields have no closed form given what stands above: they
+    rest on a latent below, or their scale does.
     """
     if structure.entangled:
         raise TypeError(
-            f"the likelihoods ({_names(structure.entangled)}) rest on a latent below the field, or their scale depends on it: no closed "
-            "form. Use NUTS on bc.exact(program)"
+            f"the likelihoods ({_names(structure.entangled)}) rest on a latent below the field, or "
+            "their scale depends on it: no closed form. Use NUTS on bc.exact(program)"
         )
 
 
 def _raise_on_gaps(gaps) -> None:
     if not float(jnp.max(gaps)) < 1e-6:
         raise InconsistentConstraintsError(
-            f"for some draws of the latents exact statements contradict each other, by {float(jnp.max(gaps)):.1e} prior standard "
-            "deviations. Fix the latents, numpyro.handlers.substitute(program, data={...}), and bc.conjugate names the rows"
+            "for some draws of the latents exact statements contradict each other, by "
+            f"{float(jnp.max(gaps)):.1e} prior standard deviations. Fix the latents, "
+            f"numpyro.handlers.substitute(program, data={{...}}), and bc.conjugate names the rows"
         )
 
 

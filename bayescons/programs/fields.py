@@ -26,9 +26,11 @@ def improper(site: dist.Distribution) -> bool:
 
 
 def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian:
-    """The belief that a sample site holds, its last `event_dims` axes the field and those before a batch.
+    """The belief that a sample site holds, its last `event_dims` axes the field and those before a
+    batch.
 
-    Accepts Normal (any `.expand`, `.to_event`), MultivariateNormal, LowRankMultivariateNormal, MatrixNormal and `bayescons.Gaussian`.
+    Accepts Normal (any `.expand`, `.to_event`), MultivariateNormal, LowRankMultivariateNormal,
+    MatrixNormal and `bayescons.Gaussian`.
 
     Raises:
         TypeError: for any other distribution; names the site and the way out.
@@ -37,13 +39,16 @@ def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian
     convert = _CONVERSIONS.get(type(base))
     if convert is None:
         raise TypeError(
-            f"the field {name!r} has distribution {type(base).__name__}, which is not Gaussian (or not one bayescons reads). Use "
-            "dist.Normal(...).to_event(k), MultivariateNormal, LowRankMultivariateNormal, MatrixNormal or a bc.Gaussian; for a "
-            "non-Gaussian field use bc.soft(program, scale), or write it as a Gaussian field under a non-Gaussian likelihood"
+            f"the field {name!r} has distribution {type(base).__name__}, which is not Gaussian (or "
+            "not one bayescons reads). Use dist.Normal(...).to_event(k), MultivariateNormal, "
+            "LowRankMultivariateNormal, MatrixNormal or a bc.Gaussian; for a non-Gaussian field "
+            "use bc.soft(program, scale), or write it as a Gaussian field under a non-Gaussian "
+            "likelihood"
         )
     if base.event_dim > event_dims:
         raise ValueError(
-            f"the functional acts on {event_dims} axes, but {name!r} has {base.event_dim} event axes: {base.event_shape}"
+            f"the functional acts on {event_dims} axes, but {name!r} has {base.event_dim} event "
+            f"axes: {base.event_shape}"
         )
     return convert(base, shape, event_dims)
 
@@ -98,8 +103,9 @@ def _gaussian(base, shape, event_dims) -> Gaussian:
 def _one_event_axis(base, event_dims: int) -> None:
     if event_dims != 1:
         raise ValueError(
-            f"{type(base).__name__} is a vector of {base.event_shape[0]} points, the functional acts on fields with {event_dims} axes; "
-            "build the functional on a grid of one axis, or use bc.dense / bc.low_rank with a mean of the grid's shape"
+            f"{type(base).__name__} is a vector of {base.event_shape[0]} points, the functional "
+            f"acts on fields with {event_dims} axes; build the functional on a grid of one axis, "
+            "or use bc.dense / bc.low_rank with a mean of the grid's shape"
         )
 
 

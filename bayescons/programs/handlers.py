@@ -1,8 +1,10 @@
 """The two passes in which a program with exact statements is run.
 
-Pass 1 (`Above`) runs what stands above the fields for real and only looks at the rest: it collects every field's prior and every
-statement. Then the fields are drawn given the statements. Pass 2 (`Below`) runs the program again with these fields, everything above
-replayed and hidden, so that what is left - likelihoods, latents below, deterministic sites - is seen once and sees the right field.
+Pass 1 (`Above`) runs what stands above the fields for real and only looks at the rest: it collects
+every field's prior and every statement. Then the fields are drawn given the statements. Pass 2
+(`Below`) runs the program again with these fields, everything above replayed and hidden, so that
+what is left - likelihoods, latents below, deterministic sites - is seen once and sees the right
+field.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from bayescons.programs.structure import ProgramStructure
 
 
 class Above(numpyro.primitives.Messenger):
-    """Pass 1. Sites above the fields go through to outer handlers and are remembered; fields, statements and what is below are hidden."""
+    """Pass 1. Sites above the fields go through to outer handlers and are remembered; fields,
+    statements and what is below are hidden.
+    """
 
     def __init__(self, program, structure: ProgramStructure):
         self.structure = structure
@@ -63,7 +67,9 @@ class Above(numpyro.primitives.Messenger):
 
 
 class Below(numpyro.primitives.Messenger):
-    """Pass 2. The fields take given values; they, the sites above and the statements are hidden; the rest is real."""
+    """Pass 2. The fields take given values; they, the sites above and the statements are hidden;
+    the rest is real.
+    """
 
     def __init__(self, program, sites: dict, fields: dict):
         self.given = {**sites, **fields}
@@ -110,8 +116,9 @@ def groups(above: Above) -> list[Group]:
 
 
 def given(group: Group) -> tuple[Gaussian, jax.Array | None, jax.Array]:
-    """The group's belief given all that is stated; the log evidence of what was observed (None if nothing was); and the largest gap that
-    a contradicting row leaves, in prior standard deviations (rounding, where all is well).
+    """The group's belief given all that is stated; the log evidence of what was observed (None if
+    nothing was); and the largest gap that a contradicting row leaves, in prior standard deviations
+    (rounding, where all is well).
     """
     belief, log_evidence, gaps = group.prior, None, []
     for constraint in (group.imposed, group.observed):
@@ -128,7 +135,8 @@ def _group(above: Above, names: list[str]) -> Group:
     shapes = tuple(p.event_shape for p in priors)
     if len({p.batch_shape for p in priors}) > 1:
         raise ValueError(
-            f"fields {', '.join(names)} are tied together but stand in different plates: {[p.batch_shape for p in priors]}"
+            f"fields {', '.join(names)} are tied together but stand in different plates: "
+            f"{[p.batch_shape for p in priors]}"
         )
     stated = {True: [], False: []}
     for name, fields in above.structure.statements.items():
@@ -177,11 +185,13 @@ def _connected(ties: list[set]) -> list[set]:
 def _prior(msg, event_dims: int) -> Gaussian:
     if msg["is_observed"]:
         raise ValueError(
-            f"the field {msg['name']!r} is itself observed; remove obs=, or observe a functional of it"
+            f"the field {msg['name']!r} is itself observed; remove obs=, or observe a functional "
+            "of it"
         )
     if msg["scale"] is not None:
         raise ValueError(
-            f"the field {msg['name']!r} stands under a scale or a subsampled plate, which an exact fact cannot be; move it out"
+            f"the field {msg['name']!r} stands under a scale or a subsampled plate, which an exact "
+            "fact cannot be; move it out"
         )
     return as_gaussian(msg["name"], msg["fn"], event_dims)
 

@@ -1,4 +1,5 @@
-"""One program, read two ways as a program: `exact`, where the noise has vanished, and `soft`, where it is finite.
+"""One program, read two ways as a program: `exact`, where the noise has vanished, and `soft`, where
+it is finite.
 
 The third reading, `conjugate`, is in `bayescons.programs.posteriors`.
 """
@@ -23,8 +24,9 @@ from bayescons.programs.handlers import Above, Below, given, groups
 from bayescons.programs.statements import FunctionalObservation, functional_of, statement
 from bayescons.programs.structure import event_dims, survey
 
-# Share of a functional's prior standard deviation below which a soft statement is called stiff. On 100 unknowns with one total, a tenth of
-# it costs NUTS 35 leapfrog steps a draw in place of 8, a thousandth the depth limit of 1,023 (docs/results/speed.md).
+# Share of a functional's prior standard deviation below which a soft statement is called stiff. On
+# 100 unknowns with one total, a tenth of it costs NUTS 35 leapfrog steps a draw in place of 8, a
+# thousandth the depth limit of 1,023 (docs/results/speed.md).
 STIFF = 1e-2
 
 
@@ -38,15 +40,18 @@ def exact(program: Callable) -> Callable:
     For every constrained field u ~ N(m, K) with statements G u = b + e, e ~ N(0, R), R → 0:
 
     - a site `<u>_free`, white noise z ~ N(0, I), is what a sampler sees in place of the field;
-    - u = m + K G' S⁺ (b - G m) + A z with A A' = K - K G' S⁺ G K (Matheron's rule), recorded as the deterministic site `<u>`; it satisfies
-      the statements to rounding for every z;
-    - a factor `<u>_evidence`, log N(b; G m, S), for what was observed: latents above the field learn from it. Imposed statements have none.
-    - in a program with latents above its fields, whose rows may contradict each other for some of their values only, a deterministic
-      site `<u>_gap`: the largest violation of an exact row, in prior standard deviations; rounding, unless rows contradict each other.
+    - u = m + K G' S⁺ (b - G m) + A z with A A' = K - K G' S⁺ G K (Matheron's rule), recorded as the
+      deterministic site `<u>`; it satisfies the statements to rounding for every z;
+    - a factor `<u>_evidence`, log N(b; G m, S), for what was observed: latents above the field
+      learn from it. Imposed statements have none.
+    - in a program with latents above its fields, whose rows may contradict each other for some of
+      their values only, a deterministic site `<u>_gap`: the largest violation of an exact row, in
+      prior standard deviations; rounding, unless rows contradict each other.
 
-    Everything else in the program is untouched, so NUTS, SVI, Predictive and BlackJAX run on the result. What does not depend on a random
-    variable is computed once, when the program is traced, however many gradients follow. Fields tied together by a statement share one
-    free site, named after all of them.
+    Everything else in the program is untouched, so NUTS, SVI, Predictive and BlackJAX run on the
+    result. What does not depend on a random variable is computed once, when the program is traced,
+    however many gradients follow. Fields tied together by a statement share one free site, named
+    after all of them.
 
     Args:
         program: an ordinary NumPyro program with `observe` or `impose` statements.
@@ -56,7 +61,8 @@ def exact(program: Callable) -> Callable:
 
     Raises (when run):
         TypeError: a constrained field is not Gaussian.
-        ValueError: a functional is not affine, a statement depends on something below its field, or its shape does not fit.
+        ValueError: a functional is not affine, a statement depends on something below its field, or
+            its shape does not fit.
         InconsistentConstraintsError: statements contradict each other.
     """
 
@@ -85,22 +91,26 @@ def exact(program: Callable) -> Callable:
 
 
 def soft(program: Callable, scale: float = 1e-2) -> Callable:
-    """The program with its exact statements given a finite noise: functional(u) ~ Normal(value, scale), plain NumPyro.
+    """The program with its exact statements given a finite noise: functional(u) ~ Normal(value,
+    scale), plain NumPyro.
 
-    For comparison with `exact`, and for studies of noise → 0. Statements with a scale of their own keep it. An imposed statement comes
-    with the factor that takes its evidence out again, -log N(b; G m, S + scale²).
+    For comparison with `exact`, and for studies of noise → 0. Statements with a scale of their own
+    keep it. An imposed statement comes with the factor that takes its evidence out again, -log N(b;
+    G m, S + scale²).
 
     Args:
-        program: an ordinary NumPyro program with `observe` or `impose` statements. Fields and functionals need not be Gaussian and affine
-            for `observe`.
+        program: an ordinary NumPyro program with `observe` or `impose` statements. Fields and
+            functionals need not be Gaussian and affine for `observe`.
         scale: standard deviation of the noise, in the unit of each statement's value.
 
     Warns:
-        StiffnessWarning: by name, for a statement whose scale is under 1e-2 of the prior standard deviation of its functional.
+        StiffnessWarning: by name, for a statement whose scale is under 1e-2 of the prior standard
+            deviation of its functional.
     """
     if not scale > 0:
         raise ValueError(
-            f"a soft reading needs a scale above zero; got {scale!r}. For vanishing noise use bc.exact(program)"
+            f"a soft reading needs a scale above zero; got {scale!r}. For vanishing noise use "
+            "bc.exact(program)"
         )
     warned: set[str] = set()
 
@@ -119,7 +129,9 @@ def _draw(name: str, posterior: Gaussian):
 
 
 class _Soften(numpyro.primitives.Messenger):
-    """Give every statement a finite noise; remember sites by the identity of their values, to know a statement's prior."""
+    """Give every statement a finite noise; remember sites by the identity of their values, to know
+    a statement's prior.
+    """
 
     def __init__(self, program, scale: float, warned: set):
         self.scale, self.warned = scale, warned
@@ -143,7 +155,8 @@ class _Soften(numpyro.primitives.Messenger):
         own = (jnp.shape(msg["value"]), jnp.shape(scale))
         if not set(own) <= {(), computed.shape, computed.shape[known.lead :]}:
             raise ValueError(
-                f"value and scale of {known.name!r} must be numbers or have shape {computed.shape}; got shapes {own[0]} and {own[1]}"
+                f"value and scale of {known.name!r} must be numbers or have shape "
+                f"{computed.shape}; got shapes {own[0]} and {own[1]}"
             )
         msg["fn"] = dist.Normal(computed, jnp.broadcast_to(scale, computed.shape)).to_event(
             computed.ndim
@@ -155,7 +168,9 @@ class _Soften(numpyro.primitives.Messenger):
             self.sites[msg["name"]] = (msg["value"], msg["fn"], len(msg["cond_indep_stack"]))
 
     def _site(self, known: FunctionalObservation) -> tuple | None:
-        """Name, distribution and number of plates of the statement's first field, where it is a site of the program."""
+        """Name, distribution and number of plates of the statement's first field, where it is a
+        site of the program.
+        """
         found = [
             (name, fn, plates)
             for name, (value, fn, plates) in self.sites.items()
@@ -164,14 +179,17 @@ class _Soften(numpyro.primitives.Messenger):
         return found[0] if found else None
 
     def _examine(self, known: FunctionalObservation, site, scale, value):
-        """Resolve a quadrature scale, take the evidence of an imposed statement out again, and warn of stiffness."""
+        """Resolve a quadrature scale, take the evidence of an imposed statement out again, and warn
+        of stiffness.
+        """
         with jax.ensure_compile_time_eval():
             field, prior = self._prior(known, site)
             if prior is None:
                 if isinstance(scale, str) or not known.learns:
                     what = "scale='quadrature'" if isinstance(scale, str) else "impose"
                     raise TypeError(
-                        f"{known.name!r}: {what} under bc.soft needs one Gaussian field and an affine functional"
+                        f"{known.name!r}: {what} under bc.soft needs one Gaussian field and an "
+                        "affine functional"
                     )
                 return scale
             functional = functional_of(known.name, known.functional, prior.event_shape)
@@ -186,7 +204,9 @@ class _Soften(numpyro.primitives.Messenger):
         return scale
 
     def _prior(self, known: FunctionalObservation, site) -> tuple[str | None, Gaussian | None]:
-        """Name and prior of the statement's field, if it is one Gaussian field under an affine functional."""
+        """Name and prior of the statement's field, if it is one Gaussian field under an affine
+        functional.
+        """
         if len(known.fields) != 1 or site is None:
             return None, None
         name, fn, plates = site
@@ -206,9 +226,11 @@ class _Soften(numpyro.primitives.Messenger):
         if ratio < STIFF:
             self.warned.add(name)
             warnings.warn(
-                f"{name!r} is read softly with scale {float(jnp.min(jnp.asarray(scale))):.1e}, {ratio:.1e} of the prior standard "
-                "deviation of its functional. Below 1e-2 samplers take hundreds of steps a draw, and then freeze without a divergence "
-                "warning. Use bc.exact(program), which has no noise and no stiffness, or a larger scale",
+                f"{name!r} is read softly with scale {float(jnp.min(jnp.asarray(scale))):.1e}, "
+                f"{ratio:.1e} of the prior standard deviation of its functional. Below 1e-2 "
+                "samplers take hundreds of steps a draw, and then freeze without a divergence "
+                "warning. Use bc.exact(program), which has no noise and no stiffness, or a larger "
+                "scale",
                 StiffnessWarning,
                 stacklevel=2,
             )

@@ -9,6 +9,7 @@ import numpyro
 import numpyro.distributions as dist
 
 from bayescons.arrays import over_batch, positive
+from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.functionals.functions import FunctionFunctional
 from bayescons.functionals.functions import functional as as_functional
 from bayescons.functionals.stack import Stack
@@ -16,11 +17,14 @@ from bayescons.programs.fields import unwrapped
 
 
 class VanishingNoiseError(RuntimeError):
-    """A program that states exact facts was read by plain NumPyro, which has no density for them."""
+    """A program that states exact facts was read by plain NumPyro, which has no density for
+    them.
+    """
 
 
 class FunctionalObservation(dist.Distribution):
-    """Distribution of a statement's site: functional(field) + noise, noise of standard deviation `scale` or vanishing.
+    """Distribution of a statement's site: functional(field) + noise, noise of standard deviation
+    `scale` or vanishing.
 
     Args:
         name: of the statement.
@@ -48,7 +52,9 @@ class FunctionalObservation(dist.Distribution):
         super().__init__(batch_shape=(), event_shape=shape)
 
     def expand(self, batch_shape) -> FunctionalObservation:
-        """In a plate: the same statement of every field of it. Its density is summed over the plate, so no batch axes are gained."""
+        """In a plate: the same statement of every field of it. Its density is summed over the
+        plate, so no batch axes are gained.
+        """
         plates = len(batch_shape)
         return FunctionalObservation(
             self.name,
@@ -62,10 +68,12 @@ class FunctionalObservation(dist.Distribution):
 
     @property
     def lead(self) -> int:
-        """Number of axes in front of a field: a functional knows its field's, a function is told by the plate it stands in."""
+        """Number of axes in front of a field: a functional knows its field's, a function is told by
+        the plate it stands in.
+        """
         return (
             jnp.ndim(self.fields[0]) - len(self.functional.shape)
-            if hasattr(self.functional, "rows")
+            if isinstance(self.functional, AbstractFunctional)
             else self.plates
         )
 
@@ -93,9 +101,11 @@ class FunctionalObservation(dist.Distribution):
                 else "has scale='quadrature'"
             )
             raise VanishingNoiseError(
-                f"{self.name!r} {what}, which has no density under plain NumPyro. Wrap the program: bc.exact(program) "
-                "inside NUTS, SVI or BlackJAX; bc.conjugate(program)(...) for the closed form; bc.soft(program, scale=1e-2) for a "
-                "finite noise. (A tiny hand-picked scale is a trap: NUTS freezes below 1e-4 without a divergence warning.)"
+                f"{self.name!r} {what}, which has no density under plain NumPyro. Wrap the "
+                "program: bc.exact(program) inside NUTS, SVI or BlackJAX; "
+                "bc.conjugate(program)(...) for the closed form; bc.soft(program, scale=1e-2) for "
+                "a finite noise. (A tiny hand-picked scale is a trap: NUTS freezes below 1e-4 "
+                "without a divergence warning.)"
             )
         computed = self.computed()
         scale = jnp.broadcast_to(self.scale, computed.shape)
@@ -105,18 +115,22 @@ class FunctionalObservation(dist.Distribution):
 
 
 def observe(name: str, functional, field, value, scale=None):
-    """State that a functional of a field was observed: functional(field) = value, with vanishing noise or noise of `scale`.
+    """State that a functional of a field was observed: functional(field) = value, with vanishing
+    noise or noise of `scale`.
 
-    The value is information: its evidence log N(value; G m, S) enters the joint density, so hyper-parameters and latents above the field
-    learn from it. One NumPyro sample site, observed; read it with `exact`, `soft` or `conjugate`.
+    The value is information: its evidence log N(value; G m, S) enters the joint density, so
+    hyper-parameters and latents above the field learn from it. One NumPyro sample site, observed;
+    read it with `exact`, `soft` or `conjugate`.
 
     Args:
         name: of the site, unique in the program; errors call it that.
-        functional: from `bayescons.constraints`, or any JAX function affine in the field.
-        field: what `numpyro.sample` returned for the field, unchanged; or a tuple of such values, for a function of several fields.
-        value: number or array of the functional's value shape (with the axes of a plate of fields in front).
-        scale: None for vanishing noise; a number or array for Gaussian noise of that standard deviation; "quadrature" for the a-priori
-            error of an integral's quadrature rule.
+        functional: from `bayescons.functionals`, or any JAX function affine in the field.
+        field: what `numpyro.sample` returned for the field, unchanged; or a tuple of such values,
+            for a function of several fields.
+        value: number or array of the functional's value shape (with the axes of a plate of fields
+            in front).
+        scale: None for vanishing noise; a number or array for Gaussian noise of that standard
+            deviation; "quadrature" for the a-priori error of an integral's quadrature rule.
 
     Returns:
         value.
@@ -125,10 +139,12 @@ def observe(name: str, functional, field, value, scale=None):
 
 
 def impose(name: str, functional, field, value, scale=None):
-    """State that the prior itself obeys functional(field) = value: the field is corrected as by `observe`, nothing else learns from it.
+    """State that the prior itself obeys functional(field) = value: the field is corrected as by
+    `observe`, nothing else learns from it.
 
-    The law defines the prior p(u | θ, G u = b) for every value of the latents θ above the field, so θ keeps its own prior. `observe`
-    instead weights θ by the evidence p(b | θ). Averaging a neural process's corrected draws with equal weights is `impose`.
+    The law defines the prior p(u | θ, G u = b) for every value of the latents θ above the field, so
+    θ keeps its own prior. `observe` instead weights θ by the evidence p(b | θ). Averaging a neural
+    process's corrected draws with equal weights is `impose`.
 
     Args and returns: as `observe`.
     """
@@ -143,15 +159,17 @@ def _state(name, functional, field, value, scale, *, learns):
         )
     if not callable(functional):
         raise TypeError(
-            f"the functional of {name!r} must be a functional or a function of the field; got {type(functional).__name__}"
+            f"the functional of {name!r} must be a functional or a function of the field; got "
+            f"{type(functional).__name__}"
         )
     if isinstance(scale, str) and scale != "quadrature":
         raise ValueError(
             f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}"
         )
-    if len(getattr(functional, "parts", fields)) != len(fields):
+    if isinstance(functional, JointFunctional) and len(functional.parts) != len(fields):
         raise ValueError(
-            f"{name!r} states a law of {len(functional.parts)} fields; give it their tuple, in order, and not {len(fields)}"
+            f"{name!r} states a law of {len(functional.parts)} fields; give it their tuple, in "
+            f"order, and not {len(fields)}"
         )
     if scale is not None and not isinstance(scale, str):
         positive(f"scale of {name!r}", scale, jnp.shape(scale), zero=True)
@@ -162,28 +180,35 @@ def _state(name, functional, field, value, scale, *, learns):
 
 
 def statement(site: dist.Distribution) -> FunctionalObservation | None:
-    """The statement behind a site's distribution, through the wrappers that plates put around it; None for an ordinary site."""
+    """The statement behind a site's distribution, through the wrappers that plates put around it;
+    None for an ordinary site.
+    """
     site = unwrapped(site)
     return site if isinstance(site, FunctionalObservation) else None
 
 
 def functional_of(name: str, function, shape: tuple[int, ...]):
-    """A statement's functional of a field of this shape; a function becomes a functional, checked to be affine."""
-    if not hasattr(function, "rows"):
+    """A statement's functional of a field of this shape; a function becomes a functional, checked
+    to be affine.
+    """
+    if not isinstance(function, AbstractFunctional):
         try:
             return closed(as_functional(function, shape))
         except ValueError as error:
             raise ValueError(f"{name!r}: {error}") from None
     if tuple(function.shape) != shape:
         raise ValueError(
-            f"the functional of {name!r} acts on fields of shape {tuple(function.shape)}; its field has shape {shape}. "
-            "Build the functional on the field's grid, and declare the field's axes with .to_event(k)"
+            f"the functional of {name!r} acts on fields of shape {tuple(function.shape)}; its "
+            f"field has shape {shape}. Build the functional on the field's grid, and declare the "
+            "field's axes with .to_event(k)"
         )
     return function
 
 
 def closed(functional: FunctionFunctional) -> FunctionFunctional:
-    """The functional with the random variables that its function closes over as parameters, so that it can leave the `vmap` over them."""
+    """The functional with the random variables that its function closes over as parameters, so that
+    it can leave the `vmap` over them.
+    """
     traced = jax.make_jaxpr(functional.function)(
         jnp.zeros(functional.shape, jnp.result_type(float))
     )

@@ -1,7 +1,9 @@
-"""What depends on what in a program: found by running it abstractly, without computing anything or telling outer handlers.
+"""What depends on what in a program: found by running it abstractly, without computing anything or
+telling outer handlers.
 
-Which sites are fields is known only when a statement names them, after they were sampled; and a statement may rest only on what stands
-above its field. Both questions are answered by one provenance trace of the program with its sites as inputs.
+Which sites are fields is known only when a statement names them, after they were sampled; and a
+statement may rest only on what stands above its field. Both questions are answered by one
+provenance trace of the program with its sites as inputs.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpyro
 from numpyro import handlers
 from numpyro.ops.provenance import eval_provenance
 
+from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.programs.statements import FunctionalObservation, statement
 
 
@@ -21,13 +24,14 @@ class ProgramStructure(NamedTuple):
     """The structure of a program.
 
     Attributes:
-        fields: for every constrained field, how many of its axes are the field (the axes before are plates).
+        fields: for every constrained field, how many of its axes are the field (the axes before are
+            plates).
         statements: for every statement, the names of its fields.
         below: sites whose distribution depends on a constrained field.
         latents: random sites that do not, other than the fields.
         likelihoods: observed sites below.
-        entangled: those of them that need more than their location to be affine in the field: their scale depends on it, or they rest on
-            a latent below it.
+        entangled: those of them that need more than their location to be affine in the field: their
+            scale depends on it, or they rest on a latent below it.
     """
 
     fields: dict[str, int]
@@ -39,8 +43,8 @@ class ProgramStructure(NamedTuple):
 
 
 class _Shapes(numpyro.primitives.Messenger):
-    """Record the shape of every latent site (one that no handler inside the program gives a value), and the number of plates around it,
-    on a run with zeros for values.
+    """Record the shape of every latent site (one that no handler inside the program gives a value),
+    and the number of plates around it, on a run with zeros for values.
     """
 
     def __enter__(self):
@@ -64,7 +68,9 @@ class _Shapes(numpyro.primitives.Messenger):
 
 
 class _Sources(numpyro.primitives.Messenger):
-    """Put given tracers in for the latent sites; collect what each site's distribution, and each statement, is computed from."""
+    """Put given tracers in for the latent sites; collect what each site's distribution, and each
+    statement, is computed from.
+    """
 
     def __init__(self, program, values, dims):
         self.values, self.dims = values, dims
@@ -96,14 +102,16 @@ class _Sources(numpyro.primitives.Messenger):
         )
         if None in names:
             raise ValueError(
-                f"the field given to {known.name!r} is not the value of a latent sample site of this program. Pass exactly what "
-                "numpyro.sample returned, and put any transformation into the functional: lambda u: G(transform(u))"
+                f"the field given to {known.name!r} is not the value of a latent sample site of "
+                "this program. Pass exactly what numpyro.sample returned, and put any "
+                "transformation into the functional: lambda u: G(transform(u))"
             )
         return names
 
 
 def survey(program, args, kwargs) -> ProgramStructure:
-    """Run a program abstractly and report its fields, its statements and what lies below the fields.
+    """Run a program abstractly and report its fields, its statements and what lies below the
+    fields.
 
     Raises:
         ValueError: where a statement or a field's prior rests on something below a field.
@@ -155,12 +163,14 @@ def _run(program, args, kwargs) -> None:
 
 
 def _ingredients(known: FunctionalObservation, value, dims: list[int]) -> list:
-    """What a statement is computed from: its value, its scale, its functional's arrays and what its function closes over."""
+    """What a statement is computed from: its value, its scale, its functional's arrays and what its
+    function closes over.
+    """
     shapes = [jnp.shape(f)[jnp.ndim(f) - d :] for f, d in zip(known.fields, dims, strict=True)]
     fresh = [jnp.ones(s, jnp.result_type(float)) for s in shapes]
     own = (
         jax.tree.leaves(known.functional)
-        if hasattr(known.functional, "rows")
+        if isinstance(known.functional, AbstractFunctional | JointFunctional)
         else [known.functional(*fresh)]
     )
     scale = [] if known.scale is None or isinstance(known.scale, str) else [known.scale]
@@ -168,7 +178,9 @@ def _ingredients(known: FunctionalObservation, value, dims: list[int]) -> list:
 
 
 def event_dims(site, plates: int) -> int:
-    """Axes of one field: the event axes, or, where a Normal was not given `.to_event`, those that no plate claims."""
+    """Axes of one field: the event axes, or, where a Normal was not given `.to_event`, those that
+    no plate claims.
+    """
     return site.event_dim or len(site.batch_shape) - plates
 
 
@@ -191,15 +203,17 @@ def _check_order(depends: dict, fields, statements, below) -> None:
         wrong = depends[field] & (set(fields) | below)
         if wrong:
             raise ValueError(
-                f"the prior of the field {field!r} depends on {_list(wrong)}, which is a constrained field or lies below one. Sample both "
-                "as one Gaussian (a joint covariance), or constrain only the upper one"
+                f"the prior of the field {field!r} depends on {_list(wrong)}, which is a "
+                "constrained field or lies below one. Sample both as one Gaussian (a joint "
+                "covariance), or constrain only the upper one"
             )
     for name in statements:
         wrong = depends[name] & (set(fields) | below)
         if wrong:
             raise ValueError(
-                f"{name!r} depends on {_list(wrong)}, which lies below the field it constrains. A functional, its value and its scale may "
-                "use only sites above the field; observe a functional of several fields by giving it their tuple"
+                f"{name!r} depends on {_list(wrong)}, which lies below the field it constrains. A "
+                "functional, its value and its scale may use only sites above the field; observe a "
+                "functional of several fields by giving it their tuple"
             )
 
 

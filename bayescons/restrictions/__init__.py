@@ -1,4 +1,6 @@
-"""Restrictions of Gaussian beliefs that leave them no Gaussians: inequalities, nonlinear laws, and shapes of profiles."""
+"""Restrictions of Gaussian beliefs that leave them no Gaussians: inequalities, nonlinear laws, and
+shapes of profiles.
+"""
 
 from bayescons.restrictions.approximate import Approximation, gauss_newton, laplace
 from bayescons.restrictions.constrained import Constrained, constrained

@@ -1,6 +1,8 @@
-"""Approximations of a Gaussian belief given a nonlinear law, as Gaussians: Gauss-Newton and Laplace. Both are exact for a linear law only.
+"""Approximations of a Gaussian belief given a nonlinear law, as Gaussians: Gauss-Newton and
+Laplace. Both are exact for a linear law only.
 
-Their draws satisfy the law to first order about one field, and not exactly; `constrained` draws from the law itself.
+Their draws satisfy the law to first order about one field, and not exactly; `constrained` draws
+from the law itself.
 """
 
 from __future__ import annotations
@@ -44,22 +46,24 @@ class Approximation(NamedTuple):
 def gauss_newton(
     belief: Gaussian, function: Callable, value: ArrayLike, *, name: str = "law"
 ) -> Approximation:
-    """Approximate: the belief conditioned on the law linearised about the most probable field that satisfies it.
+    """Approximate: the belief conditioned on the law linearised about the most probable field that
+    satisfies it.
 
     The mean is the mode u* = argmin (u - m)' K⁺ (u - m) subject to h(u) = b, by repeating
 
         u ← m + K H'(H K H')⁻¹ (b - h(u) + H (u - m)),   H = h'(u),
 
-    (the iterated extended Kalman filter; steps are shortened where the linearisation overshoots). Covariance and evidence are those of
-    `bc.condition` on H* u = b - h(u*) + H* u*.
+    (the iterated extended Kalman filter; steps are shortened where the linearisation overshoots).
+    Covariance and evidence are those of `bc.condition` on H* u = b - h(u*) + H* u*.
 
-    Where it fails: neither the curvature of the law nor the co-area factor is seen. Of the belief it needs what `bc.condition` needs, so
-    it is the one for large fields. Where there are several modes it finds one.
+    Where it fails: neither the curvature of the law nor the co-area factor is seen. Of the belief
+    it needs what `bc.condition` needs, so it is the one for large fields. Where there are several
+    modes it finds one.
 
     Args: as for `constrained`.
 
     Raises:
-        TypeError, ValueError: as `bayescons.manifolds.laws.law` does.
+        TypeError, ValueError: as `bayescons.restrictions.nonlinear.law` does.
         InconsistentConstraintsError: where no field with h(u) = b is found.
         FloatingPointError: where the repetition does not settle.
     """
@@ -67,8 +71,9 @@ def gauss_newton(
     z, steps = _nearest(found)
     if steps == STEPS:
         raise FloatingPointError(
-            f"Gauss-Newton did not settle on a field with the value of {name!r} in {STEPS} steps: (a) several fields are about equally "
-            "probable, (b) the law bends within the width of the belief. Use constrained(...).sample, or laplace"
+            f"Gauss-Newton did not settle on a field with the value of {name!r} in {STEPS} steps: "
+            "(a) several fields are about equally probable, (b) the law bends within the width of "
+            "the belief. Use constrained(...).sample, or laplace"
         )
     at = found.field(z)
     tangent = FunctionFunctional(_slope(found.function), belief.event_shape, (at,))
@@ -82,20 +87,23 @@ def laplace(
 ) -> Approximation:
     """Approximate: a Gaussian at the mode of the law's own density, with its curvature.
 
-    The mode is that of N(z; 0, I) / |J J'|^(1/2) on the manifold h(m + A z) = b. With T the directions along the manifold there and
+    The mode is that of N(z; 0, I) / |J J'|^(1/2) on the manifold h(m + A z) = b. With T the
+    directions along the manifold there and
 
         L = I + ∇²φ - Σ_i λ_i ∇²c_i,   φ = log |J J'|^(1/2),   λ = (J J')⁻¹ J (z + ∇φ),
 
-    the covariance of z is T (T'L T)⁻¹ T', and the evidence (2π)^(-q/2) exp(-|z|²/2 - φ) |T'L T|^(-1/2): both curvatures and the
-    co-area factor are seen, in one place.
+    the covariance of z is T (T'L T)⁻¹ T', and the evidence (2π)^(-q/2) exp(-|z|²/2 - φ) |T'L
+    T|^(-1/2): both curvatures and the co-area factor are seen, in one place.
 
-    Where it fails: as any Laplace approximation, on laws with several modes, or so curved that the belief's width goes round them. It holds
-    matrices of the number of unknowns squared, and refuses more than 3,000.
+    Where it fails: as any Laplace approximation, on laws with several modes, or so curved that the
+    belief's width goes round them. It holds matrices of the number of unknowns squared, and refuses
+    more than 3,000.
 
     Args: as for `constrained`.
 
     Raises:
-        TypeError, ValueError: as `bayescons.manifolds.laws.law` does; more than 3,000 unknowns.
+        TypeError, ValueError: as `bayescons.restrictions.nonlinear.law` does; more than 3,000
+            unknowns.
         InconsistentConstraintsError: where no field with h(u) = b is found.
         FloatingPointError: where the search for the mode does not end.
     """
@@ -103,15 +111,17 @@ def laplace(
     size = belief.covariance.noise_size
     if size > DENSE:
         raise ValueError(
-            f"laplace holds dense matrices and takes at most {DENSE} unknowns; got {size}. Use gauss_newton, or constrained"
+            f"laplace holds dense matrices and takes at most {DENSE} unknowns; got {size}. Use "
+            "gauss_newton, or constrained"
         )
     z, steps = _mode(found, _nearest(found)[0])
     level, _, along_it, curvature = _expanded(found, z)
     values, vectors = np.linalg.eigh(np.asarray(curvature))
     if values.min() <= 1e-9 * max(1.0, values.max()):
         raise FloatingPointError(
-            f"the density of {name!r} has no mode that is a maximum in all directions: it is flat along some (a symmetry of the belief and "
-            "the law, as a circle has). Use constrained(...).sample"
+            f"the density of {name!r} has no mode that is a maximum in all directions: it is flat "
+            "along some (a symmetry of the belief and the law, as a circle has). Use "
+            "constrained(...).sample"
         )
     spread = jnp.asarray(np.asarray(along_it) @ (vectors / np.sqrt(values)))
     columns = _moved(found, spread.T).reshape(spread.shape[1], -1)
@@ -130,14 +140,17 @@ def _slope(function: Callable) -> Callable:
 
 
 def _nearest(found: Law) -> tuple[jax.Array, int]:
-    """The point of the manifold nearest to zero, by Gauss-Newton from the mean, or else from draws."""
+    """The point of the manifold nearest to zero, by Gauss-Newton from the mean, or else from
+    draws.
+    """
     noise = np.random.default_rng(1).normal(size=(8, found.belief.covariance.noise_size))
     tries = jnp.asarray(np.concatenate([1e-3 * noise[:1], noise[1:]]), found.belief.mean.dtype)
     ends, steps, fine = jax.tree.map(np.asarray, _gauss_newton(found, tries))
     if not fine.any():
         raise InconsistentConstraintsError(
-            f"no field with the value of {found.name!r} was found. Either (a) no field has that value, (b) it lies too far out for the "
-            "belief, or (c) h is too curved for Gauss-Newton; look at constrained(...).sample. Correct the value, or widen the belief"
+            f"no field with the value of {found.name!r} was found. Either (a) no field has that "
+            "value, (b) it lies too far out for the belief, or (c) h is too curved for "
+            "Gauss-Newton; look at constrained(...).sample. Correct the value, or widen the belief"
         )
     best = int(np.argmin(np.where(fine, np.sum(ends**2, axis=-1), np.inf)))
     return jnp.asarray(ends[best]), int(steps[best])
@@ -145,7 +158,9 @@ def _nearest(found: Law) -> tuple[jax.Array, int]:
 
 @jax.jit
 def _gauss_newton(found: Law, tries):
-    """Sequential quadratic programming with the identity for a Hessian, and the l1 merit |z|²/2 + μ|c|, from several points."""
+    """Sequential quadratic programming with the identity for a Hessian, and the l1 merit |z|²/2 +
+    μ|c|, from several points.
+    """
 
     def merit(z, weight):
         return z @ z / 2 + weight * jnp.sum(jnp.abs(found.gap(z)))
@@ -182,7 +197,9 @@ def _gauss_newton(found: Law, tries):
 
 
 def _mode(found: Law, z) -> tuple[jax.Array, int]:
-    """The mode on the manifold: Newton's steps along it with the curvature made positive, and back to it; shortened until they help."""
+    """The mode on the manifold: Newton's steps along it with the curvature made positive, and back
+    to it; shortened until they help.
+    """
     level, slope, along_it, curvature = _expanded(found, z)
     for count in range(NEWTON):
         if float(jnp.max(jnp.abs(slope))) < 1e-9:
@@ -203,14 +220,16 @@ def _mode(found: Law, z) -> tuple[jax.Array, int]:
     if float(jnp.max(jnp.abs(slope))) < 1e-6:
         return z, NEWTON
     raise FloatingPointError(
-        f"the search for the mode of {found.name!r} did not end: (a) h is not smooth, (b) its slope vanishes on the manifold, where the "
-        "density is infinite. Use constrained(...).sample"
+        f"the search for the mode of {found.name!r} did not end: (a) h is not smooth, (b) its "
+        "slope vanishes on the manifold, where the density is infinite. Use constrained(...).sample"
     )
 
 
 @jax.jit
 def _expanded(found: Law, z):
-    """-log density, its slope along the manifold, the directions along it, and the curvature T'L T."""
+    """-log density, its slope along the manifold, the directions along it, and the curvature
+    T'L T.
+    """
 
     def minus_log(z):
         return z @ z / 2 + found.log_coarea(z)

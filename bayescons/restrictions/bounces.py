@@ -1,19 +1,25 @@
 """Bounces: exact Hamiltonian Monte Carlo for a Gaussian field behind walls.
 
-A centred field x ~ N(0, K) and a velocity p ~ N(0, K), drawn afresh, move on an ellipse, x cos t + p sin t: the Hamiltonian flow of the
-Gaussian, in coordinates in which it is white. At a wall y_j >= w_j the velocity is reflected, p - 2 s_j K F' D^-1 e_j with s_j that of the
-row, which keeps energy and volume. Times of impact have a closed form, so there is no step size and nothing is rejected: the truncated
-Gaussian is invariant, exactly. After a quarter turn, t = π/2, a field that met no wall is an independent draw.
+A centred field x ~ N(0, K) and a velocity p ~ N(0, K), drawn afresh, move on an ellipse, x cos t +
+p sin t: the Hamiltonian flow of the Gaussian, in coordinates in which it is white. At a wall y_j >=
+w_j the velocity is reflected, p - 2 s_j K F' D^-1 e_j with s_j that of the row, which keeps energy
+and volume. Times of impact have a closed form, so there is no step size and nothing is rejected:
+the truncated Gaussian is invariant, exactly. After a quarter turn, t = π/2, a field that met no
+wall is an independent draw.
 
-All of it happens among the rows: y and s turn together, and an impact adds to s a column of Q. The field is touched once, at the end:
+All of it happens among the rows: y and s turn together, and an impact adds to s a column of Q. The
+    field is touched once, at the end:
 
     x(π/2) = p + K F' D^-1 a,
 
-with a the reflections, turned like y since they happened. It carries no rounding from draw to draw, and lies where draws of K and pushes
+with a the reflections, turned like y since they happened. It carries no rounding from draw to draw,
+and lies where draws of K and pushes
 lie: on the equalities that the belief was conditioned on.
 
-Source: Pakman and Paninski, Exact Hamiltonian Monte Carlo for truncated multivariate Gaussians, J. Comput. Graph. Stat. 23 (2014). New
-here: only Q and the two ends are kept, so that an impact costs r numbers whatever the size of the field; and blocks run side by side.
+Source: Pakman and Paninski, Exact Hamiltonian Monte Carlo for truncated multivariate Gaussians, J.
+    Comput. Graph. Stat. 23 (2014). New
+here: only Q and the two ends are kept, so that an impact costs r numbers whatever the size of the
+    field; and blocks run side by side.
 """
 
 from __future__ import annotations
@@ -26,8 +32,9 @@ import jax.numpy as jnp
 
 from bayescons.restrictions.walls import Walls
 
-# Impacts in one block in a quarter turn beyond which the field stays where it was. A trajectory meets as many walls backwards as forwards,
-# so this, too, keeps the law. 200 independent points in a forced order meet 1e4.
+# Impacts in one block in a quarter turn beyond which the field stays where it was. A trajectory
+# meets as many walls backwards as forwards, so this, too, keeps the law. 200 independent points in
+# a forced order meet 1e4.
 MOST = 200_000
 
 
@@ -46,8 +53,10 @@ class Info(NamedTuple):
 
     Attributes:
         bounces: impacts, all blocks together.
-        stopped: share of the blocks that stayed where they were because they met more than `MOST` walls.
-        slack: smallest distance of a row from its wall, in standard deviations of the row; negative only by rounding.
+        stopped: share of the blocks that stayed where they were because they met more than `MOST`
+            walls.
+        slack: smallest distance of a row from its wall, in standard deviations of the row; negative
+            only by rounding.
     """
 
     bounces: jax.Array
@@ -56,7 +65,8 @@ class Info(NamedTuple):
 
 
 class _Flight(NamedTuple):
-    """Rows of position and velocity; reflections so far as pushes on position and velocity; tan of half the time that is left; impacts.
+    """Rows of position and velocity; reflections so far as pushes on position and velocity; tan of
+    half the time that is left; impacts.
 
     The first four of shape (blocks, r), the last two (blocks,).
     """
@@ -92,7 +102,9 @@ def step(key, state: State, walls: Walls) -> tuple[State, Info]:
 
 @functools.partial(jax.jit, static_argnames=("n", "warmup"))
 def run(walls: Walls, starts, key, *, n: int, warmup: int) -> tuple[jax.Array, Info]:
-    """Chains from several starts, in step: centred fields of shape (chain, n, *field), and what happened, each of shape (chain, n)."""
+    """Chains from several starts, in step: centred fields of shape (chain, n, *field), and what
+    happened, each of shape (chain, n).
+    """
 
     def together(states, key):
         states, info = jax.vmap(step, in_axes=(0, 0, None))(
@@ -114,13 +126,15 @@ def quarter_turn(correlation, heights, y, s) -> tuple[jax.Array, jax.Array, jax.
     """Turn rows y with velocities s by π/2, reflecting them at their walls.
 
     Args:
-        correlation: Q, shape (blocks, r, r), with ones on the diagonal (or zeros, for rows that do not move).
+        correlation: Q, shape (blocks, r, r), with ones on the diagonal (or zeros, for rows that do
+            not move).
         heights: w, shape (blocks, r).
         y: rows of the position, at or above w.
         s: rows of the velocity.
 
     Returns:
-        The pushes a, so that y turns into s + Q a; the number of impacts of each block; and whether it arrived within `MOST` of them.
+        The pushes a, so that y turns into s + Q a; the number of impacts of each block; and whether
+        it arrived within `MOST` of them.
     """
     index = jnp.arange(y.shape[-1])[None]
 
@@ -155,10 +169,12 @@ def quarter_turn(correlation, heights, y, s) -> tuple[jax.Array, jax.Array, jax.
 
 
 def _impact(w, y, s) -> jax.Array:
-    """τ = tan(t/2) of the first time t > 0 at which y cos t + s sin t falls through w; infinite where t >= π, or it never does.
+    """τ = tan(t/2) of the first time t > 0 at which y cos t + s sin t falls through w; infinite
+    where t >= π, or it never does.
 
-    Of (w + y) τ² - 2 s τ + (w - y) = 0, D = s² + y² - w², the root at which the row falls, in the form that does not cancel. A row that
-    has just been reflected, y = w and s > 0, thereby meets its wall again when it comes back, and not at once.
+    Of (w + y) τ² - 2 s τ + (w - y) = 0, D = s² + y² - w², the root at which the row falls, in the
+    form that does not cancel. A row that has just been reflected, y = w and s > 0, thereby meets
+    its wall again when it comes back, and not at once.
     """
     discriminant = s**2 + (y - w) * (y + w)
     root = jnp.sqrt(jnp.maximum(discriminant, 0.0))

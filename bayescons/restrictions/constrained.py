@@ -1,4 +1,6 @@
-"""A Gaussian belief given a nonlinear law, h(u) = b without noise: sampled on the manifold of the law, with the right density."""
+"""A Gaussian belief given a nonlinear law, h(u) = b without noise: sampled on the manifold of the
+law, with the right density.
+"""
 
 from __future__ import annotations
 
@@ -42,26 +44,29 @@ class Constrained:
         warmup: int = 500,
         target: float = 0.9,
     ) -> Chains:
-        """Draws by constrained Hamiltonian Monte Carlo (see `bayescons.manifolds.rattle`).
+        """Draws by constrained Hamiltonian Monte Carlo (see `bayescons.restrictions.rattle`).
 
-        Every draw satisfies the law to rounding, and the exact facts that the belief was conditioned on.
+        Every draw satisfies the law to rounding, and the exact facts that the belief was
+        conditioned on.
 
         Args:
             key: `jax.random.key`.
             n: draws kept of each chain.
-            chains: number of chains, run in step. Each starts from a draw of the belief, taken to the manifold.
+            chains: number of chains, run in step. Each starts from a draw of the belief, taken to
+                the manifold.
             warmup: draws of each chain in which the step size is found; thrown away.
             target: mean acceptance rate that the step size is adapted to.
 
         Returns:
-            `Chains`, with the statistics `acceptance_rate`, `n_steps`, `reversible` (False where a trajectory was given up) and `energy`,
-            and the residuals h(u) - b of every draw.
+            `Chains`, with the statistics `acceptance_rate`, `n_steps`, `reversible` (False where a
+            trajectory was given up) and `energy`, and the residuals h(u) - b of every draw.
 
-        Where it fails: a manifold in several parts is not crossed. Chains that started on different parts then disagree, and R-hat says so;
-        where all start on one, nothing does.
+        Where it fails: a manifold in several parts is not crossed. Chains that started on different
+        parts then disagree, and R-hat says so; where all start on one, nothing does.
 
         Raises:
-            ValueError: for n, chains or warmup that are no numbers of draws, and a target outside (0, 1).
+            ValueError: for n, chains or warmup that are no numbers of draws, and a target outside
+                (0, 1).
             InconsistentConstraintsError: where no field with h(u) = b is found.
         """
         counts(n=n, chains=chains, warmup=warmup)
@@ -96,16 +101,19 @@ def constrained(
         energy = lambda u: bc.integral(grid)(u**2)
         draws = constrained(posterior.components[0], energy, 1.0).sample(jax.random.key(0))
 
-    Linear equality and nonlinear together: condition the belief on the linear one first. For a linear h it is the law of `bc.condition`.
+    Linear equality and nonlinear together: condition the belief on the linear one first. For a
+        linear h it is the law of `bc.condition`.
 
     Args:
         belief: one field.
-        function: h, a differentiable JAX function of a field; a number, or an array of any shape for several laws at once.
+        function: h, a differentiable JAX function of a field; a number, or an array of any shape
+            for several laws at once.
         value: b, of the shape of h(u).
         name: what error messages and results call it.
 
     Raises:
-        TypeError, ValueError, InconsistentConstraintsError: as `bayescons.manifolds.laws.law` does.
+        TypeError, ValueError, InconsistentConstraintsError: as
+        `bayescons.restrictions.nonlinear.law` does.
     """
     found = law(belief, function, value, name)
     shape = jax.eval_shape(found.function, belief.mean).shape
@@ -122,10 +130,12 @@ def starts(found: Law, key, count: int) -> jax.Array:
     if len(reached) < count:
         closest = float(np.nanmin(np.abs(np.asarray(feet.gap)).max(axis=-1)))
         raise InconsistentConstraintsError(
-            f"fields with the value of {found.name!r} were found from {len(reached)} of {TRIES * count} draws of the belief, too few; "
-            f"the closest stayed {closest:.1e} of its standard deviations away. Either (a) no field has that value (an energy below its "
-            "least, or below what the exact facts of the belief leave), (b) it lies too far out for the belief, or (c) h has kinks or "
-            "flat parts. Correct the value, or widen the belief"
+            f"fields with the value of {found.name!r} were found from {len(reached)} of "
+            f"{TRIES * count} draws of the belief, too few; the closest stayed {closest:.1e} of "
+            "its standard deviations away. Either (a) no field has that value (an energy below its "
+            "least, or below what the exact facts of the belief leave), (b) it lies too far out "
+            "for the belief, or (c) h has kinks or flat parts. Correct the value, or widen the "
+            "belief"
         )
     return feet.position[reached[:count]]
 

@@ -1,4 +1,6 @@
-"""Inequalities: what a linear functional of a field is at least, or at most, as values that can be stated together with `&`."""
+"""Inequalities: what a linear functional of a field is at least, or at most, as values that can be
+stated together with `&`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import finite
-from bayescons.functionals.abstract import Leaf, static
+from bayescons.functionals.abstract import Leaf, SingleFunctional, static
 from bayescons.functionals.functions import FunctionFunctional
 from bayescons.functionals.joint import OnJointVector
 from bayescons.functionals.points import PointEvaluation
@@ -74,7 +76,8 @@ def at_least(functional, bound: ArrayLike, *, name: str = "at least") -> Inequal
     """F u >= bound.
 
     Args:
-        functional: from `bayescons.constraints`; a function of the field through `bayescons.constraints.functional(f, grid)`.
+        functional: from `bayescons.functionals`; a function of the field through
+            `bayescons.functionals.functional(f, grid)`.
         bound: a number, or one for each row, in the shape of the functional's value.
         name: what error messages call it.
 
@@ -106,16 +109,18 @@ def decreasing(grid: Grid, axis: str = "x", *, name: str = "decreasing") -> Ineq
 
 
 def _inequality(functional, bound, sign: int, name: str) -> Inequality:
-    if not hasattr(functional, "rows") or isinstance(functional, Stack):
+    if not isinstance(functional, SingleFunctional):
         raise TypeError(
-            f"{name!r} needs one functional of the field; got {type(functional).__name__}. Wrap a function with "
-            "bc.functional(function, grid), and state several inequalities one by one, joined by &"
+            f"{name!r} needs one functional of the field; got {type(functional).__name__}. Wrap a "
+            "function with bc.functional(function, grid), and state several inequalities one by "
+            "one, joined by &"
         )
     shape = functional.value_shape
     bound = finite(f"the bound of {name!r}", jnp.asarray(bound, jnp.result_type(float)))
     if bound.shape not in ((), shape):
         raise ValueError(
-            f"the bound of {name!r} must be a number or have the shape {shape} of its functional's value; got {bound.shape}"
+            f"the bound of {name!r} must be a number or have the shape {shape} of its functional's "
+            f"value; got {bound.shape}"
         )
     bound = jnp.broadcast_to(bound, shape) - functional.offset
     if not math.prod(shape):

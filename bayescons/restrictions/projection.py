@@ -22,7 +22,8 @@ class Foot(NamedTuple):
         gap: c(z), shape (q,).
         jacobian: J at z, shape (q, d).
         steps: of Newton's method.
-        found: whether Newton's method got so close, |c| <= `tolerance`, that its last step left rounding.
+        found: whether Newton's method got so close, |c| <= `tolerance`, that its last step left
+            rounding.
     """
 
     position: jax.Array
@@ -34,12 +35,16 @@ class Foot(NamedTuple):
 
 
 def tolerance(law: Law) -> jax.Array:
-    """Of |c|, by rows, before the last step: in float64 2e-10 of a standard deviation, or of the value where that is larger."""
+    """Of |c|, by rows, before the last step: in float64 2e-10 of a standard deviation, or of the
+    value where that is larger.
+    """
     return 2**20 * jnp.finfo(law.value.dtype).eps * jnp.maximum(1.0, jnp.abs(law.value) / law.unit)
 
 
 def along(law: Law, start, normals) -> Foot:
-    """The root λ of c(start + normals' λ) = 0 that Newton's method finds from λ = 0; `normals` of shape (q, d)."""
+    """The root λ of c(start + normals' λ) = 0 that Newton's method finds from λ = 0; `normals` of
+    shape (q, d).
+    """
     bound = tolerance(law)
 
     def onwards(foot: Foot) -> Foot:
@@ -55,7 +60,9 @@ def along(law: Law, start, normals) -> Foot:
 
 
 def anywhere(law: Law, start) -> Foot:
-    """A point of the manifold near a start that may be far from it: Gauss-Newton steps, halved until the gap shrinks."""
+    """A point of the manifold near a start that may be far from it: Gauss-Newton steps, halved
+    until the gap shrinks.
+    """
     bound = tolerance(law)
 
     def onwards(state):

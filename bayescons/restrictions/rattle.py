@@ -1,19 +1,24 @@
 """RATTLE: constrained Hamiltonian Monte Carlo on the manifold of a law, with the co-area factor.
 
-The target has the density N(z; 0, I) / |J J'|^(1/2) with respect to the area of c(z) = 0 (see `bayescons.manifolds.laws`). With unit mass
-the energy of a position z and a momentum p tangent to the manifold is
+The target has the density N(z; 0, I) / |J J'|^(1/2) with respect to the area of c(z) = 0 (see
+`bayescons.restrictions.nonlinear`). With unit mass the energy of a position z and a momentum p
+tangent to the manifold is
 
     H = |z|²/2 + φ(z) + |p|²/2,   φ = log |J J'|^(1/2).
 
-One step of size ε splits it: half a kick by φ, p - ε/2 ∇φ, made tangent; the flow of the Gaussian, which turns z and p by the angle ε, with
-a force J(z)'λ that puts the new position back on the manifold (Newton's method) and the new momentum made tangent; half a kick. The step
-is symmetric and keeps volume as long as its projection can be undone: it is run backwards, and a trajectory is given up where it does not
-come back to where it was. On a linear law the turn is exact, whatever ε and the number of unknowns, and nothing is rejected.
+One step of size ε splits it: half a kick by φ, p - ε/2 ∇φ, made tangent; the flow of the Gaussian,
+which turns z and p by the angle ε, with a force J(z)'λ that puts the new position back on the
+manifold (Newton's method) and the new momentum made tangent; half a kick. The step is symmetric and
+keeps volume as long as its projection can be undone: it is run backwards, and a trajectory is given
+up where it does not come back to where it was. On a linear law the turn is exact, whatever ε and
+the number of unknowns, and nothing is rejected.
 
-The interface is BlackJAX's: `init`, `build_kernel` and `constrained_hmc(...)`, a `SamplingAlgorithm`; states and infos are named tuples.
+The interface is BlackJAX's: `init`, `build_kernel` and `constrained_hmc(...)`, a
+`SamplingAlgorithm`; states and infos are named tuples.
 
-Source: Andersen, J. Comput. Phys. 52 (1983), RATTLE; Brubaker, Salzmann and Urtasun, AISTATS 2012, constrained HMC; Zappa, Holmes-Cerfon
-and Goodman, Comm. Pure Appl. Math. 71 (2018), why the way back must be checked; Graham, Thiery and Beskos, JRSS B 84 (2022), the splitting.
+Source: Andersen, J. Comput. Phys. 52 (1983), RATTLE; Brubaker, Salzmann and Urtasun, AISTATS 2012,
+constrained HMC; Zappa, Holmes-Cerfon and Goodman, Comm. Pure Appl. Math. 71 (2018), why the way
+back must be checked; Graham, Thiery and Beskos, JRSS B 84 (2022), the splitting.
 """
 
 from __future__ import annotations
@@ -33,7 +38,9 @@ if TYPE_CHECKING:
     from blackjax.base import SamplingAlgorithm
 
 ANGLE = math.pi / 2  # of a trajectory: after a quarter turn a draw of a linear law is independent
-LARGEST = 0.6  # angle of a step; longer ones save little, and fail where the belief is wide against the bends of the manifold
+# angle of a step; longer ones save little, and fail where the belief is wide against the bends of
+# the manifold
+LARGEST = 0.6
 LONGEST = 200  # steps of a trajectory
 _FIRST = 0.3  # angle of a step before it is adapted
 
@@ -86,7 +93,8 @@ def init(position, law: Law) -> RattleState:
 
 
 def build_kernel() -> Callable:
-    """A transition, `kernel(key, state, law, step_size, num_integration_steps) -> (RattleState, RattleInfo)`.
+    """A transition, `kernel(key, state, law, step_size, num_integration_steps) -> (RattleState,
+    RattleInfo)`.
 
     `step_size` is an angle between 0 and π/2 (exclusive); `num_integration_steps` may be traced.
     """
@@ -117,7 +125,9 @@ def build_kernel() -> Callable:
 
 
 def constrained_hmc(law: Law, step_size: float, num_integration_steps: int) -> SamplingAlgorithm:
-    """Constrained Hamiltonian Monte Carlo as a BlackJAX `SamplingAlgorithm`, for its own loops and adaptation."""
+    """Constrained Hamiltonian Monte Carlo as a BlackJAX `SamplingAlgorithm`, for its own loops and
+    adaptation.
+    """
     from blackjax.base import SamplingAlgorithm
 
     kernel = build_kernel()
@@ -136,12 +146,15 @@ def constrained_hmc(law: Law, step_size: float, num_integration_steps: int) -> S
 def run(
     law: Law, positions, key, *, n: int, warmup: int, target: float
 ) -> tuple[jax.Array, RattleInfo, jax.Array]:
-    """Chains from points of the manifold, in step, with one step size for all, adapted in the warm-up to a mean acceptance rate `target`.
+    """Chains from points of the manifold, in step, with one step size for all, adapted in the
+    warm-up to a mean acceptance rate `target`.
 
-    The number of steps varies from draw to draw, about a quarter turn, lest a trajectory close on itself.
+    The number of steps varies from draw to draw, about a quarter turn, lest a trajectory close on
+    itself.
 
     Returns:
-        Positions z of shape (chain, n, d), what happened, each of shape (chain, n), and the step size.
+        Positions z of shape (chain, n, d), what happened, each of shape (chain, n), and the step
+        size.
     """
     from blackjax.adaptation.step_size import dual_averaging_adaptation
 

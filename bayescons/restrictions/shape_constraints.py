@@ -1,22 +1,29 @@
-"""Shapes: predictions that are non-negative, or monotone along an axis, or both, while the conserved total stays exact.
+"""Shapes: predictions that are non-negative, or monotone along an axis, or both, while the
+conserved total stays exact.
 
-A concentration is not negative and the profile behind a front only falls; a Gaussian belief knows neither, and clipping its mean breaks
-the total. For one profile with mean m, variances v, weights g and total b, the functions here return
+A concentration is not negative and the profile behind a front only falls; a Gaussian belief knows
+neither, and clipping its mean breaks the total. For one profile with mean m, variances v, weights g
+and total b, the functions here return
 
     u = argmin Σ_i (u_i - m_i)² / v_i    subject to    g'u = b    and    u in C,
 
-with C the profiles of the shape: the mode of the Gaussian N(m, diag v) truncated to C and conditioned on the total. It is not its mean,
-and it says nothing of the spread, which stays what it was. Draws can be brought to the shape one by one in the same way; each then has the
-shape and the exact total, but their law is that of projected draws, with mass on the boundary of C, and not the truncated Gaussian.
+with C the profiles of the shape: the mode of the Gaussian N(m, diag v) truncated to C and
+conditioned on the total. It is not its mean, and it says nothing of the spread, which stays what it
+was. Draws can be brought to the shape one by one in the same way; each then has the shape and the
+exact total, but their law is that of projected draws, with mass on the boundary of C, and not the
+truncated Gaussian.
 
-With the multiplier λ of the total, u(λ) = P(m + λ v g), where P is the projection on C in the metric of v: max(·, 0) for non-negative
-profiles, isotonic regression with weights 1/v for monotone ones, then clipped at zero for both. The total g'u(λ) never falls with λ, as P
-is a projection, and is piecewise linear: Newton's method within a bracket finds its root, and a closing step on the pieces found makes the
-total exact and is what is differentiated. A point of variance zero is known exactly and keeps its value.
+With the multiplier λ of the total, u(λ) = P(m + λ v g), where P is the projection on C in the
+metric of v: max(·, 0) for non-negative profiles, isotonic regression with weights 1/v for monotone
+ones, then clipped at zero for both. The total g'u(λ) never falls with λ, as P
+is a projection, and is piecewise linear: Newton's method within a bracket finds its root, and a
+closing step on the pieces found makes the total exact and is what is differentiated. A point of
+variance zero is known exactly and keeps its value.
 
-Source: Hansen et al., ICML 2023, correct means likewise, by least squares in the factor of a covariance that an exact total makes singular;
-here it is never formed. Barlow, Bartholomew, Bremner and Brunk, Statistical Inference under Order Restrictions (1972): isotonic regression
-pools adjacent violators, and clipping it is the regression with bounds.
+Source: Hansen et al., ICML 2023, correct means likewise, by least squares in the factor of a
+covariance that an exact total makes singular; here it is never formed. Barlow, Bartholomew, Bremner
+and Brunk, Statistical Inference under Order Restrictions (1972): isotonic regression pools adjacent
+violators, and clipping it is the regression with bounds.
 """
 
 from __future__ import annotations
@@ -42,24 +49,30 @@ _OUTWARDS = (
 def nonnegative(
     mean: ArrayLike, variance: ArrayLike, *, weights: ArrayLike, total: ArrayLike, axis: int = -1
 ) -> jax.Array:
-    """The non-negative profiles nearest to a mean that have a given total: u = max(m + λ v g, 0) with g'u = b.
+    """The non-negative profiles nearest to a mean that have a given total: u = max(m + λ v g, 0)
+    with g'u = b.
 
     Args:
-        mean: m, any shape, the profile along `axis`; or draws. Conditioning it on the total by these variances first changes nothing.
-        variance: v >= 0, broadcastable to the mean's shape, in the squared unit of the field: marginal variances from before the total was
-            imposed. Those after it are smaller by (v g)² / g'(v g), most where the total tells most.
+        mean: m, any shape, the profile along `axis`; or draws. Conditioning it on the total by
+            these variances first changes nothing.
+        variance: v >= 0, broadcastable to the mean's shape, in the squared unit of the field:
+            marginal variances from before the total was imposed. Those after it are smaller by (v
+            g)² / g'(v g), most where the total tells most.
         weights: g, shape (n,), for instance `quadrature_weights(grid["x"])`.
-        total: b, broadcastable to the mean's shape without `axis`, in the unit of the field times that of the weights.
+        total: b, broadcastable to the mean's shape without `axis`, in the unit of the field times
+            that of the weights.
         axis: axis of the profile.
 
     Returns:
-        u, in the mean's shape and precision. The total holds to 1e-12 relative in float64, to 1e-4 in float32. NaN, under `jit`, for a
-        profile that cannot have the shape and the total.
+        u, in the mean's shape and precision. The total holds to 1e-12 relative in float64, to 1e-4
+        in float32. NaN, under `jit`, for a profile that cannot have the shape and the total.
 
     Raises:
-        ValueError: for shapes that do not fit, NaN, negative variances, and profiles that cannot have the shape and the total.
+        ValueError: for shapes that do not fit, NaN, negative variances, and profiles that cannot
+            have the shape and the total.
 
-    Differentiable in all four, on the pieces at hand: the derivative jumps where a point reaches zero.
+    Differentiable in all four, on the pieces at hand: the derivative jumps where a point reaches
+    zero.
     """
     return _shaped(mean, variance, weights, total, axis, _Shape(ordered=False, bounded=True))
 
@@ -76,10 +89,12 @@ def monotone(
 ) -> jax.Array:
     """The non-increasing (or non-decreasing) profiles nearest to a mean that have a given total.
 
-    Where it fails: being a mode, it is flat wherever the mean goes the wrong way; and it knows no correlation between neighbours.
+    Where it fails: being a mode, it is flat wherever the mean goes the wrong way; and it knows no
+        correlation between neighbours.
 
     Args:
-        mean: m, any shape, the profile along `axis`; or draws. As in `nonnegative`, and so are those not listed.
+        mean: m, any shape, the profile along `axis`; or draws. As in `nonnegative`, and so are
+            those not listed.
         decreasing: non-increasing along the axis; otherwise non-decreasing.
         nonnegative: and not negative.
 
@@ -109,9 +124,11 @@ class _Shape(NamedTuple):
 
 
 class _Profile(NamedTuple):
-    """One profile, turned so that it may only rise, in units in which mean, variances and weights are at most one.
+    """One profile, turned so that it may only rise, in units in which mean, variances and weights
+    are at most one.
 
-    Arrays of shape (n,), the total a number. `lower` and `upper` bound each point: zero, and the known points to either side.
+    Arrays of shape (n,), the total a number. `lower` and `upper` bound each point: zero, and the
+    known points to either side.
     """
 
     mean: jax.Array
@@ -124,7 +141,9 @@ class _Profile(NamedTuple):
 
 
 class _Pieces(NamedTuple):
-    """u(λ) near some λ: `start` + λ `rate` at the points that move with it, `held` at those that a bound holds."""
+    """u(λ) near some λ: `start` + λ `rate` at the points that move with it, `held` at those that a
+    bound holds.
+    """
 
     start: jax.Array
     rate: jax.Array
@@ -141,7 +160,9 @@ class _Pieces(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """λ, the bracket of the root, the error that a step of Newton's must halve, the number of steps, and whether to go on."""
+    """λ, the bracket of the root, the error that a step of Newton's must halve, the number of
+    steps, and whether to go on.
+    """
 
     multiplier: jax.Array
     low: jax.Array
@@ -175,7 +196,9 @@ def _solve(means, variances, weights, totals, shape: _Shape) -> jax.Array:
 
 
 def _nearest(mean, variance, weights, total, shape: _Shape) -> jax.Array:
-    """One profile; NaN where the search did not reach the total, or the points known exactly are not of the shape."""
+    """One profile; NaN where the search did not reach the total, or the points known exactly are
+    not of the shape.
+    """
     size = jnp.max(jnp.abs(mean)) + jnp.abs(total) / jnp.sum(jnp.abs(weights))
     unit = jax.lax.stop_gradient(jnp.where(size > 0, size, 1.0))
     profile = _profile(mean / unit, variance, weights, total / unit, shape)
@@ -213,7 +236,9 @@ def _profile(mean, variance, weights, total, shape: _Shape) -> _Profile:
 
 
 def _terms(profile: _Profile, u) -> jax.Array:
-    """What the rounding of the total is relative to: the size of the terms it sums, at least eps of the mean's."""
+    """What the rounding of the total is relative to: the size of the terms it sums, at least eps of
+    the mean's.
+    """
     own = jnp.abs(profile.weights * u) + jnp.finfo(u.dtype).eps * jnp.abs(profile.weights)
     return jnp.sum(own) + jnp.abs(profile.total)
 
@@ -251,7 +276,9 @@ def _multiplier(profile: _Profile, shape: _Shape) -> jax.Array:
 
 
 def _pieces(profile: _Profile, multiplier, shape: _Shape) -> _Pieces:
-    """m + λ v g, pooled where the profile is ordered: a block's value is its mean weighted with 1/v."""
+    """m + λ v g, pooled where the profile is ordered: a block's value is its mean weighted with
+    1/v.
+    """
     mean, precision, weights, fixed = (
         profile.mean,
         profile.precision,
@@ -274,7 +301,9 @@ def _pieces(profile: _Profile, multiplier, shape: _Shape) -> _Pieces:
 
 
 def _closed(profile: _Profile, multiplier, shape: _Shape) -> jax.Array:
-    """The profile whose total is exact on the pieces found at λ. A second, small step removes the rounding of m + λ v g."""
+    """The profile whose total is exact on the pieces found at λ. A second, small step removes the
+    rounding of m + λ v g.
+    """
     pieces = _pieces(profile, multiplier, shape)
     slope = pieces.slope(profile.weights)
     gain = jnp.where(slope > 0, 1.0, 0.0) / jnp.where(slope > 0, slope, 1.0)
@@ -288,9 +317,11 @@ def _closed(profile: _Profile, multiplier, shape: _Shape) -> jax.Array:
 
 
 def _blocks(values, precision) -> jax.Array:
-    """The block of each point, counted from zero: isotonic regression by pooling adjacent violators on a stack, in 2n - 1 steps.
+    """The block of each point, counted from zero: isotonic regression by pooling adjacent violators
+    on a stack, in 2n - 1 steps.
 
-    A step pools the two uppermost blocks where they fall, or puts the next point on top. Infinite precision is never pooled.
+    A step pools the two uppermost blocks where they fall, or puts the next point on top. Infinite
+    precision is never pooled.
     """
     size = values.size
 
@@ -321,12 +352,14 @@ def _checked(mean, variance, weights, total, axis: int) -> list[jax.Array]:
     mean, variance, weights, total = arrays.values()
     if not -mean.ndim <= axis < mean.ndim or weights.shape != (mean.shape[axis],):
         raise ValueError(
-            f"weights must have shape (n,), one for each point of the profile along axis {axis}; got {weights.shape} for a mean of shape "
-            f"{mean.shape}. Write quadrature_weights(grid['x']) and the axis of x"
+            f"weights must have shape (n,), one for each point of the profile along axis {axis}; "
+            f"got {weights.shape} for a mean of shape {mean.shape}. Write "
+            "quadrature_weights(grid['x']) and the axis of x"
         )
     if concrete(variance) and (least := float(np.min(np.asarray(variance), initial=0.0))) < 0:
         raise ValueError(
-            f"variance must not be negative; its smallest entry is {least:g}. Raise rounding to zero with jnp.maximum"
+            f"variance must not be negative; its smallest entry is {least:g}. Raise rounding to "
+            "zero with jnp.maximum"
         )
     if concrete(weights) and not np.asarray(weights).any():
         raise ValueError(
@@ -358,10 +391,12 @@ def _refuse(found, rows, batch: tuple, shape: _Shape):
     falls = shape.ordered and (np.diff(mean[known]) < 0).any()
     if falls or (shape.bounded and (mean[known] < 0).any()):
         raise ValueError(
-            f"{which} cannot be {shape}: its points known exactly (variance zero) are not. Correct their values, or give them a variance"
+            f"{which} cannot be {shape}: its points known exactly (variance zero) are not. Correct "
+            "their values, or give them a variance"
         )
     raise ValueError(
-        f"{which} cannot be {shape} and have the total {total:g}: (a) the total lies outside what the shape and the points known exactly "
-        f"(variance zero; {known.sum()} of {known.size}) allow, (b) no point with a weight is free to move, or (c) variances differ by "
-        "more than 1e30. Correct the total or its unit, or give a variance to the points that should move"
+        f"{which} cannot be {shape} and have the total {total:g}: (a) the total lies outside what "
+        f"the shape and the points known exactly (variance zero; {known.sum()} of {known.size}) "
+        "allow, (b) no point with a weight is free to move, or (c) variances differ by more than "
+        "1e30. Correct the total or its unit, or give a variance to the points that should move"
     )

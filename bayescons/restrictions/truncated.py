@@ -1,4 +1,6 @@
-"""A Gaussian belief restricted by inequalities, on top of the equalities it already obeys: sampled exactly."""
+"""A Gaussian belief restricted by inequalities, on top of the equalities it already obeys: sampled
+exactly.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,11 @@ class Truncated:
     def sample(
         self, key: jax.Array, n: int = 1000, *, chains: int = 4, warmup: int = 100
     ) -> Chains:
-        """Draws by exact Hamiltonian Monte Carlo (see `bayescons.truncation.bounces`): nothing to tune, nothing rejected.
+        """Draws by exact Hamiltonian Monte Carlo (see `bayescons.restrictions.bounces`): nothing to
+        tune, nothing rejected.
 
-        Chains start from draws of the belief, each moved to the nearest field that satisfies the inequalities, and so from further apart
-        than the law is wide.
+        Chains start from draws of the belief, each moved to the nearest field that satisfies the
+        inequalities, and so from further apart than the law is wide.
 
         Args:
             key: `jax.random.key`.
@@ -46,11 +49,12 @@ class Truncated:
             warmup: draws of each chain that are thrown away.
 
         Returns:
-            `Chains`, with the statistics `bounces` (walls met on the way), `slack` (smallest distance from a bound, in standard deviations
-            of its row) and `stopped` (share of the field that met too many walls and stayed; zero but for extreme problems).
+            `Chains`, with the statistics `bounces` (walls met on the way), `slack` (smallest
+            distance from a bound, in standard deviations of its row) and `stopped` (share of the
+            field that met too many walls and stayed; zero but for extreme problems).
 
-        Where it fails: cost is in bounces. A few for smooth beliefs, about one a point for independent points kept non-negative, and
-        n²/4 or so for n independent points kept in order.
+        Where it fails: cost is in bounces. A few for smooth beliefs, about one a point for
+        independent points kept non-negative, and n²/4 or so for n independent points kept in order.
 
         Raises:
             ValueError: for n, chains or warmup that are no numbers of draws.
@@ -66,35 +70,43 @@ class Truncated:
 
     @property
     def mode(self) -> jax.Array:
-        """The field of highest density, argmax N(u; m, K) subject to F u >= g: a profile on its bounds wherever the mean is beyond them."""
+        """The field of highest density, argmax N(u; m, K) subject to F u >= g: a profile on its
+        bounds wherever the mean is beyond them.
+        """
         return self.belief.mean + nearest(self.inequalities, self.walls)
 
 
 def truncated(belief: Gaussian, *inequalities: Inequality | Inequalities) -> Truncated:
     """The law of a Gaussian field given inequalities, u ~ N(m, K) given F u >= g.
 
-        posterior = bc.conjugate(program)(...)
-        draws = truncated(posterior.components[0], nonnegative(grid), decreasing(grid)).sample(jax.random.key(0), 1000)
+        posterior = bc.conjugate(program)(...) draws = truncated(posterior.components[0],
+        nonnegative(grid), decreasing(grid)).sample(jax.random.key(0), 1000)
 
-    Equality and inequality together: condition the belief first, then truncate it. Points known exactly take part as they are.
+    Equality and inequality together: condition the belief first, then truncate it. Points known
+        exactly take part as they are.
 
     Args:
         belief: one field.
-        inequalities: from `at_least`, `at_most`, `nonnegative`, `increasing`, `decreasing`; all hold.
+        inequalities: from `at_least`, `at_most`, `nonnegative`, `increasing`, `decreasing`; all
+            hold.
 
     Raises:
         TypeError: for a belief that is not a `bc.Gaussian`.
-        ValueError: for no inequality, for functionals of fields of another shape, or for a batch of beliefs.
-        InconsistentConstraintsError: for a row whose value the belief knows exactly, and which violates its bound.
+        ValueError: for no inequality, for functionals of fields of another shape, or for a batch of
+            beliefs.
+        InconsistentConstraintsError: for a row whose value the belief knows exactly, and which
+            violates its bound.
     """
     if not isinstance(belief, Gaussian):
         raise TypeError(
-            f"expected a bc.Gaussian belief, such as bc.conjugate(program)(...).components[0]; got {type(belief).__name__}"
+            "expected a bc.Gaussian belief, such as bc.conjugate(program)(...).components[0]; got "
+            f"{type(belief).__name__}"
         )
     if belief.batch_shape:
         raise ValueError(
-            f"expected a belief over one field; got a batch of shape {belief.batch_shape}. Truncate its members one by one; and mind that "
-            "the weights of a mixture's components change by the probability each gives to the inequalities"
+            f"expected a belief over one field; got a batch of shape {belief.batch_shape}. "
+            "Truncate its members one by one; and mind that the weights of a mixture's components "
+            "change by the probability each gives to the inequalities"
         )
     members = tuple(m for stated in inequalities for m in stated.members)
     if not members:
@@ -104,7 +116,8 @@ def truncated(belief: Gaussian, *inequalities: Inequality | Inequalities) -> Tru
     for m in members:
         if tuple(m.functional.shape) != belief.event_shape:
             raise ValueError(
-                f"the functional of {m.name!r} acts on fields of shape {tuple(m.functional.shape)}, the belief is over fields of shape "
+                f"the functional of {m.name!r} acts on fields of shape "
+                f"{tuple(m.functional.shape)}, the belief is over fields of shape "
                 f"{belief.event_shape}; build both on the same grid"
             )
     together = members[0] if len(members) == 1 else Inequalities(members)
@@ -112,7 +125,8 @@ def truncated(belief: Gaussian, *inequalities: Inequality | Inequalities) -> Tru
 
 
 def share_negative(draws, grid: Grid) -> jax.Array:
-    """What share of a field's absolute mass is negative, ∫ max(-u, 0) / ∫ |u|, by the trapezoid rule; zero for a field that vanishes.
+    """What share of a field's absolute mass is negative, ∫ max(-u, 0) / ∫ |u|, by the trapezoid
+    rule; zero for a field that vanishes.
 
     Args:
         draws: shape (..., *grid.shape).
@@ -125,7 +139,8 @@ def share_negative(draws, grid: Grid) -> jax.Array:
     lead = draws.ndim - len(grid.shape)
     if lead < 0 or draws.shape[lead:] != grid.shape:
         raise ValueError(
-            f"expected draws of shape (..., {', '.join(map(str, grid.shape))}), fields on the grid; got {draws.shape}"
+            f"expected draws of shape (..., {', '.join(map(str, grid.shape))}), fields on the "
+            f"grid; got {draws.shape}"
         )
     total = integral(grid, over=grid.names)
     for _ in range(lead):

@@ -1,11 +1,15 @@
-"""Walls: inequalities as a centred draw of a belief sees them, and points on their right side from which to start.
+"""Walls: inequalities as a centred draw of a belief sees them, and points on their right side from
+which to start.
 
-With u = m + x, x ~ N(0, K), the rows F u >= g are half-spaces y = D^-1 F x >= w, with D the rows' standard deviations under the belief and
-w = D^-1 (g - F m). Of the belief nothing more is needed than the correlation of the rows, Q = D^-1 F K F' D^-1, and the way back, a push
-on row j that moves the field by K F' D^-1 e_j. An equality that the belief has been conditioned on is in K: no push leaves it.
+With u = m + x, x ~ N(0, K), the rows F u >= g are half-spaces y = D^-1 F x >= w, with D the rows'
+standard deviations under the belief and w = D^-1 (g - F m). Of the belief nothing more is needed
+than the correlation of the rows, Q = D^-1 F K F' D^-1, and the way back, a push on row j that moves
+the field by K F' D^-1 e_j. An equality that the belief has been conditioned on is in K: no push
+leaves it.
 
-Where the belief is independent along some axes and the functionals leave the same axes alone, Q is block-diagonal over them and each block
-is a problem of its own; blocks stand in front, shape (blocks, r).
+Where the belief is independent along some axes and the functionals leave the same axes alone, Q is
+block-diagonal over them and each block is a problem of its own; blocks stand in front, shape
+(blocks, r).
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.restrictions.inequalities import Inequalities, Inequality
 
-# Distances from all walls, in standard deviations of the rows, that a starting point is looked for at: the first that can be had.
+# Distances from all walls, in standard deviations of the rows, that a starting point is looked for
+# at: the first that can be had.
 MARGINS = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 _FARTHEST = 1e7  # standard deviations from the mean beyond which nothing is looked for
 
@@ -38,9 +43,11 @@ class Walls:
     Attributes:
         covariance: K.
         functional: F.
-        unit: sign of each row over its standard deviation, zero for rows without variance, shape (blocks, r).
+        unit: sign of each row over its standard deviation, zero for rows without variance, shape
+            (blocks, r).
         correlation: Q, zero in rows without variance, shape (blocks, r, r).
-        heights: w, shape (blocks, r); minus infinity for rows without variance, which nothing moves.
+        heights: w, shape (blocks, r); minus infinity for rows without variance, which nothing
+            moves.
         axes: axes over which Q is block-diagonal.
     """
 
@@ -56,7 +63,9 @@ class Walls:
         return self.unit * self.functional.rows(field, self.axes).reshape(self.unit.shape)
 
     def pushed(self, pushes) -> jax.Array:
-        """K F' D^-1 a: what pushes a on the rows, shape (blocks, r), do to a field; its rows are Q a."""
+        """K F' D^-1 a: what pushes a on the rows, shape (blocks, r), do to a field; its rows are Q
+        a.
+        """
         lead = tuple(self.functional.shape[a] for a in self.axes)
         return self.covariance.mv(
             self.functional.transpose((self.unit * pushes).reshape(*lead, -1), self.axes)
@@ -73,7 +82,8 @@ def walls(belief: Gaussian, inequalities: Inequality | Inequalities) -> Walls:
     """The walls of a belief.
 
     Raises:
-        InconsistentConstraintsError: where a row without variance, known exactly, lies on the wrong side of its bound; names the row.
+        InconsistentConstraintsError: where a row without variance, known exactly, lies on the wrong
+            side of its bound; names the row.
         ValueError: where no row has any variance, so that nothing is left to restrict.
     """
     functional, covariance = inequalities.functional, belief.covariance
@@ -103,7 +113,8 @@ def walls(belief: Gaussian, inequalities: Inequality | Inequalities) -> Walls:
         _refuse_known(inequalities, axes, wrong, slack)
     if not moving.any():
         raise ValueError(
-            "every row of the inequalities is known exactly, and holds: there is nothing to restrict; use the belief itself"
+            "every row of the inequalities is known exactly, and holds: there is nothing to "
+            "restrict; use the belief itself"
         )
 
     deviation = np.sqrt(np.where(moving, variance, 1.0))
@@ -119,10 +130,12 @@ def walls(belief: Gaussian, inequalities: Inequality | Inequalities) -> Walls:
 
 
 def starts(inequalities: Inequality | Inequalities, found: Walls, draws: jax.Array) -> jax.Array:
-    """Centred draws of the belief, moved as little as may be (in the metric of K) to the right side of all walls.
+    """Centred draws of the belief, moved as little as may be (in the metric of K) to the right side
+    of all walls.
 
-    Each block is a least-distance problem, min |d| subject to W d >= h with W W' = Q, solved as non-negative least squares (Lawson and
-    Hanson, Solving Least Squares Problems, 1974, ch. 23); where its residual vanishes no point exists, and its solution names the rows.
+    Each block is a least-distance problem, min |d| subject to W d >= h with W W' = Q, solved as
+    non-negative least squares (Lawson and Hanson, Solving Least Squares Problems, 1974, ch. 23);
+    where its residual vanishes no point exists, and its solution names the rows.
 
     Args:
         inequalities: for the names of the rows.
@@ -130,7 +143,8 @@ def starts(inequalities: Inequality | Inequalities, found: Walls, draws: jax.Arr
         draws: shape (n, *field).
 
     Raises:
-        InconsistentConstraintsError: where no field that the belief allows satisfies all inequalities, or only a set without volume does.
+        InconsistentConstraintsError: where no field that the belief allows satisfies all
+            inequalities, or only a set without volume does.
     """
     rows = np.asarray(_rows(found, draws))
     pushes = np.zeros_like(rows)
@@ -154,7 +168,9 @@ def starts(inequalities: Inequality | Inequalities, found: Walls, draws: jax.Arr
 
 
 def nearest(inequalities: Inequality | Inequalities, found: Walls) -> jax.Array:
-    """The centred field of highest density on the right side of all walls, min |d| subject to W d >= w. Raises what `starts` raises."""
+    """The centred field of highest density on the right side of all walls, min |d| subject to W d
+    >= w. Raises what `starts` raises.
+    """
     pushes = np.zeros(found.heights.shape)
     for block, (correlation, heights) in enumerate(
         zip(np.asarray(found.correlation), np.asarray(found.heights), strict=True)
@@ -186,7 +202,9 @@ def _moments(functional, covariance, axes) -> np.ndarray:
 
 
 def _root(correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """W with W W' = Q, and B with Q B = W, without directions of less than 1e-6 of the largest standard deviation."""
+    """W with W W' = Q, and B with Q B = W, without directions of less than 1e-6 of the largest
+    standard deviation.
+    """
     values, vectors = np.linalg.eigh(correlation)
     kept = values > 1e-12 * values.max(initial=0.0)
     spread = np.sqrt(values[kept])
@@ -194,7 +212,9 @@ def _root(correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _least(root: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    """The shortest d with W d >= h, or None; and weights λ >= 0 of the rows, for which W'λ = 0 and h'λ > 0 where there is none."""
+    """The shortest d with W d >= h, or None; and weights λ >= 0 of the rows, for which W'λ = 0 and
+    h'λ > 0 where there is none.
+    """
     if not (heights > 0).any():
         return np.zeros(root.shape[1]), np.zeros(len(root))
     system = np.vstack([root.T, heights])
@@ -234,8 +254,9 @@ def _refuse_known(inequalities, axes, wrong, slack):
     worst = np.unravel_index(np.argmin(np.where(wrong, slack, 0.0)), slack.shape)
     more = f" ({wrong.sum() - 1} more rows as well)" if wrong.sum() > 1 else ""
     raise InconsistentConstraintsError(
-        f"{_names(inequalities, axes)[worst]} is violated by {-slack[worst]:.2g}, and the belief holds its value for certain{more}. "
-        "Correct the bound or the fact that the belief was conditioned on, or leave those points out of the inequality"
+        f"{_names(inequalities, axes)[worst]} is violated by {-slack[worst]:.2g}, and the belief "
+        f"holds its value for certain{more}. Correct the bound or the fact that the belief was "
+        "conditioned on, or leave those points out of the inequality"
     )
 
 
@@ -246,11 +267,14 @@ def _refuse_empty(inequalities, found: Walls, block: int, moving, root, heights)
     rows = _listed(list(names[weights > 1e-6 * weights.max()]))
     if step is not None:
         raise InconsistentConstraintsError(
-            f"{rows} can only hold together as equalities: the fields that satisfy them have no volume, and probability zero. State what "
-            "they fix as a constraint, bc.condition(belief, bc.Constraint(functional, value)), and leave these rows out"
+            f"{rows} can only hold together as equalities: the fields that satisfy them have no "
+            "volume, and probability zero. State what they fix as a constraint, "
+            "bc.condition(belief, bc.Constraint(functional, value)), and leave these rows out"
         )
     raise InconsistentConstraintsError(
-        f"no field that the belief allows satisfies {rows}. Either (a) the bounds exclude each other, (b) they exclude a fact that the "
-        "belief was conditioned on (a negative total of a non-negative field), or (c) the belief is so sure or so smooth that they lie "
-        f"more than {_FARTHEST:.0e} standard deviations away. Correct a bound or the fact, or widen the belief"
+        f"no field that the belief allows satisfies {rows}. Either (a) the bounds exclude each "
+        "other, (b) they exclude a fact that the belief was conditioned on (a negative total of a "
+        "non-negative field), or (c) the belief is so sure or so smooth that they lie more than "
+        f"{_FARTHEST:.0e} standard deviations away. Correct a bound or the fact, or widen the "
+        "belief"
     )

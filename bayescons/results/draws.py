@@ -1,4 +1,6 @@
-"""Chains: the draws of samplers that work on beliefs, kept by chain, with what tells whether they mixed."""
+"""Chains: the draws of samplers that work on beliefs, kept by chain, with what tells whether they
+mixed.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
 class Chains(NamedTuple):
     """Draws of one field by several chains, and their diagnostics.
 
-    Chains that stand still satisfy every law exactly, and their spread from chain to chain can look right: look at `r_hat` and `ess`.
+    Chains that stand still satisfy every law exactly, and their spread from chain to chain can look
+    right: look at `r_hat` and `ess`.
 
     Attributes:
         draws: shape (chain, draw, *field).
         statistics: of the sampler, name -> shape (chain, draw).
-        laws: name -> {"value": b, "residual": shape (chain, draw, ...)}, for the equalities that the sampler itself keeps.
-        ess: smallest bulk effective sample size over the points of the field, of at most 500 (rank-normalised, by ArviZ).
+        laws: name -> {"value": b, "residual": shape (chain, draw, ...)}, for the equalities that
+            the sampler itself keeps.
+        ess: smallest bulk effective sample size over the points of the field, of at most 500
+            (rank-normalised, by ArviZ).
         r_hat: largest R-hat over the same points; NaN for a single chain.
     """
 
@@ -42,7 +47,9 @@ class Chains(NamedTuple):
     def datatree(
         self, grid: Grid | None = None, *, name: str = "u", **attributes
     ) -> xarray.DataTree:
-        """An ArviZ tree with the groups `posterior`, `sample_stats` and, where there are laws, `constraints`."""
+        """An ArviZ tree with the groups `posterior`, `sample_stats` and, where there are laws,
+        `constraints`.
+        """
         laws = {law: dict(parts) for law, parts in self.laws.items()}
         return datatree(
             {name: self.draws},

@@ -1,4 +1,6 @@
-"""Files that appear whole or not at all: what a reader finds is the earlier file or the complete new one."""
+"""Files that appear whole or not at all: what a reader finds is the earlier file or the complete
+new one.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,15 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: str | os.PathLike) -> Generator[Path, None, None]:
-    """Lend a temporary path beside `path`, and put the file in its place once the block has ended without an error.
+    """Lend a temporary path beside `path`, and put the file in its place once the block has ended
+    without an error.
 
-    Readers see the earlier file or the complete new one, never a part. On any error the temporary file is removed.
+    Readers see the earlier file or the complete new one, never a part. On any error the temporary
+    file is removed.
 
     Raises:
-        OSError: of the fitting subclass, with the path and the cause, where the file cannot be written.
+        OSError: of the fitting subclass, with the path and the cause, where the file cannot be
+            written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
@@ -29,8 +34,8 @@ def whole_file(path: str | os.PathLike) -> Generator[Path, None, None]:
         reason = error.strerror or str(error)
         raise OSError(
             error.errno,
-            f"cannot write {os.fspath(path)!r}: {reason}. Expected a file name in a folder that exists, is writable and has room; "
-            "make the folder first, or choose another path",
+            f"cannot write {os.fspath(path)!r}: {reason}. Expected a file name in a folder that "
+            "exists, is writable and has room; make the folder first, or choose another path",
         ) from error
     finally:
         _remove(temporary)

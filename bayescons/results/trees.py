@@ -1,6 +1,8 @@
-"""Results: draws with their names, coordinates, constraints and provenance, kept in one ArviZ tree and one NetCDF file.
+"""Results: draws with their names, coordinates, constraints and provenance, kept in one ArviZ tree
+and one NetCDF file.
 
-The only module that knows ArviZ's containers. ArviZ and xarray are imported inside the functions, because they take two seconds.
+The only module that knows ArviZ's containers. ArviZ and xarray are imported inside the functions,
+because they take two seconds.
 """
 
 from __future__ import annotations
@@ -42,27 +44,33 @@ def datatree(
 ) -> xarray.DataTree:
     """Gather draws and what they were made from into one labelled tree.
 
-    Groups, each present when given: `posterior` (draws), `sample_stats`, `constraints` (`<name>_value`, `<name>_residual`),
-    `observed_data` (observed) and `constant_data` (truth). A variable whose trailing shape is the grid's is labelled by the grid's
-    axes and coordinates, so `tree.posterior["u"].sel(t=0.05)` works; any other is labelled by `dims`, or else by number.
+    Groups, each present when given: `posterior` (draws), `sample_stats`, `constraints`
+    (`<name>_value`, `<name>_residual`), `observed_data` (observed) and `constant_data` (truth). A
+    variable whose trailing shape is the grid's is labelled by the grid's axes and coordinates, so
+    `tree.posterior["u"].sel(t=0.05)` works; any other is labelled by `dims`, or else by number.
 
     Args:
-        draws: name -> array of shape (chain, draw, ...). Independent exact draws are one chain: `draws[None]`.
+        draws: name -> array of shape (chain, draw, ...). Independent exact draws are one chain:
+            `draws[None]`.
         grid: the grid of the fields.
         sample_stats: name -> array of shape (chain, draw, ...), as `diverging` or `n_steps`.
-        observed: name -> data the program was given, context points for example; no chain or draw axes.
-        constraints: name -> {"value": shape (...), "residual": shape (chain, draw, ...)}: the value b and `G u - b` of each draw.
+        observed: name -> data the program was given, context points for example; no chain or draw
+            axes.
+        constraints: name -> {"value": shape (...), "residual": shape (chain, draw, ...)}: the value
+            b and `G u - b` of each draw.
         truth: name -> the true field, no chain or draw axes.
-        attributes: seed, reading, sampler and the like, kept at the root beside the versions of Python and of the packages used.
-            Numbers and text are kept as they are, anything else becomes JSON text.
-        dims: name of a variable (or of a constraint) -> names of its axes after (chain, draw). Names of grid axes bring its
-            coordinates.
+        attributes: seed, reading, sampler and the like, kept at the root beside the versions of
+            Python and of the packages used. Numbers and text are kept as they are, anything else
+            becomes JSON text.
+        dims: name of a variable (or of a constraint) -> names of its axes after (chain, draw).
+            Names of grid axes bring its coordinates.
 
     Returns:
         An `xarray.DataTree` that every ArviZ function reads.
 
     Raises:
-        ValueError: where draws lack their two leading axes or disagree on them, or where an axis of `dims` does not fit the grid.
+        ValueError: where draws lack their two leading axes or disagree on them, or where an axis of
+            `dims` does not fit the grid.
     """
     import xarray
 
@@ -85,13 +93,15 @@ def datatree(
 
 
 def save(datatree: xarray.DataTree, path: str | os.PathLike) -> Path:
-    """Write a tree to a NetCDF file, whole or not at all: an earlier file at `path` stays until the new one is complete.
+    """Write a tree to a NetCDF file, whole or not at all: an earlier file at `path` stays until the
+    new one is complete.
 
     Returns:
         The path written.
 
     Raises:
-        OSError: where the file cannot be written (a missing folder, no permission, a full disk); nothing is left behind.
+        OSError: where the file cannot be written (a missing folder, no permission, a full disk);
+            nothing is left behind.
     """
     with whole_file(path) as temporary:
         datatree.to_netcdf(temporary, engine="h5netcdf")
@@ -109,26 +119,30 @@ def load(path: str | os.PathLike) -> xarray.DataTree:
 
     if not Path(path).exists():
         raise FileNotFoundError(
-            f"no results at {os.fspath(path)!r}; expected a NetCDF file written by bayescons.programs.results.save"
+            f"no results at {os.fspath(path)!r}; expected a NetCDF file written by "
+            "bayescons.programs.results.save"
         )
     try:
         with xarray.open_datatree(path, engine="h5netcdf") as tree:
             return tree.load()
     except OSError as error:
         raise OSError(
-            f"cannot read {os.fspath(path)!r} as NetCDF ({error}); expected a file written by results.save"
+            f"cannot read {os.fspath(path)!r} as NetCDF ({error}); expected a file written by "
+            "results.save"
         ) from error
 
 
 def summarise(
     datatree: xarray.DataTree, var_names: str | Sequence[str] | None = None, *, level: float = 0.95
 ) -> pandas.DataFrame:
-    """One row for each unknown of the posterior: `arviz.summary` with highest-density intervals and unrounded numbers.
+    """One row for each unknown of the posterior: `arviz.summary` with highest-density intervals and
+    unrounded numbers.
 
-    Columns: mean, sd, hdi_lower, hdi_upper, ess_bulk, ess_tail, r_hat, mcse_mean, mcse_sd. A field has a row a point, so name the
-    variables of a large program. Where a column is NaN: R-hat for one chain (exact draws are one chain, and have nothing to
-    converge); R-hat and the Monte Carlo errors for an exactly known unknown, whose draws are all equal; every diagnostic below
-    four draws.
+    Columns: mean, sd, hdi_lower, hdi_upper, ess_bulk, ess_tail, r_hat, mcse_mean, mcse_sd. A field
+    has a row a point, so name the variables of a large program. Where a column is NaN: R-hat for
+    one chain (exact draws are one chain, and have nothing to converge); R-hat and the Monte Carlo
+    errors for an exactly known unknown, whose draws are all equal; every diagnostic below four
+    draws.
 
     Args:
         datatree: a tree with a `posterior` group.
@@ -152,10 +166,12 @@ def worst_mixing(draws: np.ndarray, points: int = 500) -> tuple[float, float]:
 
     Args:
         draws: shape (chain, draw, *field).
-        points: how many points, spread evenly over the field, are looked at; each costs about a millisecond.
+        points: how many points, spread evenly over the field, are looked at; each costs about a
+            millisecond.
 
     Returns:
-        ESS and R-hat; NaN with fewer than four draws a chain or no point that varies, R-hat also for one chain.
+        ESS and R-hat; NaN with fewer than four draws a chain or no point that varies, R-hat also
+        for one chain.
     """
     from arviz_stats.base import array_stats
 
@@ -178,14 +194,16 @@ def _arrays(arrays: Mapping[str, ArrayLike] | None) -> dict[str, np.ndarray]:
 def _check_draws(arrays: dict[str, np.ndarray]) -> None:
     if not arrays:
         raise ValueError(
-            "draws is empty; expected name -> array of shape (chain, draw, ...), as mcmc.get_samples(group_by_chain=True)"
+            "draws is empty; expected name -> array of shape (chain, draw, ...), as "
+            "mcmc.get_samples(group_by_chain=True)"
         )
     for name, array in arrays.items():
         first, leading = next(iter(arrays.items()))
         if array.ndim < 2 or array.shape[:2] != leading.shape[:2]:
             raise ValueError(
-                f"draws must lead with (chain, draw), the same for all; got {name} {array.shape} beside {first} {leading.shape}. "
-                "Independent draws are one chain: write draws[None]. Reshape several chains in one array to (chain, draw, ...)"
+                f"draws must lead with (chain, draw), the same for all; got {name} {array.shape} "
+                f"beside {first} {leading.shape}. Independent draws are one chain: write "
+                "draws[None]. Reshape several chains in one array to (chain, draw, ...)"
             )
 
 
@@ -218,8 +236,9 @@ def _checked_axes(name: str, shape: tuple[int, ...], grid: Axes, given: list[str
     if len(given) != len(shape) or not fits:
         lengths = {axis: len(points) for axis, points in grid.items()}
         raise ValueError(
-            f"dims of {name!r} must name its axes after (chain, draw), of shape {shape}; got {given} on a grid of {lengths}. "
-            "Give one name an axis, and the name of a grid axis only to an axis of that length"
+            f"dims of {name!r} must name its axes after (chain, draw), of shape {shape}; got "
+            f"{given} on a grid of {lengths}. Give one name an axis, and the name of a grid axis "
+            "only to an axis of that length"
         )
     return given
 
@@ -234,7 +253,9 @@ def _whole(constraints: Constraints | None) -> Constraints:
 
 
 def _constraint_dataset(constraints: Constraints, grid: Axes, dims: Dims) -> xarray.Dataset:
-    """Values and residuals of one constraint share their axes, numbered `<name>_dim_<i>` where `dims` does not name them."""
+    """Values and residuals of one constraint share their axes, numbered `<name>_dim_<i>` where
+    `dims` does not name them.
+    """
     residuals = _arrays({name: parts["residual"] for name, parts in constraints.items()})
     shapes = {name: residual.shape[2:] for name, residual in residuals.items()}
     axes = {name: _axes(name, shape, grid, dims.get(name)) for name, shape in shapes.items()}
@@ -261,7 +282,9 @@ def _attributes(attributes: Mapping[str, object] | None) -> dict[str, object]:
 
 
 def _attribute(value: Any) -> Any:
-    """Numbers and text as they are, anything else as JSON text: NetCDF attributes hold no bool, None, mapping or 65-bit integer."""
+    """Numbers and text as they are, anything else as JSON text: NetCDF attributes hold no bool,
+    None, mapping or 65-bit integer.
+    """
     value = value.tolist() if hasattr(value, "tolist") else value
     number = (
         isinstance(value, int | float)

@@ -26,7 +26,9 @@ class Choice(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What is known of a program whose fields can be integrated out: whether anything observed bears on the latents, and rows absorbed."""
+    """What is known of a program whose fields can be integrated out: whether anything observed
+    bears on the latents, and rows absorbed.
+    """
 
     informed: bool
     rows: int
@@ -37,16 +39,19 @@ def choose(
 ) -> Choice:
     """The first of these that the program allows; nothing is sampled and no field is computed.
 
-    1. "conjugate", independent exact draws: the fields are Gaussian, all likelihoods below them are Normal and affine, and there is no
-       latent above them, or none that anything observed bears on.
-    2. "collapsed": as before, with latents above the fields to be learnt. The fields are integrated out and NUTS moves the latents alone.
+    1. "conjugate", independent exact draws: the fields are Gaussian, all likelihoods below them are
+       Normal and affine, and there is no latent above them, or none that anything observed bears
+       on.
+    2. "collapsed": as before, with latents above the fields to be learnt. The fields are integrated
+      out and NUTS moves the latents alone.
     3. "nuts", on the exact reading.
 
     Args:
         program: an ordinary NumPyro program.
         *args: arguments of the program.
         given: keyword arguments of the program.
-        rows: of likelihoods below the fields, above which "nuts" is thought quicker than "collapsed".
+        rows: of likelihoods below the fields, above which "nuts" is thought quicker than
+            "collapsed".
 
     Returns:
         A sampler's name, and why, as a sentence without its full stop.
@@ -70,13 +75,15 @@ def choose(
     if not structure.latents:
         return Choice(
             "conjugate",
-            "the fields are Gaussian given all that is known of them, and nothing else is random above them",
+            "the fields are Gaussian given all that is known of them, and nothing else is random "
+            "above them",
         )
     names = ", ".join(structure.latents)
     if not found.informed:
         return Choice(
             "conjugate",
-            f"nothing observed bears on {names}, which keep their prior; the fields are Gaussian given them",
+            f"nothing observed bears on {names}, which keep their prior; the fields are Gaussian "
+            "given them",
         )
     if found.rows > rows:
         return Choice(
@@ -85,7 +92,8 @@ def choose(
         )
     return Choice(
         "collapsed",
-        f"the fields are Gaussian given {names}: they are integrated out, and NUTS moves {names} alone",
+        f"the fields are Gaussian given {names}: they are integrated out, and NUTS moves {names} "
+        "alone",
     )
 
 

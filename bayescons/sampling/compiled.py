@@ -1,8 +1,11 @@
-"""Compiled runs, kept: the same program, method and shapes are compiled once, and new data of the same shapes cost no compilation.
+"""Compiled runs, kept: the same program, method and shapes are compiled once, and new data of the
+same shapes cost no compilation.
 
-Arrays and numbers with a decimal point among a program's arguments become arguments of the compiled run; everything else (whole numbers,
-names, functions) shapes the program and is part of what it is kept under. So is what the program reads of the world around it: before a
-kept run is used the program is traced anew, abstractly, and a constant in its closure or a global that has changed since is noticed.
+Arrays and numbers with a decimal point among a program's arguments become arguments of the compiled
+run; everything else (whole numbers, names, functions) shapes the program and is part of what it is
+kept under. So is what the program reads of the world around it: before a kept run is used the
+program is traced anew, abstractly, and a constant in its closure or a global that has changed since
+is noticed.
 """
 
 from __future__ import annotations
@@ -49,8 +52,9 @@ def compiled(
 ) -> Compiled:
     """The run, compiled for a program and for the shapes of its arguments, or as it was kept.
 
-    A program that needs the numbers themselves while it is traced - it branches on one, or builds a grid from an array - is compiled for
-    these numbers alone and not kept. Errors are those of that attempt, in which values are known and contradicting rows have names.
+    A program that needs the numbers themselves while it is traced - it branches on one, or builds a
+    grid from an array - is compiled for these numbers alone and not kept. Errors are those of that
+    attempt, in which values are known and contradicting rows have names.
 
     Args:
         run: (key, args, given) -> pytree of arrays.
@@ -91,7 +95,9 @@ def compiled(
 
 
 def _attempted(attempt: Callable):
-    """What comes of it; None where anything goes wrong, which the attempt with known values will say better."""
+    """What comes of it; None where anything goes wrong, which the attempt with known values will
+    say better.
+    """
     try:
         return attempt()
     except Exception:
@@ -99,7 +105,9 @@ def _attempted(attempt: Callable):
 
 
 def fingerprint(function: Callable, arrays: list) -> str:
-    """A digest of what a function (arrays, words) -> numbers computes: its operations, all constants in them, and the words it adds."""
+    """A digest of what a function (arrays, words) -> numbers computes: its operations, all
+    constants in them, and the words it adds.
+    """
     words: list[str] = []
     traced = jax.make_jaxpr(lambda found: function(found, words))(arrays)
     digest = hashlib.sha256(_ADDRESS.sub("", "\n".join([str(traced.jaxpr), *words])).encode())
@@ -112,7 +120,9 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")  # of a function in memory, new with every
 
 
 def _constants(traced) -> Iterator:
-    """The constants of a traced function and of those inside it that numbers were closed over by."""
+    """The constants of a traced function and of those inside it that numbers were closed over
+    by.
+    """
     yield from (
         c for c in getattr(traced, "consts", ()) if not jnp.issubdtype(c.dtype, jax.dtypes.extended)
     )
@@ -128,7 +138,9 @@ def _is_jaxpr(value) -> bool:
 
 
 def _sites(program: Callable, args: tuple, given: dict, words: list[str]) -> list:
-    """All that the density of a program rests on: what its sites and statements are called and are, and the numbers in them."""
+    """All that the density of a program rests on: what its sites and statements are called and are,
+    and the numbers in them.
+    """
     drawn = handlers.substitute(handlers.seed(program, 0), substitute_fn=init_to_uniform)
     with handlers.block():
         trace = handlers.trace(drawn).get_trace(*args, **given)
@@ -149,7 +161,9 @@ def _sites(program: Callable, args: tuple, given: dict, words: list[str]) -> lis
 
 
 def _built(function: Callable, key: jax.Array, arrays: list) -> Compiled:
-    """The function of a key and arrays, compiled. Of stiffness the front door has warned, which saw the values."""
+    """The function of a key and arrays, compiled. Of stiffness the front door has warned, which saw
+    the values.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StiffnessWarning)
         return Compiled(jax.jit(function).lower(key, arrays).compile(), arrays, fresh=True)
@@ -161,7 +175,9 @@ def _moves(leaf) -> bool:
 
 
 def _type(leaf) -> tuple:
-    """Shape and dtype, a Python number's being its own; and the precision that runs are compiled for."""
+    """Shape and dtype, a Python number's being its own; and the precision that runs are compiled
+    for.
+    """
     return jnp.shape(leaf), str(getattr(leaf, "dtype", type(leaf))), jax.config.jax_enable_x64  # ty: ignore[unresolved-attribute]
 
 

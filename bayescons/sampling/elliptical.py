@@ -1,8 +1,10 @@
-"""Elliptical slice sampling of BlackJAX: for programs whose latents are all Gaussian, whatever their likelihoods.
+"""Elliptical slice sampling of BlackJAX: for programs whose latents are all Gaussian, whatever
+their likelihoods.
 
-Murray, Adams & MacKay (AISTATS 2010): with z ~ N(0, I) a priori, an ellipse through the point and a fresh draw of the prior is searched for
-a point of sufficient likelihood. There is nothing to tune, no gradient, and no rejection; where the likelihood says much about many
-directions the steps become small, and NUTS is faster.
+Murray, Adams & MacKay (AISTATS 2010): with z ~ N(0, I) a priori, an ellipse through the point and a
+fresh draw of the prior is searched for a point of sufficient likelihood. There is nothing to tune,
+no gradient, and no rejection; where the likelihood says much about many directions the steps become
+small, and NUTS is faster.
 """
 
 from __future__ import annotations

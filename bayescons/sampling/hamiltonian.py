@@ -1,6 +1,8 @@
-"""Hamiltonian samplers: the No-U-Turn sampler of NumPyro and that of BlackJAX, each as one chain from one start.
+"""Hamiltonian samplers: the No-U-Turn sampler of NumPyro and that of BlackJAX, each as one chain
+from one start.
 
-Both are Hoffman & Gelman (JMLR 15, 2014) with multinomial trajectories, and tune a diagonal mass matrix and the step in Stan's windows.
+Both are Hoffman & Gelman (JMLR 15, 2014) with multinomial trajectories, and tune a diagonal mass
+matrix and the step in Stan's windows.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from bayescons.sampling.targets import Target
 
 
 def nuts(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
-    """NumPyro's NUTS. One loop runs through warm-up and draws, so that the trajectory is compiled once."""
+    """NumPyro's NUTS. One loop runs through warm-up and draws, so that the trajectory is compiled
+    once.
+    """
     kernel = NUTS(
         potential_fn=lambda z: -target.log_density(z), target_accept_prob=method.acceptance
     )
@@ -39,7 +43,9 @@ def nuts(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
 
 
 def blackjax_nuts(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
-    """BlackJAX's NUTS after its window adaptation. The bar begins after the warm-up, which is one call of the library."""
+    """BlackJAX's NUTS after its window adaptation. The bar begins after the warm-up, which is one
+    call of the library.
+    """
     import blackjax
 
     key_warm, key_draws = jax.random.split(key)

@@ -1,10 +1,14 @@
-"""Microcanonical samplers of BlackJAX: dynamics of constant energy, whose speed follows the density.
+"""Microcanonical samplers of BlackJAX: dynamics of constant energy, whose speed follows the
+density.
 
-Robnik, De Luca, Silverstein & Seljak (JMLR 24, 2023). *Unadjusted* (MCLMC) every step is accepted: the draws carry a bias that falls with
-the step, which is tuned so that the energy varies by 5e-4 a dimension. There is no acceptance rate that would betray it, so it is for
-large smooth posteriors, and to be compared with another sampler where a number matters. *Adjusted* has a Metropolis step, which makes it
-right for every step size: what is wrong with it shows in R-hat, as slow mixing. Its trajectories are two steps long on average; on
-strongly correlated posteriors, or at a stiff soft statement, that is a random walk, and NUTS is the better choice.
+Robnik, De Luca, Silverstein & Seljak (JMLR 24, 2023). *Unadjusted* (MCLMC) every step is accepted:
+the draws carry a bias that falls with the step, which is tuned so that the energy varies by 5e-4 a
+dimension. There is no acceptance rate that would betray it, so it is for large smooth posteriors,
+and to be compared with another sampler where a number matters. *Adjusted* has a Metropolis step,
+which makes it
+right for every step size: what is wrong with it shows in R-hat, as slow mixing. Its trajectories
+are two steps long on average; on strongly correlated posteriors, or at a stiff soft statement, that
+is a random walk, and NUTS is the better choice.
 """
 
 from __future__ import annotations
@@ -66,7 +70,9 @@ def mclmc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
 
 
 def adjusted_mclmc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
-    """Adjusted, with trajectories of random length; step and mass matrix are tuned to the target acceptance."""
+    """Adjusted, with trajectories of random length; step and mass matrix are tuned to the target
+    acceptance.
+    """
     import blackjax
     from blackjax.mcmc.adjusted_mclmc_dynamic import make_random_trajectory_length_fn
 
@@ -113,7 +119,9 @@ def adjusted_mclmc(target: Target, method: Method, key: jax.Array, start: dict) 
 
 
 def _between(info):
-    """What is told of the steps between two draws: integer counts summed, what is true of one true of all, numbers averaged."""
+    """What is told of the steps between two draws: integer counts summed, what is true of one true
+    of all, numbers averaged.
+    """
 
     def told(values):
         if values.dtype == bool:
@@ -130,5 +138,6 @@ def _between(info):
 def _several(sampler: str, start: dict) -> None:
     if sum(jnp.size(leaf) for leaf in jax.tree.leaves(start)) < 2:
         raise ValueError(
-            f"sampler {sampler!r} moves on a sphere of directions and needs two unknowns or more; this program has one. Use 'nuts'"
+            f"sampler {sampler!r} moves on a sphere of directions and needs two unknowns or more; "
+            "this program has one. Use 'nuts'"
         )

@@ -1,7 +1,9 @@
-"""Mixing: whether chains have found the same posterior, judged by the unknowns that are free to move.
+"""Mixing: whether chains have found the same posterior, judged by the unknowns that are free to
+move.
 
-A chain that stands still satisfies every constraint, and several of them, standing in different places, even have the right pooled
-variance. R-hat and the effective sample size of the free directions are what shows it; they are part of every result.
+A chain that stands still satisfies every constraint, and several of them, standing in different
+places, even have the right pooled variance. R-hat and the effective sample size of the free
+directions are what shows it; they are part of every result.
 """
 
 from __future__ import annotations
@@ -15,20 +17,22 @@ import numpy as np
 
 from bayescons.results.trees import worst_mixing
 
-R_HAT, ESS = (
-    1.01,
-    100,
-)  # Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Anal. 16, 2021) ask for 1.01, and for 100 a chain
+# Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Anal. 16, 2021) ask for 1.01, and for 100
+# a chain.
+R_HAT, ESS = 1.01, 100
 MOVED = 0.2  # of the last moves; they are tuned to 0.8
 
 
 class NotMixedWarning(UserWarning):
-    """Chains that do not agree, or too few effective draws: their averages are not those of the posterior."""
+    """Chains that do not agree, or too few effective draws: their averages are not those of the
+    posterior.
+    """
 
 
 class Mixing(NamedTuple):
-    """The worst over all unknowns: rank-normalised split R-hat, and bulk effective sample size; NaN where there is neither. And the share
-    of their last moves that the particles of the poorest population took (1 for chains).
+    """The worst over all unknowns: rank-normalised split R-hat, and bulk effective sample size; NaN
+    where there is neither. And the share of their last moves that the particles of the poorest
+    population took (1 for chains).
     """
 
     r_hat: float
@@ -51,18 +55,22 @@ class Mixing(NamedTuple):
         if not wrong:
             return ""
         return (
-            f"the chains have not mixed (worst at {self.unknown!r}): {' and '.join(wrong)}. Averages over these draws are not to be "
-            "trusted, however well the constraints hold. Either (a) run longer, warmup=2000, draws=4000; (b) read exactly what a soft "
-            "reading makes stiff; (c) sample what hides behind a funnel from white noise (numpyro.infer.reparam), or raise "
-            "target_acceptance; or (d) the posterior has several modes: start from start='pathfinder' and look at the chains one by one"
+            f"the chains have not mixed (worst at {self.unknown!r}): {' and '.join(wrong)}. "
+            "Averages over these draws are not to be trusted, however well the constraints hold. "
+            "Either (a) run longer, warmup=2000, draws=4000; (b) read exactly what a soft reading "
+            "makes stiff; (c) sample what hides behind a funnel from white noise "
+            "(numpyro.infer.reparam), or raise target_acceptance; or (d) the posterior has several "
+            "modes: start from start='pathfinder' and look at the chains one by one"
         )
 
 
 def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None) -> Mixing:
-    """The worst R-hat and the smallest bulk ESS over the unknowns named; over at most 500 points of each.
+    """The worst R-hat and the smallest bulk ESS over the unknowns named; over at most 500 points of
+    each.
 
-    Points that never vary, as those that are known exactly, are left out. Below four draws a chain there is nothing to judge by, and the
-    ESS is the number of draws; with one chain there is no R-hat. For particles, `acceptance` is the share of moves taken, by population.
+    Points that never vary, as those that are known exactly, are left out. Below four draws a chain
+    there is nothing to judge by, and the ESS is the number of draws; with one chain there is no
+    R-hat. For particles, `acceptance` is the share of moves taken, by population.
     """
     moved = 1.0 if acceptance is None else float(np.min(acceptance))
     found = {
@@ -80,7 +88,9 @@ def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None) -> Mixing
 
 
 def _worst(values: np.ndarray) -> tuple[float, float] | None:
-    """ESS and R-hat of one unknown, or None where it does not vary. Chains that each stand still have an R-hat without bound."""
+    """ESS and R-hat of one unknown, or None where it does not vary. Chains that each stand still
+    have an R-hat without bound.
+    """
     chains, number = values.shape[:2]
     if not np.isfinite(values).all():
         return 0.0, math.inf

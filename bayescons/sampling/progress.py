@@ -1,7 +1,8 @@
 """Progress: a bar on stderr for a run that is one compiled call.
 
-NumPyro's own bar steps through its chains from Python and so cannot stand inside `jit`; BlackJAX's needs a package more. Here the compiled
-loop itself calls back, some fifty times a run. A bar belongs to the process: of two runs at the same time in two threads, one has it.
+NumPyro's own bar steps through its chains from Python and so cannot stand inside `jit`; BlackJAX's
+needs a package more. Here the compiled loop itself calls back, some fifty times a run. A bar
+belongs to the process: of two runs at the same time in two threads, one has it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ _shown: list = []
 
 
 def told(step: Callable, length: int, *, on: bool) -> Callable:
-    """The step (carry, (index, x)) -> (carry, y) of a scan, which now and then says how far it has come.
+    """The step (carry, (index, x)) -> (carry, y) of a scan, which now and then says how far it has
+    come.
 
     Args:
         step: of the scan.
@@ -37,7 +39,9 @@ def told(step: Callable, length: int, *, on: bool) -> Callable:
 
 
 def scan(step: Callable, carry, length: int, keys=None, *, on: bool):
-    """`jax.lax.scan` over so many steps (carry, (index, key)) -> (carry, y), with a bar where it is asked for."""
+    """`jax.lax.scan` over so many steps (carry, (index, key)) -> (carry, y), with a bar where it is
+    asked for.
+    """
     return jax.lax.scan(told(step, length, on=on), carry, (jnp.arange(length), keys), length=length)
 
 
@@ -59,7 +63,9 @@ def bar(text: str, *, on: bool) -> Generator[None]:
 
 
 def _advance(index, length) -> None:
-    """Called from the compiled loop; several chains side by side call once, and several devices one by one."""
+    """Called from the compiled loop; several chains side by side call once, and several devices one
+    by one.
+    """
     if _shown:
         shown = _shown[-1]
         if shown.total != int(length):

@@ -1,7 +1,8 @@
 """Refusals: programs, data and runs that give no posterior, and what to write instead.
 
-Before a run only the structure of a program is known; inside a compiled one nothing can be raised. What went wrong there is found out by
-running the program once more with all values known, because then the library names what is wrong.
+Before a run only the structure of a program is known; inside a compiled one nothing can be raised.
+What went wrong there is found out by running the program once more with all values known, because
+then the library names what is wrong.
 """
 
 from __future__ import annotations
@@ -28,42 +29,50 @@ def refuse_sites(reading: Callable, sampler: str, args: tuple, given: dict) -> N
     """An error that names the sites of a reading that a sampler cannot move, and the way out.
 
     Raises:
-        ValueError: no latent site at all; or a prior that has no draws, for a sampler that begins with them.
+        ValueError: no latent site at all; or a prior that has no draws, for a sampler that begins
+            with them.
         TypeError: discrete sites; or, for "elliptical", sites that are not Gaussian.
     """
     latents = structure_of(reading, args, given).latents
     if not latents:
         raise ValueError(
-            "the program has no unknowns: every sample site is observed, so there is nothing to sample. Leave a site without obs=, or ask "
-            "for its density with numpyro.infer.util.log_density"
+            "the program has no unknowns: every sample site is observed, so there is nothing to "
+            "sample. Leave a site without obs=, or ask for its density with "
+            "numpyro.infer.util.log_density"
         )
     endless = [name for name, fn in latents.items() if improper(fn)]
     if endless and sampler in FROM_THE_PRIOR:
         raise ValueError(
-            f"sampler {sampler!r} begins with draws from the prior, and {_list(endless)} has an improper one, with no draws and no "
-            "evidence. Give it a proper prior, dist.Normal(0, 10) say, or use sampler='nuts'"
+            f"sampler {sampler!r} begins with draws from the prior, and {_list(endless)} has an "
+            "improper one, with no draws and no evidence. Give it a proper prior, dist.Normal(0, "
+            "10) say, or use sampler='nuts'"
         )
     discrete = [
         name for name, fn in latents.items() if fn.support is not None and fn.support.is_discrete
     ]
     if discrete and sampler != "conjugate":
         raise TypeError(
-            f"the latent sites {_list(discrete)} are discrete, and {sampler!r} moves along gradients or ellipses. Sum them out in the "
-            "program (dist.MixtureSameFamily, numpyro.factor); or, where they stand above Gaussian fields, "
-            "bc.conjugate(program, draws=1000, key=key) weighs draws of them by their evidence"
+            f"the latent sites {_list(discrete)} are discrete, and {sampler!r} moves along "
+            "gradients or ellipses. Sum them out in the program (dist.MixtureSameFamily, "
+            "numpyro.factor); or, where they stand above Gaussian fields, bc.conjugate(program, "
+            "draws=1000, key=key) weighs draws of them by their evidence"
         )
     foreign = [name for name in latents if not name.endswith("_white")]
     if sampler == "elliptical" and foreign:
         raise TypeError(
-            f"sampler 'elliptical' needs every latent to be Gaussian; {_list(foreign)} {'is' if len(foreign) == 1 else 'are'} not. Write a "
-            "positive one as the exponential of a Normal, x = jnp.exp(numpyro.sample('log_x', dist.Normal(0, 1))), or use sampler='nuts'"
+            f"sampler 'elliptical' needs every latent to be Gaussian; {_list(foreign)} "
+            f"{'is' if len(foreign) == 1 else 'are'} not. Write a positive one as the exponential "
+            "of a Normal, x = jnp.exp(numpyro.sample('log_x', dist.Normal(0, 1))), or use "
+            "sampler='nuts'"
         )
 
 
 def refuse_run(found: Run, structure: Structure, program, reading, scale, args, given) -> None:
-    """Raise for what inside a compiled run could only be recorded: contradictions, and densities that are NaN or zero at every start.
+    """Raise for what inside a compiled run could only be recorded: contradictions, and densities
+    that are NaN or zero at every start.
 
-    The program is run once more where there is reason, with all values known, because then the library names what is wrong.
+    The program is run once more where there is reason, with all values known, because then the
+    library names what is wrong.
     """
     lost = not np.isfinite(found.summary["start"]).any()
     gaps = {
@@ -81,19 +90,22 @@ def refuse_run(found: Run, structure: Structure, program, reading, scale, args, 
         _diagnose(program, reading, scale, args, given)
     if not widest <= GAP:
         raise InconsistentConstraintsError(
-            f"for some values of the latents exact statements contradict each other, by {widest:.1e} prior standard deviations. Fix the "
-            "latents, numpyro.handlers.substitute(program, data={...}), and bc.conjugate names the rows"
+            "for some values of the latents exact statements contradict each other, by "
+            f"{widest:.1e} prior standard deviations. Fix the latents, "
+            f"numpyro.handlers.substitute(program, data={{...}}), and bc.conjugate names the rows"
         )
     if np.isnan(found.summary.get("log_evidence", np.zeros(1))).any():
         raise ValueError(
-            "a population of particles did not reach the posterior: no draw of the prior has a likelihood above zero, or it is NaN. Take "
-            "more particles (draws=), or a prior that foresees the data"
+            "a population of particles did not reach the posterior: no draw of the prior has a "
+            "likelihood above zero, or it is NaN. Take more particles (draws=), or a prior that "
+            "foresees the data"
         )
     if lost:
         raise ValueError(
-            "the log density is NaN or minus infinity wherever a chain could start (100 points around the origin of the unconstrained "
-            "coordinates). Either (a) an observed value lies outside its distribution's support, (b) a functional or a likelihood divides "
-            "by zero or takes a logarithm or root of a negative number, or (c) data hold NaN"
+            "the log density is NaN or minus infinity wherever a chain could start (100 points "
+            "around the origin of the unconstrained coordinates). Either (a) an observed value "
+            "lies outside its distribution's support, (b) a functional or a likelihood divides by "
+            "zero or takes a logarithm or root of a negative number, or (c) data hold NaN"
         )
 
 
@@ -105,8 +117,9 @@ def refuse_nan(program, args, given) -> None:
         known = statement(site["fn"]) if site["type"] == "sample" else None
         if known is not None and not np.isfinite(np.asarray(known.computed())).all():
             raise ValueError(
-                f"the functional of {name!r} gives NaN or infinity for a finite field. It must be defined wherever the belief has mass: "
-                "look for a division by zero, a logarithm or a root in it"
+                f"the functional of {name!r} gives NaN or infinity for a finite field. It must be "
+                "defined wherever the belief has mass: look for a division by zero, a logarithm or "
+                "a root in it"
             )
 
 
@@ -116,10 +129,12 @@ def begun(program: Callable) -> Callable:
 
 
 def _diagnose(program, reading: str, scale, args, given) -> None:
-    """Run a reading once, with values, at a draw of its prior: doors that saw only abstract values before now see numbers.
+    """Run a reading once, with values, at a draw of its prior: doors that saw only abstract values
+    before now see numbers.
 
     Raises:
-        ValueError: naming a site whose density, or a statement whose functional, is NaN; and whatever the doors refuse.
+        ValueError: naming a site whose density, or a statement whose functional, is NaN; and
+            whatever the doors refuse.
     """
     refuse_nan(program, args, given)
     with handlers.block(), warnings.catch_warnings():
@@ -133,8 +148,9 @@ def _diagnose(program, reading: str, scale, args, given) -> None:
     for name, density in densities.items():
         if not np.isfinite(np.asarray(density)).all():
             raise ValueError(
-                f"the log density of {name!r} is NaN or infinite where a chain starts. Look for NaN in its data, a value outside its "
-                "support, or a parameter (a scale, a rate) that is not positive"
+                f"the log density of {name!r} is NaN or infinite where a chain starts. Look for "
+                "NaN in its data, a value outside its support, or a parameter (a scale, a rate) "
+                "that is not positive"
             )
 
 

@@ -1,4 +1,6 @@
-"""Structure of a program as a sampler needs it: the names of its sites and statements, and what draws make of each statement."""
+"""Structure of a program as a sampler needs it: the names of its sites and statements, and what
+draws make of each statement.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
+from bayescons.functionals.abstract import SingleFunctional
 from bayescons.programs.statements import statement
 
 
@@ -20,7 +23,8 @@ class Structure(NamedTuple):
     Attributes:
         latents: name -> distribution of every latent site.
         deterministic: names of the deterministic sites.
-        statements: name of a statement -> names of the axes of its value, where its functional knows them, otherwise ().
+        statements: name of a statement -> names of the axes of its value, where its functional
+            knows them, otherwise ().
     """
 
     latents: dict[str, dist.Distribution]
@@ -51,7 +55,7 @@ def structure_of(program: Callable, args: tuple, given: dict) -> Structure:
             name for name, site in found.items() if site["type"] == "deterministic"
         ),
         statements={
-            name: tuple(getattr(k.functional, "names", ()))
+            name: k.functional.names if isinstance(k.functional, SingleFunctional) else ()
             for name, k in stated.items()
             if k is not None
         },
@@ -90,7 +94,9 @@ def residuals(
 
 
 def labelled(found: Mapping[str, tuple]) -> dict[str, dict[str, np.ndarray]]:
-    """Residuals as `results.datatree` takes them: one value for each statement, that of the first draw."""
+    """Residuals as `results.datatree` takes them: one value for each statement, that of the first
+    draw.
+    """
     return {
         name: {"value": np.asarray(values[0, 0]), "residual": np.asarray(residual)}
         for name, (residual, values) in found.items()

@@ -1,4 +1,6 @@
-"""Chains: a program and a method as one pure function of a key and the program's arguments, to be compiled or mapped as a whole."""
+"""Chains: a program and a method as one pure function of a key and the program's arguments, to be
+compiled or mapped as a whole.
+"""
 
 from __future__ import annotations
 
@@ -34,17 +36,19 @@ KERNELS = {
     "smc": smc,
 }
 EXACT = ("conjugate", "collapsed")
-BATCH = (
-    2**18
-)  # numbers of field made at once while draws are turned back into fields; a network holds some hundred times as many
+# Numbers of field made at once while draws are turned back into fields; a network holds some
+# hundred times as many.
+BATCH = 2**18
 
 
 def chains(
     program: Callable, method: Method | str, *, reading: str = "exact", scale: float | int = 1e-2
 ) -> Callable:
-    """A program's chains as a function that may be traced: under `jit`, and under `vmap` over keys, arguments and data.
+    """A program's chains as a function that may be traced: under `jit`, and under `vmap` over keys,
+    arguments and data.
 
-    Nothing is checked that needs numbers: rows that contradict each other show as a gap, a start without density in `summary`.
+    Nothing is checked that needs numbers: rows that contradict each other show as a gap, a start
+        without density in `summary`.
 
     Args:
         program: an ordinary NumPyro program, with or without statements.
@@ -53,11 +57,13 @@ def chains(
         scale: of the soft reading, in the unit of each statement's value.
 
     Returns:
-        A function (key, args tuple, given dict) -> `Run`, with an axis of chains in front; `args` and `given` go to the program.
+        A function (key, args tuple, given dict) -> `Run`, with an axis of chains in front; `args`
+        and `given` go to the program.
 
     Raises:
         ValueError: for names that are none, and numbers that make no chain.
-        ValueError, TypeError (when run): where the program does not suit the sampler; what `exact` and `collapsed` raise.
+        ValueError, TypeError (when run): where the program does not suit the sampler; what `exact`
+            and `collapsed` raise.
     """
     method = checked(method)
     one_of("reading", reading, READINGS)
@@ -79,17 +85,20 @@ def _suited(program: Callable, sampler: str, reading: str, args: tuple, given: d
     """An error that says what to write instead, where a program does not suit a sampler."""
     if sampler in EXACT and reading != "exact":
         raise ValueError(
-            f"sampler {sampler!r} carries statements out exactly; for the soft reading use sampler='nuts'"
+            f"sampler {sampler!r} carries statements out exactly; for the soft reading use "
+            "sampler='nuts'"
         )
     if sampler in EXACT:
         choice = choose(program, *args, given=given, rows=math.inf)
         if choice.sampler not in EXACT:
             raise TypeError(
-                f"sampler {sampler!r} needs a closed form, and there is none: {choice.why}. Use sampler='nuts'"
+                f"sampler {sampler!r} needs a closed form, and there is none: {choice.why}. Use "
+                "sampler='nuts'"
             )
         if choice.sampler != sampler:
             raise TypeError(
-                f"sampler {sampler!r} does not suit the program: {choice.why}. Use sampler={choice.sampler!r}"
+                f"sampler {sampler!r} does not suit the program: {choice.why}. Use "
+                f"sampler={choice.sampler!r}"
             )
     refuse_sites(
         program if sampler == "conjugate" else read(program, _seen(sampler, reading)),
@@ -134,7 +143,9 @@ def _markov(program, method: Method, reading, scale, key, args, given) -> Run:
 
 
 def _side_by_side(chain: Callable, keys: jax.Array, begun: dict) -> Run:
-    """Chains in step with each other; or, where the devices divide them, each device's share on its own."""
+    """Chains in step with each other; or, where the devices divide them, each device's share on its
+    own.
+    """
     together, devices = jax.vmap(chain), jax.devices()
     if len(devices) == 1 or len(keys) % len(devices):
         return together(keys, begun)
@@ -146,7 +157,9 @@ def _side_by_side(chain: Callable, keys: jax.Array, begun: dict) -> Run:
 
 
 def _independent(program, method, key, args, given) -> Run:
-    """Exact draws, all independent; they are dealt out to chains so that they are judged like any others."""
+    """Exact draws, all independent; they are dealt out to chains so that they are judged like any
+    others.
+    """
     keys = jax.random.split(key, (method.chains, method.draws))
     draws = _mapped(
         hoisted(lambda k: fields_given(program)(k, {}, *args, **given), keys[0, 0]), keys
@@ -158,7 +171,9 @@ def _independent(program, method, key, args, given) -> Run:
 
 
 def _kept(program, args, given, draws: dict) -> dict:
-    """The program's own sites; and, where they differ from draw to draw, the gaps of contradicting rows."""
+    """The program's own sites; and, where they differ from draw to draw, the gaps of contradicting
+    rows.
+    """
     names = structure_of(program, args, given).names
     gaps = bool(survey(program, args, given).latents)
     return {
@@ -169,7 +184,9 @@ def _kept(program, args, given, draws: dict) -> dict:
 
 
 def _completed(program, aim, z, keys, args, given) -> dict:
-    """Latents above the fields, an exact draw of the fields and of what is below, and the gap of contradicting rows."""
+    """Latents above the fields, an exact draw of the fields and of what is below, and the gap of
+    contradicting rows.
+    """
 
     def whole(pair):
         return fields_given(program)(pair[1], aim.sites(pair[0]), *args, **given)
@@ -179,7 +196,9 @@ def _completed(program, aim, z, keys, args, given) -> dict:
 
 
 def _mapped(function: Callable, draws):
-    """A function of one draw, applied to draws of shape (chain, draw, ...): side by side as far as memory allows."""
+    """A function of one draw, applied to draws of shape (chain, draw, ...): side by side as far as
+    memory allows.
+    """
     chains, number = jax.tree.leaves(draws)[0].shape[:2]
     flat = jax.tree.map(lambda values: values.reshape(chains * number, *values.shape[2:]), draws)
     made = jax.eval_shape(function, jax.tree.map(lambda values: values[0], flat))

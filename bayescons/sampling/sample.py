@@ -1,4 +1,6 @@
-"""The front door: a program in, one labelled tree of draws out, with what is needed to judge them."""
+"""The front door: a program in, one labelled tree of draws out, with what is needed to judge
+them.
+"""
 
 from __future__ import annotations
 
@@ -48,24 +50,32 @@ def sample(
     dims: results.Dims | None = None,
     progress: bool = False,
 ) -> xarray.DataTree:
-    """Draw from the posterior of a program, by any sampler, and say whether the draws can be trusted.
+    """Draw from the posterior of a program, by any sampler, and say whether the draws can be
+    trusted.
 
-    The whole run is one compiled call, its chains side by side, or spread over the devices where their number divides that of the
-    chains. A repeat with new data of the same shapes compiles nothing. The same key gives the same draws.
+    The whole run is one compiled call, its chains side by side, or spread over the devices where
+    their number divides that of the chains. A repeat with new data of the same shapes compiles
+    nothing. The same key gives the same draws.
 
-    Samplers: "auto" takes the first of "conjugate" (independent exact draws), "collapsed" (the Gaussian fields integrated out, NUTS over
-    the latents above them, then exact draws of the fields) and "nuts" that the program allows; `choose` tells which and why. "nuts" is
-    NumPyro's, "blackjax_nuts" BlackJAX's. "mclmc" is not adjusted and carries a small bias; "adjusted_mclmc" carries none, and can be
-    trusted where R-hat says that it has mixed, which it does slowly where directions are strongly correlated. "elliptical" needs every
-    latent to be Gaussian. "smc" tempers `draws` particles from the prior to the posterior and gives the evidence, with its error from the
-    spread of the `chains` populations; `warmup` means nothing to it. Give it ten particles for every unknown, or the evidence is biased.
+    Samplers: "auto" takes the first of "conjugate" (independent exact draws), "collapsed" (the
+    Gaussian fields integrated out, NUTS over the latents above them, then exact draws of the
+    fields) and "nuts" that the program allows; `choose` tells which and why. "nuts" is NumPyro's,
+    "blackjax_nuts" BlackJAX's. "mclmc" is not adjusted and carries a small bias; "adjusted_mclmc"
+    carries none, and can be trusted where R-hat says that it has mixed, which it does slowly where
+    directions are strongly correlated. "elliptical" needs every latent to be Gaussian. "smc"
+    tempers `draws` particles from the prior to the posterior and gives the evidence, with its error
+    from the spread of the `chains` populations; `warmup` means nothing to it. Give it ten particles
+    for every unknown, or the evidence is biased.
 
-    Groups of the tree: `posterior`; `sample_stats` (diverging, n_steps, acceptance_rate, lp, step_size, where the sampler has them);
-    `warmup_sample_stats`, the same of the warm-up; `constraints`, of every statement `<name>_value` and `<name>_residual`, G u - value row
-    by row for each draw; `constant_data`, the truth. Attributes: sampler (as asked), chosen, why, reading, chains, warmup, draws, seed or
-    key, seconds (of the run), compile_seconds (0 in a repeat), gradients and warmup_gradients (evaluated, all chains), divergences, r_hat
-    and ess_bulk (the worst over all unknowns), mixed ("yes", or what is wrong); for "smc" log_evidence, log_evidence_error, temperatures,
-    acceptance_rate and ancestors (particles of the prior with descendants), each of the poorest population.
+    Groups of the tree: `posterior`; `sample_stats` (diverging, n_steps, acceptance_rate, lp,
+    step_size, where the sampler has them); `warmup_sample_stats`, the same of the warm-up;
+    `constraints`, of every statement `<name>_value` and `<name>_residual`, G u - value row by row
+    for each draw; `constant_data`, the truth. Attributes: sampler (as asked), chosen, why, reading,
+    chains, warmup, draws, seed or key, seconds (of the run), compile_seconds (0 in a repeat),
+    gradients and warmup_gradients (evaluated, all chains), divergences, r_hat and ess_bulk (the
+    worst over all unknowns), mixed ("yes", or what is wrong); for "smc" log_evidence,
+    log_evidence_error, temperatures, acceptance_rate and ancestors (particles of the prior with
+    descendants), each of the poorest population.
 
     Args:
         program: an ordinary NumPyro program, with `observe` or `impose` statements or without.
@@ -73,12 +83,14 @@ def sample(
         key: a `jax.random.key`, or a whole number from which one is made.
         sampler: one of `SAMPLERS`.
         reading: of exact statements: "exact", or "soft", with finite noise.
-        scale: of the soft reading, standard deviation of the noise in the unit of each statement's value.
+        scale: of the soft reading, standard deviation of the noise in the unit of each statement's
+            value.
         chains: how many.
         warmup: steps of each chain that are not kept.
         draws: of each chain.
         thinning: steps between draws; None for the sampler's own.
-        target_acceptance: that the step is tuned to; None for the sampler's own. Raise it where there are divergences.
+        target_acceptance: that the step is tuned to; None for the sampler's own. Raise it where
+            there are divergences.
         start: None, "pathfinder" or "svi", see `Method`.
         grid: the grid of the fields, by which they are labelled.
         given: keyword arguments of the program.
@@ -90,10 +102,11 @@ def sample(
         An `xarray.DataTree` that every ArviZ function reads; `results.save` writes it.
 
     Raises:
-        ValueError: for a sampler that does not exist (offers the nearest), numbers that make no chain, a program without unknowns, or one
-            whose density is NaN or zero wherever chains could start.
-        TypeError: a program that does not suit the sampler: discrete latents; what is not Gaussian for "conjugate", "collapsed" and
-            "elliptical". Says what to write instead.
+        ValueError: for a sampler that does not exist (offers the nearest), numbers that make no
+            chain, a program without unknowns, or one whose density is NaN or zero wherever chains
+            could start.
+        TypeError: a program that does not suit the sampler: discrete latents; what is not Gaussian
+            for "conjugate", "collapsed" and "elliptical". Says what to write instead.
         InconsistentConstraintsError: exact statements contradict each other.
 
     Warns:
@@ -148,9 +161,10 @@ def _key(key) -> tuple[jax.Array, dict]:
     if not isinstance(key, jax.Array) or not (
         jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
     ):
+        what = f" of shape {key.shape} and type {key.dtype}" if isinstance(key, jax.Array) else ""
         raise TypeError(
-            f"key must be one jax.random.key, or a whole number; got {type(key).__name__}"
-            f"{'' if not isinstance(key, jax.Array) else f' of shape {key.shape} and type {key.dtype}'}. Write key=jax.random.key(0)"
+            f"key must be one jax.random.key, or a whole number; got {type(key).__name__}{what}. "
+            "Write key=jax.random.key(0)"
         )
     return key, {"key": np.asarray(jax.random.key_data(key)).tolist()}
 
@@ -164,7 +178,9 @@ def _chosen(program: Callable, method: Method, reading: str, args: tuple, given:
 
 
 def _look(program, scale, args, given) -> None:
-    """Run a soft reading once, with values, so that it sees how stiff it is; inside the compiled run nothing is known."""
+    """Run a soft reading once, with values, so that it sees how stiff it is; inside the compiled
+    run nothing is known.
+    """
     with handlers.block():
         begun(soft(program, scale))(*args, **given)
 
@@ -212,7 +228,9 @@ def _summed(found: Run, judged: Mixing) -> dict:
 
 
 def _evidence(logs: np.ndarray) -> dict:
-    """The logarithm of the mean of unbiased estimates, and its standard error by their spread (NaN for one)."""
+    """The logarithm of the mean of unbiased estimates, and its standard error by their spread (NaN
+    for one).
+    """
     log_evidence = float(np.logaddexp.reduce(logs) - math.log(logs.size))
     ratios = np.exp(logs - log_evidence)
     error = float(ratios.std(ddof=1) / math.sqrt(logs.size)) if logs.size > 1 else math.nan

@@ -15,9 +15,11 @@ FITTING = 1000  # gradient steps of the guide of "svi"
 def starts(target: Target, method: Method, keys: jax.Array) -> dict:
     """A start z for every key, leading axis the chain.
 
-    "pathfinder": a draw from the best of the normal approximations met on the way to a mode (Zhang, Carpenter, Gelman & Vehtari, JMLR 23,
-    2022), one way for each chain, so that chains still come from different places. "svi": draws from one mean-field normal guide,
-    fitted by BlackJAX with Adam; all chains then start from the same neighbourhood, and R-hat is blind to what lies elsewhere.
+    "pathfinder": a draw from the best of the normal approximations met on the way to a mode (Zhang,
+    Carpenter, Gelman & Vehtari, JMLR 23, 2022), one way for each chain, so that chains still come
+    from different places. "svi": draws from one mean-field normal guide, fitted by BlackJAX with
+    Adam; all chains then start from the same neighbourhood, and R-hat is blind to what lies
+    elsewhere.
     """
     if method.start is None:
         return target.starts

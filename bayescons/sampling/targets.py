@@ -1,8 +1,10 @@
-"""Targets: what a sampler sees of a program - a log density over unconstrained coordinates, its parts, and the way back to the sites.
+"""Targets: what a sampler sees of a program - a log density over unconstrained coordinates, its
+parts, and the way back to the sites.
 
-A reading of a program (`exact`, `soft`, `collapsed`, or `whitened`) is an ordinary NumPyro program; NumPyro turns it into a density. What
-in it does not depend on the coordinates is computed once (`hoisted`), before the sampler's loops: XLA does not move a factorization out
-of a loop, and inside a compiled run the program's arguments are not known, so nothing else would.
+A reading of a program (`exact`, `soft`, `collapsed`, or `whitened`) is an ordinary NumPyro program;
+NumPyro turns it into a density. What in it does not depend on the coordinates is computed once
+(`hoisted`), before the sampler's loops: XLA does not move a factorization out of a loop, and inside
+a compiled run the program's arguments are not known, so nothing else would.
 """
 
 from __future__ import annotations
@@ -38,9 +40,11 @@ class Target(NamedTuple):
     """A reading of a program at its arguments.
 
     Attributes:
-        log_density: coordinates z (name -> array, unconstrained) -> log p(z, data), with the Jacobian of the constraints.
+        log_density: coordinates z (name -> array, unconstrained) -> log p(z, data), with the
+            Jacobian of the constraints.
         log_prior: z -> the part of it that comes from latent sites; None unless asked for.
-        log_likelihood: z -> the part that comes from observed sites and factors; None unless asked for.
+        log_likelihood: z -> the part that comes from observed sites and factors; None unless asked
+            for.
         sites: z -> name -> value of every latent and deterministic site.
         prior_draw: key -> z, drawn from the latent sites alone.
         starts: z of one start for each chain, leading axis the chain.
@@ -55,7 +59,9 @@ class Target(NamedTuple):
 
 
 def read(program: Callable, reading: str, scale: float | int = 1e-2) -> Callable:
-    """The program read "exact", "soft", "collapsed", or "whitened": `exact`, with every Gaussian latent a map of white noise."""
+    """The program read "exact", "soft", "collapsed", or "whitened": `exact`, with every Gaussian
+    latent a map of white noise.
+    """
     if reading == "soft":
         return soft(program, scale)
     if reading == "collapsed":
@@ -66,7 +72,8 @@ def read(program: Callable, reading: str, scale: float | int = 1e-2) -> Callable
 def target(
     program: Callable, keys: jax.Array, args: tuple, given: dict, *, parted: bool = False
 ) -> Target:
-    """The target of a reading, with a start for each of the keys: uniform within 2 of the origin, where the density is finite.
+    """The target of a reading, with a start for each of the keys: uniform within 2 of the origin,
+    where the density is finite.
 
     Args:
         program: a reading of a program.
@@ -116,8 +123,9 @@ def target(
 
 
 def contradiction(program: Callable, args: tuple, given: dict) -> jax.Array:
-    """By how much exact rows contradict each other, in prior standard deviations, in a program without latents above its fields; there
-    it is the same for every draw. Zero for other programs, whose exact reading records it for each draw.
+    """By how much exact rows contradict each other, in prior standard deviations, in a program
+    without latents above its fields; there it is the same for every draw. Zero for other programs,
+    whose exact reading records it for each draw.
     """
     structure = survey(program, args, given)
     if structure.latents or not structure.fields:
@@ -129,10 +137,12 @@ def contradiction(program: Callable, args: tuple, given: dict) -> jax.Array:
 
 
 def hoisted(function: Callable, example) -> Callable:
-    """The function, with all that does not depend on its argument computed once, here, however often it is called.
+    """The function, with all that does not depend on its argument computed once, here, however
+    often it is called.
 
     Args:
-        function: of one pytree of arrays; may close over anything, values that are being traced as well.
+        function: of one pytree of arrays; may close over anything, values that are being traced as
+            well.
         example: an argument, for shapes and types.
     """
     traced, out = jax.make_jaxpr(function, return_shape=True)(example)
@@ -148,10 +158,12 @@ def hoisted(function: Callable, example) -> Callable:
 
 
 def differentiable(function: Callable, example) -> Callable:
-    """`hoisted`, for a scalar function whose gradient is wanted: value and gradient are hoisted together.
+    """`hoisted`, for a scalar function whose gradient is wanted: value and gradient are hoisted
+    together.
 
-    (To hoist first and differentiate then would lose the derivatives that functions such as `logsumexp` define for themselves. Where only
-    the value is used, the compiler drops the gradient.)
+    (To hoist first and differentiate then would lose the derivatives that functions such as
+    `logsumexp` define for themselves. Where only the value is used, the compiler drops the
+    gradient.)
     """
     both = hoisted(jax.value_and_grad(function), example)
 
@@ -181,7 +193,9 @@ class _Unobserved(numpyro.primitives.Messenger):
 
 
 def whitened(program: Callable) -> Callable:
-    """The program with every Gaussian latent u ~ N(m, K) written as u = m + A z, A A' = K, z ~ N(0, I) a site `<u>_white`."""
+    """The program with every Gaussian latent u ~ N(m, K) written as u = m + A z, A A' = K, z ~ N(0,
+    I) a site `<u>_white`.
+    """
     white = _White()
     return handlers.reparam(program, config=lambda site: white if _gaussian_latent(site) else None)
 

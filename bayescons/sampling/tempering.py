@@ -1,10 +1,14 @@
-"""Tempered sequential Monte Carlo of BlackJAX: particles from the prior to the posterior, and the evidence on the way.
+"""Tempered sequential Monte Carlo of BlackJAX: particles from the prior to the posterior, and the
+evidence on the way.
 
-Between prior and posterior stand the densities p(z) L(z)^λ, λ from 0 to 1; each step is as large as leaves half of the particles
-effective (Dai, Heng, Jacob & Whiteley, J. Am. Stat. Assoc. 117, 2022). The particles are resampled by weight and moved by Hamiltonian
-steps whose mass matrix is the covariance of the particles themselves and whose step follows their acceptance, so that both shrink with the
-target: with a step that stays, particles are copied and never moved. Evidence is the product of the mean weights; each chain is a
-population of its own, so that the spread between chains says how far to trust it.
+Between prior and posterior stand the densities p(z) L(z)^λ, λ from 0 to 1; each step is as large as
+leaves half of the particles effective (Dai, Heng, Jacob & Whiteley, J. Am. Stat. Assoc. 117, 2022).
+The particles are resampled by weight and moved by Hamiltonian steps whose mass matrix is the
+covariance of the particles themselves and whose step follows their acceptance, so that both shrink
+with the
+target: with a step that stays, particles are copied and never moved. Evidence is the product of the
+mean weights; each chain is a population of its own, so that the spread between chains says how far
+to trust it.
 """
 
 from __future__ import annotations
@@ -32,7 +36,9 @@ class _Moved(NamedTuple):
 
 
 def smc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
-    """One population of `method.draws` particles; `start` is not used, they are drawn from the prior."""
+    """One population of `method.draws` particles; `start` is not used, they are drawn from the
+    prior.
+    """
     import blackjax
     from blackjax.smc.resampling import systematic
     from blackjax.smc.tuning.from_kernel_info import update_scale_from_acceptance_rate
@@ -51,7 +57,9 @@ def smc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
         return state, _Moved(info.acceptance_rate, info.is_divergent, step_size)
 
     def tuned(_, state, info) -> dict:
-        """Of the particles as weighted for the next temperature, and of how the last moves were accepted."""
+        """Of the particles as weighted for the next temperature, and of how the last moves were
+        accepted.
+        """
         moved = info.update_info
         scale = update_scale_from_acceptance_rate(
             moved.step_size[:1, 0], jnp.mean(moved.acceptance)[None], method.acceptance
@@ -129,10 +137,13 @@ def smc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
 
 
 def _spread(particles, weights) -> jax.Array:
-    """Covariance of weighted particles, (n, n); or, where they are too few to tell, their variances (n,).
+    """Covariance of weighted particles, (n, n); or, where they are too few to tell, their variances
+    (n,).
 
-    Eigenvalues of the correlation that as many independent white directions would show by chance, (1 ± sqrt(n / N))² (Marchenko & Pastur),
-    are taken to be 1: a mass matrix that trusts them would make the moves slow in directions that are not.
+    Eigenvalues of the correlation that as many independent white directions would show by chance,
+    (1 ± sqrt(n / N))² (Marchenko & Pastur),
+    are taken to be 1: a mass matrix that trusts them would make the moves slow in directions that
+        are not.
     """
     rows = jax.vmap(lambda z: ravel_pytree(z)[0])(particles)
     mean = weights @ rows
@@ -151,7 +162,9 @@ def _spread(particles, weights) -> jax.Array:
 
 
 def _floor(variances) -> jax.Array:
-    """What rounding leaves of a variance: a direction that has none would make the mass matrix infinite."""
+    """What rounding leaves of a variance: a direction that has none would make the mass matrix
+    infinite.
+    """
     return 4 * jnp.finfo(variances.dtype).eps * jnp.mean(variances)
 
 

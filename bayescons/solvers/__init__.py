@@ -1,4 +1,6 @@
-"""Solvers: conservation laws, Burgers on a ring, the lid-driven cavity; to confirm exact solutions and to stand in where there is none."""
+"""Solvers: conservation laws, Burgers on a ring, the lid-driven cavity; to confirm exact solutions
+and to stand in where there is none.
+"""
 
 from bayescons.solvers.boundaries import Dirichlet, Outflow, Periodic
 from bayescons.solvers.cavity import Flow, cavity_flow, curl, longest_step

@@ -1,8 +1,9 @@
 """Boundaries of a finite-volume solver: what a row of cells meets beyond its first and last face.
 
-Each answers three questions, and the solver is written once in these terms: the value met there, how far from the centre of the
-last cell it lies, and how much the field rises on the way from there to the wall. Fluxes are formed from the answers as between
-any two cells, so that whatever leaves a cell through a wall is counted as having passed the wall.
+Each answers three questions, and the solver is written once in these terms: the value met there,
+how far from the centre of the last cell it lies, and how much the field rises on the way from there
+to the wall. Fluxes are formed from the answers as between any two cells, so that whatever leaves a
+cell through a wall is counted as having passed the wall.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from bayescons.functionals.abstract import Leaf
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Dirichlet:
-    """A given value at the wall, u(t, wall) = g(t): a temperature that is held, or a state that flows in.
+    """A given value at the wall, u(t, wall) = g(t): a temperature that is held, or a state that
+    flows in.
 
-    In a purely hyperbolic law it is used where characteristics enter and has no effect where they leave.
+    In a purely hyperbolic law it is used where characteristics enter and has no effect where they
+    leave.
 
     Attributes:
-        value: g, a number or a function of the scalar time. One with a parameter that changes from call to call is best given as
-            `jax.tree_util.Partial(function, parameter)`: the parameter may then be traced, and the solver is compiled once.
+        value: g, a number or a function of the scalar time. One with a parameter that changes from
+            call to call is best given as `jax.tree_util.Partial(function, parameter)`: the
+            parameter may then be traced, and the solver is compiled once.
     """
 
     value: Leaf
@@ -53,7 +57,9 @@ class Dirichlet:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Outflow:
-    """An open end, ∂u/∂x = 0: what arrives is carried out, nothing diffuses through, nothing comes back."""
+    """An open end, ∂u/∂x = 0: what arrives is carried out, nothing diffuses through, nothing comes
+    back.
+    """
 
     def imposed(self, times: jax.Array) -> jax.Array:
         """No values."""
@@ -77,7 +83,9 @@ class Outflow:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Periodic:
-    """A ring: beyond the one end comes the other. Both boundaries of a law are periodic, or neither is."""
+    """A ring: beyond the one end comes the other. Both boundaries of a law are periodic, or neither
+    is.
+    """
 
     def imposed(self, times: jax.Array) -> jax.Array:
         """No values."""

@@ -1,4 +1,6 @@
-"""The lid-driven cavity: incompressible flow in a square box whose lid slides, by finite differences of vorticity and stream function."""
+"""The lid-driven cavity: incompressible flow in a square box whose lid slides, by finite
+differences of vorticity and stream function.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _COURANT = 0.8  # share of the longest stable step
 class Flow(NamedTuple):
     """Fields of one flow on the nodes of a square, shape (times, nodes, nodes), x before y.
 
-    At corners the velocity is that of the walls, 0 under the lid too, and the vorticity, which has no value there, is given as 0.
+    At corners the velocity is that of the walls, 0 under the lid too, and the vorticity, which has
+    no value there, is given as 0.
 
     Attributes:
         stream_function: ψ, 0 on all walls.
@@ -31,7 +34,8 @@ class Flow(NamedTuple):
 
 
 def longest_step(viscosity: float, *, nodes: int, fastest: float) -> float:
-    """A stable step for `cavity_flow`, 0.8 min(h²/4ν, 2ν/U²): diffusion across a cell, and advection against diffusion.
+    """A stable step for `cavity_flow`, 0.8 min(h²/4ν, 2ν/U²): diffusion across a cell, and
+    advection against diffusion.
 
     Args:
         viscosity: ν.
@@ -46,21 +50,26 @@ def longest_step(viscosity: float, *, nodes: int, fastest: float) -> float:
 def cavity_flow(
     lid_speed: ArrayLike, *, viscosity: ArrayLike, nodes: int, times: ArrayLike, step: float
 ) -> Flow:
-    """Flow from rest in the unit square, with no slip at the walls and a lid at y = 1 that slides in the direction of x.
+    """Flow from rest in the unit square, with no slip at the walls and a lid at y = 1 that slides
+    in the direction of x.
 
-        ∂ω/∂t + u ∂ω/∂x + v ∂ω/∂y = ν ∇²ω,   -∇²ψ = ω,   u = ∂ψ/∂y,  v = -∂ψ/∂x,   ψ = 0 and ∂ψ/∂n given on the walls
+        ∂ω/∂t + u ∂ω/∂x + v ∂ω/∂y = ν ∇²ω,   -∇²ψ = ω,   u = ∂ψ/∂y,  v = -∂ψ/∂x,   ψ = 0 and ∂ψ/∂n
+        given on the walls
 
-    Central differences; ψ by the sine transform, which solves the five-point Poisson equation exactly; vorticity on the walls by Thom's
-    formula, ω = -2ψ₁/h² with ψ₁ one node inside, and -2U/h more under the lid; Heun steps, equal between two of the times and none longer
-    than `step`. Second order in h away from the lid's two corners, where velocity jumps and vorticity is infinite: there, its values
-    belong to the grid. Total vorticity by the trapezoid rule is that of the lid, -U(1 - h) (corners are at rest).
+    Central differences; ψ by the sine transform, which solves the five-point Poisson equation
+    exactly; vorticity on the walls by Thom's formula, ω = -2ψ₁/h² with ψ₁ one node inside, and
+    -2U/h more under the lid; Heun steps, equal between two of the times and none longer than
+    `step`. Second order in h away from the lid's two corners, where velocity jumps and vorticity is
+    infinite: there, its values belong to the grid. Total vorticity by the trapezoid rule is that of
+    the lid, -U(1 - h) (corners are at rest).
 
-    The sine transforms are products with a matrix of nodes - 2 columns, four for each evaluation, which is what batching by `vmap` is good
-    for. May be jitted, mapped and differentiated forwards.
+    The sine transforms are products with a matrix of nodes - 2 columns, four for each evaluation,
+    which is what batching by `vmap` is good for. May be jitted, mapped and differentiated forwards.
 
     Args:
         lid_speed: U, a number.
-        viscosity: ν; the Reynolds number of the unit box is U/ν. A cell Péclet number U h/ν above 2 makes wiggles.
+        viscosity: ν; the Reynolds number of the unit box is U/ν. A cell Péclet number U h/ν above 2
+            makes wiggles.
         nodes: along each side, walls included; h = 1/(nodes - 1).
         times: wanted, none before 0 and none before the one in front of it, shape (times,).
         step: the longest step; `longest_step` knows a stable one.
@@ -68,8 +77,8 @@ def cavity_flow(
     Raises:
         ValueError: for fewer than four nodes.
 
-    Source: Thom, Proc. R. Soc. A 141 (1933) 651; E and Liu, J. Comput. Phys. 124 (1996) 368 (why an explicit wall vorticity is stable and
-    of second order).
+    Source: Thom, Proc. R. Soc. A 141 (1933) 651; E and Liu, J. Comput. Phys. 124 (1996) 368 (why an
+    explicit wall vorticity is stable and of second order).
     """
     if nodes < 4:
         raise ValueError(f"a cavity needs 4 nodes along each side or more; got {nodes}")
@@ -117,7 +126,8 @@ def cavity_flow(
 
 
 def curl(velocity_x: ArrayLike, velocity_y: ArrayLike, spacing: float) -> jax.Array:
-    """Vorticity ω = ∂v/∂x - ∂u/∂y of velocities on an even grid, by differences of second order, one-sided at the walls.
+    """Vorticity ω = ∂v/∂x - ∂u/∂y of velocities on an even grid, by differences of second order,
+    one-sided at the walls.
 
     Args:
         velocity_x: u, shape (*batch, points of x, points of y), three points or more along each.

@@ -1,4 +1,6 @@
-"""Fourier series in time: exponential Runge-Kutta steps, and Burgers' equation on a ring advanced by them."""
+"""Fourier series in time: exponential Runge-Kutta steps, and Burgers' equation on a ring advanced
+by them.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,12 @@ def exponential_steps(
     times: ArrayLike,
     step: float,
 ) -> jax.Array:
-    """Advance dv/dt = λ v + N(v) with the linear part exact: exponential time differencing with fourth-order Runge-Kutta steps.
+    """Advance dv/dt = λ v + N(v) with the linear part exact: exponential time differencing with
+    fourth-order Runge-Kutta steps.
 
-    Between two of the times all steps are equal, and none is longer than `step`. The error is O(step⁴) where N is smooth; stiffness in
-    λ costs nothing. May be jitted, mapped and differentiated forwards (`jax.jvp`).
+    Between two of the times all steps are equal, and none is longer than `step`. The error is
+    O(step⁴) where N is smooth; stiffness in λ costs nothing. May be jitted, mapped and
+    differentiated forwards (`jax.jvp`).
 
     Args:
         linear: λ, real and not positive, one for each mode, shape (modes,).
@@ -36,8 +40,8 @@ def exponential_steps(
     Returns:
         v at the times, shape (times, modes).
 
-    Source: Cox and Matthews, J. Comput. Phys. 176 (2002) 430; the weights as means over a circle, which has no cancellation near λ = 0:
-    Kassam and Trefethen, SIAM J. Sci. Comput. 26 (2005) 1214.
+    Source: Cox and Matthews, J. Comput. Phys. 176 (2002) 430; the weights as means over a circle,
+    which has no cancellation near λ = 0: Kassam and Trefethen, SIAM J. Sci. Comput. 26 (2005) 1214.
     """
     linear, initial = jnp.asarray(linear), jnp.asarray(initial)
     times = jnp.asarray(times, linear.dtype)
@@ -69,18 +73,21 @@ def burgers_ring(
 ) -> jax.Array:
     """Burgers' equation with viscosity, ∂u/∂t + ∂/∂x(u²/2) = ν ∂²u/∂x², on a ring of length 1.
 
-    A Fourier series of the modes below a third of `resolution`, with products formed at `resolution` points (the 2/3 rule: no aliasing).
-    A front of height Δ is resolved where its width 4ν/Δ spans a few points.
+    A Fourier series of the modes below a third of `resolution`, with products formed at
+    `resolution` points (the 2/3 rule: no aliasing). A front of height Δ is resolved where its width
+    4ν/Δ spans a few points.
 
     Args:
-        initial: coefficients c of u(0, x) = c₀ + 2 Re Σₖ cₖ e^(2πikx), k = 0, 1, ..., at most a third of `resolution` of them.
+        initial: coefficients c of u(0, x) = c₀ + 2 Re Σₖ cₖ e^(2πikx), k = 0, 1, ..., at most a
+            third of `resolution` of them.
         viscosity: ν > 0.
         resolution: number of points.
         times: as of `exponential_steps`.
         step: the longest step.
 
     Returns:
-        Coefficients at the times, shape (times, modes), modes = (resolution + 2) // 3; `series` evaluates them.
+        Coefficients at the times, shape (times, modes), modes = (resolution + 2) // 3; `series`
+        evaluates them.
 
     Raises:
         ValueError: for more coefficients than are kept.
@@ -89,7 +96,8 @@ def burgers_ring(
     modes = (resolution + 2) // 3
     if len(initial) > modes:
         raise ValueError(
-            f"{resolution} points resolve {modes} modes (the 2/3 rule); got {len(initial)}. Write resolution={3 * len(initial)}"
+            f"{resolution} points resolve {modes} modes (the 2/3 rule); got {len(initial)}. Write "
+            f"resolution={3 * len(initial)}"
         )
     wavenumbers = 2 * np.pi * jnp.arange(modes, dtype=initial.real.dtype)
 
@@ -104,7 +112,8 @@ def burgers_ring(
 
 
 def series(coefficients: ArrayLike, x: ArrayLike) -> jax.Array:
-    """The real Fourier series c₀ + 2 Re Σₖ cₖ e^(2πikx) at positions x of a ring of length 1: x = 0 and x = 1 are the same point.
+    """The real Fourier series c₀ + 2 Re Σₖ cₖ e^(2πikx) at positions x of a ring of length 1: x = 0
+    and x = 1 are the same point.
 
     Args:
         coefficients: shape (*batch, modes).

@@ -1,4 +1,6 @@
-"""Surrogates: from readings of a field, or from the state it began with, to a Gaussian belief over it on a grid."""
+"""Surrogates: from readings of a field, or from the state it began with, to a Gaussian belief over
+it on a grid.
+"""
 
 from bayescons.surrogates.gaussian_process import (
     KERNELS,

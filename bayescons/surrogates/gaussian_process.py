@@ -1,14 +1,16 @@
-"""A belief that needs no training: a Gaussian process over all axes of a grid, from scattered readings of the field.
+"""A belief that needs no training: a Gaussian process over all axes of a grid, from scattered
+readings of the field.
 
     u ~ GP(m, amplitude² ∏_a k_a(·, ·; ℓ_a)),     y_j = u(z_j) + noise ε_j,  ε_j ~ N(0, 1)
 
-with one stationary kernel per axis a and readings y_j at points z_j anywhere. The prior is a Kronecker product over the grid, extended
-along each axis by the coordinates of the readings, and the readings are points of this larger grid; so the posterior on the grid is
-`Marginal(Conditioned(Kronecker))` and no n x n matrix is formed. Hyper-parameters are fitted by maximum marginal likelihood, or come
-from a program that samples them.
+with one stationary kernel per axis a and readings y_j at points z_j anywhere. The prior is a
+Kronecker product over the grid, extended along each axis by the coordinates of the readings, and
+the readings are points of this larger grid; so the posterior on the grid is
+`Marginal(Conditioned(Kronecker))` and no n x n matrix is formed. Hyper-parameters are fitted by
+maximum marginal likelihood, or come from a program that samples them.
 
-Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, MIT Press 2006 (chapters 2, 4.2 and 5.4.1). The kernels are
-those of tinygp.
+Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, MIT Press 2006 (chapters 2,
+4.2 and 5.4.1). The kernels are those of tinygp.
 """
 
 from __future__ import annotations
@@ -39,22 +41,27 @@ KERNELS = {
     "matern52": tinygp.kernels.Matern52,
     "squared_exponential": tinygp.kernels.ExpSquared,
 }
-"""Kernels by name, k(0) = 1: draws are continuous, once and twice differentiable, and smooth (Rasmussen and Williams, table 4.1)."""
+"""Kernels by name, k(0) = 1: draws are continuous, once and twice differentiable, and smooth
+(Rasmussen and Williams, table 4.1).
+"""
 
 Mean = ArrayLike | Callable[..., ArrayLike]
 Kernels = str | Mapping[str, str]
 
-# Where the fit starts: lengths as shares of the extent of the readings, noise as a share of their size. The best few are refined.
+# Where the fit starts: lengths as shares of the extent of the readings, noise as a share of their
+# size. The best few are refined.
 _LENGTHS, _NOISES, _REFINED = (0.03, 0.1, 0.3, 1.0), (1e-3, 1e-1), 3
 
 
 class Hyperparameters(NamedTuple):
-    """What a separable Gaussian process depends on. All are positive, and numbers or traced scalars.
+    """What a separable Gaussian process depends on. All are positive, and numbers or traced
+    scalars.
 
     Attributes:
         amplitude: prior standard deviation of the field about its mean, in the unit of the field.
         lengths: correlation length ℓ_a by name of axis, in the unit of the axis.
-        noise: standard deviation of the readings' error, in the unit of the field; 0.0 for exact readings.
+        noise: standard deviation of the readings' error, in the unit of the field; 0.0 for exact
+            readings.
     """
 
     amplitude: ArrayLike
@@ -72,41 +79,48 @@ def gaussian_process(
     noise: float | None = None,
     hyperparameters: Hyperparameters | None = None,
 ) -> Gaussian:
-    """The field on the grid given r readings: mean m + K_gr (K_rr + noise² I)⁻¹ (y - m_r), covariance K_gg - K_gr (K_rr + noise² I)⁻¹ K_rg.
+    """The field on the grid given r readings: mean m + K_gr (K_rr + noise² I)⁻¹ (y - m_r),
+    covariance K_gg - K_gr (K_rr + noise² I)⁻¹ K_rg.
 
-    With N points of the grid extended by the readings' coordinates, n along an axis, mean and variance cost r products with K each, of
-    order N n operations; 100 scattered readings on a 201 x 201 grid take under a second each on two cores.
+    With N points of the grid extended by the readings' coordinates, n along an axis, mean and
+    variance cost r products with K each, of order N n operations; 100 scattered readings on a 201 x
+    201 grid take under a second each on two cores.
 
     Args:
         grid: where the belief is wanted.
-        coordinates: coordinates of the readings by name of axis, each of shape (r,); may lie between grid points and outside the grid.
+        coordinates: coordinates of the readings by name of axis, each of shape (r,); may lie
+            between grid points and outside the grid.
         values: y, shape (r,), in the unit of the field.
         kernels: one of `KERNELS` for all axes, or one for each by name of axis.
-        mean: prior mean m: a number, or a function of the coordinates by name that broadcasts, `lambda t, x: 1 - x`. It may know the
-            boundary, see `straight_between`.
+        mean: prior mean m: a number, or a function of the coordinates by name that broadcasts,
+            `lambda t, x: 1 - x`. It may know the boundary, see `straight_between`.
         noise: standard deviation of the readings' error: None to fit it, 0.0 for exact readings.
-        hyperparameters: where they are known or sampled; by default `fit` finds them, and then nothing may be traced.
+        hyperparameters: where they are known or sampled; by default `fit` finds them, and then
+            nothing may be traced.
 
     Returns:
-        A belief over fields of shape `grid.shape`. Exact readings at points of the grid hold in the mean and in every draw.
+        A belief over fields of shape `grid.shape`. Exact readings at points of the grid hold in the
+        mean and in every draw.
 
     Raises:
-        ValueError: for readings that are not finite, of unequal numbers, or without an axis of the grid; an unknown kernel or axis;
-            `noise` beside `hyperparameters`.
+        ValueError: for readings that are not finite, of unequal numbers, or without an axis of the
+            grid; an unknown kernel or axis; `noise` beside `hyperparameters`.
         InconsistentConstraintsError: for exact readings that contradict each other.
 
-    Where it fails: a stationary prior does not know of jumps. At a front the fit chooses a short length or a large noise, the mean
-    smears the jump and overshoots beside it. A smooth kernel ("squared_exponential", often also the one of largest evidence where most
-    readings lie in smooth parts) leaves so few free directions that exact constraints at many times contradict it.
-    Coordinates are laid out on the host and cannot be traced; values and hyper-parameters can, so map over `values` with `jax.vmap`
-    for several fields read at the same points.
+    Where it fails: a stationary prior does not know of jumps. At a front the fit chooses a short
+    length or a large noise, the mean smears the jump and overshoots beside it. A smooth kernel
+    ("squared_exponential", often also the one of largest evidence where most readings lie in smooth
+    parts) leaves so few free directions that exact constraints at many times contradict it.
+    Coordinates are laid out on the host and cannot be traced; values and hyper-parameters can, so
+    map over `values` with `jax.vmap` for several fields read at the same points.
     """
     places, values = _checked_readings(coordinates, values, grid.names)
     if hyperparameters is None:
         hyperparameters = fit(places, values, kernels=kernels, mean=mean, noise=noise)
     elif noise is not None:
         raise ValueError(
-            "noise is one of the hyperparameters; write Hyperparameters(amplitude, lengths, noise) and leave noise out"
+            "noise is one of the hyperparameters; write Hyperparameters(amplitude, lengths, noise) "
+            "and leave noise out"
         )
     amplitude, lengths, noise = _checked_hyperparameters(hyperparameters, grid.names)
 
@@ -139,14 +153,17 @@ def fit(
 ) -> Hyperparameters:
     """Hyper-parameters of largest `log_evidence_of_readings` (type-II maximum likelihood).
 
-    In logarithms by L-BFGS-B, from the best of a lattice of starting points; the same readings always give the same answer. In units
-    of the readings (extent = largest minus smallest of their m distinct coordinates, size = root mean square of y - m(z)):
+    In logarithms by L-BFGS-B, from the best of a lattice of starting points; the same readings
+    always give the same answer. In units of the readings (extent = largest minus smallest of their
+    m distinct coordinates, size = root mean square of y - m(z)):
 
-        ℓ_a in [1/m, 10] extents,   amplitude in [0.01, 100] sizes,   noise, if fitted, in [1e-4, 1] sizes
+        ℓ_a in [1/m, 10] extents,   amplitude in [0.01, 100] sizes,   noise, if fitted, in [1e-4, 1]
+        sizes
 
     (readings cannot tell a length below their own average spacing from noise).
 
-    The cost is some hundred Cholesky factorizations of an r x r matrix: a second for 100 readings, minutes for 2,000.
+    The cost is some hundred Cholesky factorizations of an r x r matrix: a second for 100 readings,
+    minutes for 2,000.
 
     Args:
         coordinates: by name of axis, each of shape (r,).
@@ -159,13 +176,15 @@ def fit(
         Hyper-parameters as floats, `lengths` for every axis in `coordinates`.
 
     Raises:
-        ValueError: for bad readings (see `gaussian_process`), an axis along which all readings share one coordinate (its length
-            cannot be learnt), readings that equal the mean, or negative noise.
+        ValueError: for bad readings (see `gaussian_process`), an axis along which all readings
+            share one coordinate (its length cannot be learnt), readings that equal the mean, or
+            negative noise.
         TypeError: for traced readings.
         FloatingPointError: where the likelihood is not finite anywhere in these ranges.
 
-    Where it fails: a maximum is one point. With few readings the likelihood is flat, the maximum may lie at a bound (then one kernel or
-    one axis explains nothing) and the belief is overconfident; sample the hyper-parameters instead, with `log_evidence_of_readings`.
+    Where it fails: a maximum is one point. With few readings the likelihood is flat, the maximum
+    may lie at a bound (then one kernel or one axis explains nothing) and the belief is
+    overconfident; sample the hyper-parameters instead, with `log_evidence_of_readings`.
 
     Source: Rasmussen and Williams 2006, section 5.4.1, eqs. 5.8 and 5.9.
     """
@@ -173,14 +192,16 @@ def fit(
         places, values = _checked_readings(coordinates, values, tuple(coordinates))
         if not concrete(values):
             raise TypeError(
-                "the fit runs on the host and cannot be traced; call fit outside jit and vmap and give its hyperparameters"
+                "the fit runs on the host and cannot be traced; call fit outside jit and vmap and "
+                "give its hyperparameters"
             )
         extents, counts = _extents(places)
         residual = np.asarray(values - _mean_at(mean, places, values.shape))
         size = float(np.sqrt(np.mean(residual**2)))
         if size == 0:
             raise ValueError(
-                "the readings equal the mean everywhere, so there is no size to learn; give hyperparameters, or another mean"
+                "the readings equal the mean everywhere, so there is no size to learn; give "
+                "hyperparameters, or another mean"
             )
         known = None if noise is None else float(positive("noise", noise, (), zero=True))
         shares = itertools.product(*[_LENGTHS] * len(places), _NOISES if known is None else (None,))
@@ -215,13 +236,15 @@ def log_evidence_of_readings(
 ) -> jax.Array:
     """Log N(y; m_r, K_rr + noise² I), the log marginal likelihood of r readings (nats).
 
-    Differentiable in values and hyper-parameters. In a program that samples them, weigh them by it and use what they imply:
+    Differentiable in values and hyper-parameters. In a program that samples them, weigh them by it
+    and use what they imply:
 
-        numpyro.factor("readings", log_evidence_of_readings(coordinates, values, sampled))
-        u = numpyro.sample("u", gaussian_process(grid, coordinates, values, hyperparameters=sampled))
+        numpyro.factor("readings", log_evidence_of_readings(coordinates, values, sampled)) u =
+        numpyro.sample("u", gaussian_process(grid, coordinates, values, hyperparameters=sampled))
 
-    A share 1e-10 of amplitude² is added to the diagonal (8e-6 in float32), as in the prior of `gaussian_process`, so that exact
-    readings of a smooth kernel have a Cholesky factor; exact readings made twice at one point are not recognised as such.
+    A share 1e-10 of amplitude² is added to the diagonal (8e-6 in float32), as in the prior of
+    `gaussian_process`, so that exact readings of a smooth kernel have a Cholesky factor; exact
+    readings made twice at one point are not recognised as such.
 
     Args:
         coordinates: by name of axis, each of shape (r,).
@@ -253,15 +276,19 @@ def separable(
     amplitude: ArrayLike = 1.0,
     mean: Mean = 0.0,
 ) -> Gaussian:
-    """The prior on the grid, u ~ N(m, amplitude² ⊗_a K_a) with (K_a)_ij = k_a(c_i, c_j; ℓ_a), before any reading.
+    """The prior on the grid, u ~ N(m, amplitude² ⊗_a K_a) with (K_a)_ij = k_a(c_i, c_j; ℓ_a),
+    before any reading.
 
-    For use inside a program with sampled hyper-parameters: differentiable in lengths, amplitude and mean, under `jit` too.
+    For use inside a program with sampled hyper-parameters: differentiable in lengths, amplitude and
+    mean, under `jit` too.
 
-        u = numpyro.sample("u", separable(grid, {"t": length_t, "x": length_x}, amplitude=amplitude))
+        u = numpyro.sample("u", separable(grid, {"t": length_t, "x": length_x},
+        amplitude=amplitude))
 
     Args:
         grid: where the field lives.
-        lengths: correlation length by name of axis, in the unit of the axis; None for an axis along which the field is independent.
+        lengths: correlation length by name of axis, in the unit of the axis; None for an axis along
+            which the field is independent.
         kernels: as in `gaussian_process`.
         amplitude: prior standard deviation of the field about its mean.
         mean: as in `gaussian_process`.
@@ -269,8 +296,9 @@ def separable(
     Raises:
         ValueError: for an unknown kernel or axis, or a length or amplitude that is not positive.
 
-    Where it fails: "squared_exponential" on a grid much finer than its length is singular to rounding (its eigenvalues fall faster than
-    geometrically). The diagonal gets a share 1e-10 (8e-6 in float32) in each factor, so draws carry a white error of 1e-5 amplitudes.
+    Where it fails: "squared_exponential" on a grid much finer than its length is singular to
+    rounding (its eigenvalues fall faster than geometrically). The diagonal gets a share 1e-10 (8e-6
+    in float32) in each factor, so draws carry a white error of 1e-5 amplitudes.
     """
     lengths = {
         name: None if lengths[name] is None else _checked_length(name, lengths[name])
@@ -280,14 +308,16 @@ def separable(
 
 
 def straight_between(grid: Grid, axis: str, lower: Mean, upper: Mean) -> Callable[..., jax.Array]:
-    """A prior mean that knows both boundary values and is straight between them, m = lower + (upper - lower) (x - x_0)/(x_1 - x_0).
+    """A prior mean that knows both boundary values and is straight between them, m = lower + (upper
+    - lower) (x - x_0)/(x_1 - x_0).
 
     It is the steady state of heat conduction. Beyond the ends of the grid it goes on straight.
 
     Args:
         grid: whose `axis` runs from one boundary to the other.
         axis: name of that axis.
-        lower: boundary value at its first point: a number, or a function of all coordinates by name.
+        lower: boundary value at its first point: a number, or a function of all coordinates by
+            name.
         upper: the same at its last point.
 
     Returns:
@@ -322,7 +352,9 @@ def _separable(
 
 
 def _log_evidence(kinds: tuple[str, ...], points, residual, amplitude, lengths, noise) -> jax.Array:
-    """Log N(residual; 0, K + noise² I) for points as rows, with one kernel and length per column."""
+    """Log N(residual; 0, K + noise² I) for points as rows, with one kernel and length per
+    column.
+    """
     kernel = amplitude**2
     for column, (kind, length) in enumerate(zip(kinds, lengths, strict=True)):
         kernel = kernel * Subspace(column, KERNELS[kind](length))
@@ -334,7 +366,9 @@ def _log_evidence(kinds: tuple[str, ...], points, residual, amplitude, lengths, 
 
 @partial(jax.jit, static_argnums=0)
 def _cost(kinds: tuple[str, ...], points, residual, noise, logs):
-    """What the fit minimizes, and its slope, at the logarithms of amplitude, lengths and (where it is not given) noise."""
+    """What the fit minimizes, and its slope, at the logarithms of amplitude, lengths and (where it
+    is not given) noise.
+    """
 
     def cost(logs):
         amplitude, *lengths = jnp.exp(logs[: 1 + len(kinds)])
@@ -368,13 +402,16 @@ def _mean_at(mean: Mean, coordinates: Mapping, shape: tuple[int, ...]) -> jax.Ar
     level = jnp.asarray(mean(**coordinates) if callable(mean) else mean, jnp.result_type(float))
     if level.ndim != len(shape) and level.ndim:
         raise ValueError(
-            f"mean must give a number or an array that broadcasts to {shape}, as its coordinates do; got {level.shape}"
+            f"mean must give a number or an array that broadcasts to {shape}, as its coordinates "
+            f"do; got {level.shape}"
         )
     return finite("mean", jnp.broadcast_to(level, shape))
 
 
 def _minimize(cost: Callable, starts: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Smallest of a few local minima, found from the best starting points; `cost` gives value and slope."""
+    """Smallest of a few local minima, found from the best starting points; `cost` gives value and
+    slope.
+    """
     starts = np.clip(starts, *bounds.T)
 
     def on_host(logs):
@@ -393,8 +430,9 @@ def _minimize(cost: Callable, starts: np.ndarray, bounds: np.ndarray) -> np.ndar
     best = min(found, key=lambda result: result.fun)
     if best.fun >= 1e25:
         raise FloatingPointError(
-            "the marginal likelihood of the readings is not finite anywhere: (a) exact readings twice at one point, or a kernel too "
-            "smooth for exact readings: give noise > 0 or leave noise out; (b) values so large or small that squares over- or underflow"
+            "the marginal likelihood of the readings is not finite anywhere: (a) exact readings "
+            "twice at one point, or a kernel too smooth for exact readings: give noise > 0 or "
+            "leave noise out; (b) values so large or small that squares over- or underflow"
         )
     return best.x
 
@@ -415,8 +453,8 @@ def _extents(places: Mapping) -> tuple[np.ndarray, np.ndarray]:
     for name, count in zip(places, counts, strict=True):
         if count == 1:
             raise ValueError(
-                f"all readings share one coordinate along {name!r}, so its length cannot be learnt; give hyperparameters, or readings "
-                "at two coordinates or more"
+                f"all readings share one coordinate along {name!r}, so its length cannot be "
+                "learnt; give hyperparameters, or readings at two coordinates or more"
             )
     return np.array([np.ptp(c) for c in places.values()]), counts
 
@@ -437,14 +475,16 @@ def _checked_readings(
     _same_axes("coordinates", coordinates, names)
     if any(not concrete(c) for c in coordinates.values()):
         raise TypeError(
-            "coordinates of readings lay out the grid and cannot be traced; keep them out of jit and vmap's arguments"
+            "coordinates of readings lay out the grid and cannot be traced; keep them out of jit "
+            "and vmap's arguments"
         )
     places = {name: np.asarray(coordinates[name], np.float64) for name in names}
     shapes = {name: c.shape for name, c in places.items()} | {"values": jnp.shape(values)}
     if len(set(shapes.values())) > 1 or jnp.ndim(values) != 1 or jnp.size(values) == 0:
         given = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(
-            f"coordinates and values must be arrays of one shape (r,), one entry per reading; got {given}"
+            "coordinates and values must be arrays of one shape (r,), one entry per reading; got "
+            f"{given}"
         )
     for name, c in places.items():
         finite(f"coordinates of readings along {name!r}", c)
@@ -471,7 +511,8 @@ def _same_axes(what: str, given: Mapping, names: tuple[str, ...]) -> tuple[str, 
     """The names of the axes, if they are what a mapping is keyed by."""
     if set(given) != set(names):
         raise ValueError(
-            f"{what} must name the axes {', '.join(map(repr, names))}; got {', '.join(map(repr, given)) or 'none'}. "
-            f"Write {what}={{{', '.join(f'{n!r}: ...' for n in names)}}}"
+            f"{what} must name the axes {', '.join(map(repr, names))}; got "
+            f"{', '.join(map(repr, given)) or 'none'}. Write "
+            f"{what}={{{', '.join(f'{n!r}: ...' for n in names)}}}"
         )
     return names

@@ -1,14 +1,17 @@
-"""Beliefs from networks: a neural process given readings, an ensemble given readings, and one Gaussian made of several.
+"""Beliefs from networks: a neural process given readings, an ensemble given readings, and one
+Gaussian made of several.
 
 A neural process is a mixture over its latent z. As a program it is two statements,
 
     z = numpyro.sample("z", latent(network, readings))
     u = numpyro.sample("u", field(network, readings, grid, z))
 
-and a law stated of u is then either information about z (`observe`: the draws of z are weighted by their evidence) or part of what is
-meant by the belief (`impose`: they are averaged as they come, which is what was published). Where one Gaussian is wanted, mean, diagonal
-and factor of the mixture are those of `matched`; where no more than mean and variance are wanted, on a large grid, `latent_moments` finds
-them without ever holding all draws.
+and a law stated of u is then either information about z (`observe`: the draws of z are weighted by
+their evidence) or part of what is
+meant by the belief (`impose`: they are averaged as they come, which is what was published). Where
+one Gaussian is wanted, mean, diagonal and factor of the mixture are those of `matched`; where no
+more than mean and variance are wanted, on a large grid, `latent_moments` finds them without ever
+holding all draws.
 """
 
 from __future__ import annotations
@@ -25,17 +28,21 @@ from bayescons.gaussians.gaussian import Gaussian, diagonal, low_rank
 from bayescons.grids import Grid
 from bayescons.problems.readings import Readings
 
-TILE = 1000  # points decoded at once, so that their hidden channels stay in a processor's cache: on large grids faster by half
+# points decoded at once, so that their hidden channels stay in a processor's cache: on large grids
+# faster by half
+TILE = 1000
 CHUNK = 10  # most draws held at once by `latent_moments`
 
 
 class Members(NamedTuple):
-    """Several beliefs about one field, each independent from point to point: draws of a latent, or members of an ensemble.
+    """Several beliefs about one field, each independent from point to point: draws of a latent, or
+    members of an ensemble.
 
     Attributes:
         mean: shape (members, *field).
         scale: standard deviations, the same shape.
-        log_weight: logarithms of their weights before any law is known, up to a constant, shape (members,); None for equals.
+        log_weight: logarithms of their weights before any law is known, up to a constant, shape
+            (members,); None for equals.
     """
 
     mean: jax.Array
@@ -56,7 +63,9 @@ class Moments(NamedTuple):
 
 
 def latent(network: Any, readings: Readings) -> dist.Distribution:
-    """The distribution of the latent given readings, z ~ N(μ_z, diag σ_z²), a NumPyro distribution over vectors."""
+    """The distribution of the latent given readings, z ~ N(μ_z, diag σ_z²), a NumPyro distribution
+    over vectors.
+    """
     found = network.latent(readings.inputs, readings.u)
     return dist.Normal(found.mean, found.scale).to_event(1)
 
@@ -64,16 +73,18 @@ def latent(network: Any, readings: Readings) -> dist.Distribution:
 def field(
     network: Any, readings: Readings, grid: Grid, z: jax.Array, *, stretch: ArrayLike = 1.0
 ) -> Gaussian:
-    """The belief about the field given its latent: u | z ~ N(μ(z), diag σ(z)²) on a grid with axes t and x, in JAX's default float.
+    """The belief about the field given its latent: u | z ~ N(μ(z), diag σ(z)²) on a grid with axes
+    t and x, in JAX's default float.
 
     Args:
         network: a neural process.
         readings: of the field.
         grid: where the belief is wanted, axes t and x.
         z: the latent, shape (width,).
-        stretch: s > 0, the network is asked at x₀ + (x - x₀)/s, so that what it predicts is dilated about the lower wall x₀. As a latent of
-            a program, s ~ LogNormal(0, 0.05), it is what the network cannot know of itself: a front faster or slower than any it was
-            trained on. A total that is observed decides it.
+        stretch: s > 0, the network is asked at x₀ + (x - x₀)/s, so that what it predicts is dilated
+            about the lower wall x₀. As a latent of a program, s ~ LogNormal(0, 0.05), it is what
+            the network cannot know of itself: a front faster or slower than any it was trained on.
+            A total that is observed decides it.
     """
     points = _points(grid, stretch)
     predicted = network.decode(network.represent(readings.inputs, readings.u, points), z, points)
@@ -89,7 +100,8 @@ def latent_draws(
     draws: int = 100,
     stretch: ArrayLike = 1.0,
 ) -> Members:
-    """The beliefs given `draws` values of the latent; mean and scale (draws, *grid.shape), and little memory beside them.
+    """The beliefs given `draws` values of the latent; mean and scale (draws, *grid.shape), and
+    little memory beside them.
 
     `stretch` is that of `field`, the same for all draws.
     """
@@ -112,10 +124,12 @@ def stretched_draws(
     spread: float = 0.05,
     stretches: int = 41,
 ) -> Members:
-    """`latent_draws` under an unknown stretch, log s ~ N(0, spread²), on equally spaced values of log s out to three spreads.
+    """`latent_draws` under an unknown stretch, log s ~ N(0, spread²), on equally spaced values of
+    log s out to three spreads.
 
-    The same draws of z for each stretch; `stretches` × `draws` members, with the prior of the stretch as their weights. A total that is
-    observed is sharp evidence of s, for which draws from its prior are too few; on a line, as here, there is always one nearby.
+    The same draws of z for each stretch; `stretches` × `draws` members, with the prior of the
+    stretch as their weights. A total that is observed is sharp evidence of s, for which draws from
+    its prior are too few; on a line, as here, there is always one nearby.
     """
     logs = spread * jnp.linspace(-3.0, 3.0, stretches)
     found = jax.lax.map(
@@ -140,7 +154,8 @@ def matched(members: Members, *, factor: bool = True) -> Gaussian:
 
     Args:
         members: the mixture.
-        factor: keep how points vary together; without it the same variances lie on the diagonal alone, and times are independent.
+        factor: keep how points vary together; without it the same variances lie on the diagonal
+            alone, and times are independent.
 
     Returns:
         `low_rank`, or `diagonal` without the factor.
@@ -156,11 +171,13 @@ def matched(members: Members, *, factor: bool = True) -> Gaussian:
 
 
 def moments(members: Members, constraint: Constraint | None = None) -> Moments:
-    """Mean and variance of a mixture whose members are each given a constraint, which is imposed: it does not change their weights.
+    """Mean and variance of a mixture whose members are each given a constraint, which is imposed:
+    it does not change their weights.
 
         m = Σ w_s m_s,    v = Σ w_s v_s + Σ w_s (m_s - m)² / (1 - Σ w²)
 
-    Members are conditioned one at a time, in JAX's default float, so that memory beyond theirs is that of a few fields.
+    Members are conditioned one at a time, in JAX's default float, so that memory beyond theirs is
+    that of a few fields.
 
     Args:
         members: the mixture, two or more.
@@ -192,18 +209,22 @@ def latent_moments(
         key: for the draws.
         constraint: imposed on each draw; None for nothing.
         draws: of the latent, two or more.
-        pairs: draw z = μ_z ± σ_z ε in pairs (antithetic draws). All that is odd in ε then cancels from the mean exactly: with the Stefan
-            network that comes with bayescons 20 draws in pairs give a mean closer to that of very many draws than 100 independent ones do
-            (experiments/network_speed.py). The variance between draws is found no better than from as many independent ones.
+        pairs: draw z = μ_z ± σ_z ε in pairs (antithetic draws). All that is odd in ε then cancels
+            from the mean exactly: with the Stefan network that comes with bayescons 20 draws in
+            pairs give a mean closer to that of very many draws than 100 independent ones do
+            (experiments/network_speed.py). The variance between draws is found no better than from
+            as many independent ones.
 
     Raises:
         ValueError: for fewer than two draws, or an odd number of them in pairs.
 
-    Source: Hammersley and Morton, "A new Monte Carlo technique: antithetic variates", Proc. Cambridge Phil. Soc. 52, 1956.
+    Source: Hammersley and Morton, "A new Monte Carlo technique: antithetic variates", Proc.
+        Cambridge Phil. Soc. 52, 1956.
     """
     if draws < 2 or (pairs and draws % 2):
         raise ValueError(
-            f"moments need two draws or more{', an even number in pairs' if pairs else ''}; got draws={draws}"
+            f"moments need two draws or more{', an even number in pairs' if pairs else ''}; got "
+            f"draws={draws}"
         )
     points = _points(grid)
     found = network.latent(readings.inputs, readings.u)
@@ -228,7 +249,9 @@ def latent_moments(
 
 
 class _Running(NamedTuple):
-    """Weighted sums over the members so far: of the weights, the mean, Σ w v, and Σ w (m_s - m)², which is never a difference."""
+    """Weighted sums over the members so far: of the weights, the mean, Σ w v, and Σ w (m_s - m)²,
+    which is never a difference.
+    """
 
     weight: jax.Array
     mean: jax.Array
@@ -270,7 +293,9 @@ def _finished(running: _Running, weights: jax.Array) -> Moments:
 def _decoded(
     network: Any, representation: jax.Array, latents: jax.Array, points: jax.Array, grid: Grid
 ) -> Members:
-    """The beliefs given latents (draws, width). For a tile of points after another all draws are gone through."""
+    """The beliefs given latents (draws, width). For a tile of points after another all draws are
+    gone through.
+    """
 
     def at_point(known):
         r, x = known
@@ -283,7 +308,9 @@ def _decoded(
 
 
 def _points(grid: Grid, stretch: ArrayLike = 1.0) -> jax.Array:
-    """The grid's points as rows (t, x), t slow; x dilated about its lower end, and kept from leaving the grid."""
+    """The grid's points as rows (t, x), t slow; x dilated about its lower end, and kept from
+    leaving the grid.
+    """
     mesh = grid.mesh()
     lower, upper = grid["x"][0], grid["x"][-1]
     t, x = (jnp.broadcast_to(mesh[axis], grid.shape).ravel() for axis in ("t", "x"))

@@ -1,20 +1,26 @@
-"""Beliefs from operator networks: an initial state goes in, and out comes a Gaussian over the field it becomes.
+"""Beliefs from operator networks: an initial state goes in, and out comes a Gaussian over the field
+it becomes.
 
-A network gives one field and no doubt about it. Doubt is learned from functions held out of its training, as random effects of its last
-layer (`RandomEffects`):
+A network gives one field and no doubt about it. Doubt is learned from functions held out of its
+training, as random effects of its last layer (`RandomEffects`):
 
-    u_i = Φ_i w_i + c + e_i,    w_i ~ N(ŵ, Σ),    e_i ~ N(0, diag d),      so that    u_i ~ N(Φ_i ŵ + c, Φ_i Σ Φ_i' + diag d)
+    u_i = Φ_i w_i + c + e_i,    w_i ~ N(ŵ, Σ),    e_i ~ N(0, diag d),      so that    u_i ~ N(Φ_i ŵ
+    + c, Φ_i Σ Φ_i' + diag d)
 
-Φ_i is the last hidden layer on the grid for function i, ŵ and c are the network's own. Each function has weights of its own, of which its
-boundary values, its total or a few readings tell; so they correct all of the field, in the shapes that the network has made for it. On a
-grid with time there is one w for the whole field: what is seen at one time corrects the others.
+Φ_i is the last hidden layer on the grid for function i, ŵ and c are the network's own. Each
+function has weights of its own, of which its boundary values, its total or a few readings tell; so
+they correct all of the field, in the shapes that the network has made for it. On a grid with time
+there is one w for the whole field: what is seen at one time corrects the others.
 
-Several networks, trained from different beginnings, are an ensemble. Their belief is the same with the members' deviations
-(u_m - mean)/√(M - 1) for Φ: low rank where members differ, a diagonal for what they have in common and cannot see.
+Several networks, trained from different beginnings, are an ensemble. Their belief is the same with
+the members' deviations (u_m - mean)/√(M - 1) for Φ: low rank where members differ, a diagonal for
+what they have in common and cannot see.
 
-Source: Bayesian linear regression on the last layer, as in Snoek et al., "Scalable Bayesian optimization using deep neural networks", ICML
-2015; that its covariance is that of the weights between functions, found from functions held out, rather than the shrinking uncertainty
-about one ŵ, is what an operator that has seen all of its data needs. Ensembles: Lakshminarayanan et al., NeurIPS 2017.
+Source: Bayesian linear regression on the last layer, as in Snoek et al., "Scalable Bayesian
+optimization using deep neural networks", ICML 2015; that its covariance is that of the weights
+between functions, found from functions held out, rather than the shrinking uncertainty about one ŵ,
+is what an operator that has seen all of its data needs. Ensembles: Lakshminarayanan et al., NeurIPS
+2017.
 """
 
 from __future__ import annotations
@@ -35,7 +41,9 @@ from bayescons.problems.operators import Samples
 from bayescons.surrogates.random_effects import RandomEffects, random_effects
 
 BATCH = 32  # functions evaluated at a time
-RANK = 12  # directions of a last layer: with many more than a tenth of the functions held out, intervals become too wide
+# directions of a last layer: with many more than a tenth of the functions held out, intervals
+# become too wide
+RANK = 12
 
 
 class Readout(NamedTuple):
@@ -61,17 +69,19 @@ def readout(
     """The field that one function becomes, and the features Φ of its errors.
 
     Args:
-        networks: a `FourierOperator` or another network with `features` and `output`, whose last hidden layer is Φ; a `BoundaryCorrected`,
-            of which the network before its correction is asked (the correction is the conditioning to come); or a sequence of two or more,
-            whose mean is the field and whose deviations from it over √(M - 1) are Φ.
+        networks: a `FourierOperator` or another network with `features` and `output`, whose last
+            hidden layer is Φ; a `BoundaryCorrected`, of which the network before its correction is
+            asked (the correction is the conditioning to come); or a sequence of two or more, whose
+            mean is the field and whose deviations from it over √(M - 1) are Φ.
         inputs: the initial state, (*space). For a batch, map over it.
         grid: where the field is wanted.
-        values: of the boundary, one for each side, for networks that read them; others leave them alone.
+        values: of the boundary, one for each side, for networks that read them; others leave them
+            alone.
         sides: the sides they belong to; of a `BoundaryCorrected` they are its own.
 
     Raises:
-        ValueError: for a network that reads boundary values and is given none, or one whose layers are corrected (modes "layers" and
-            "reference"): it has no output before the correction.
+        ValueError: for a network that reads boundary values and is given none, or one whose layers
+            are corrected (modes "layers" and "reference"): it has no output before the correction.
     """
     members = tuple(networks) if isinstance(networks, Sequence) else (networks,)
     found = [_of_one(member, inputs, grid, values, sides) for member in members]
@@ -107,16 +117,19 @@ def operator_belief(
     *,
     sides: Sequence[BoundaryCondition] = (),
 ) -> Gaussian:
-    """The belief about the field that an initial state becomes: N(Φ ŵ + c, Φ Σ Φ' + diag d), a `LowRank` on the grid.
+    """The belief about the field that an initial state becomes: N(Φ ŵ + c, Φ Σ Φ' + diag d), a
+    `LowRank` on the grid.
 
-    Arguments as of `readout`; `effects` are those of `operator_effects` for the same networks. As a program,
+    Arguments as of `readout`; `effects` are those of `operator_effects` for the same networks. As a
+    program,
 
         u = numpyro.sample("u", operator_belief(network, effects, state, grid))
         bc.observe("wall", bc.dirichlet(grid, "x", "lower"), u, wall)
 
-    after which the wall has no variance and the interior has moved. Given the values at a boundary its mean is that of mode "features"
-    of `networks.BoundaryCorrected` with the same covariance of the weights and nothing smooth beside them; on grids with time that mode
-    takes each time for itself, this belief does not.
+    after which the wall has no variance and the interior has moved. Given the values at a boundary
+    its mean is that of mode "features" of `networks.BoundaryCorrected` with the same covariance of
+    the weights and nothing smooth beside them; on grids with time that mode takes each time for
+    itself, this belief does not.
 
     Raises:
         ValueError: for effects of other channels or of another grid.
@@ -140,14 +153,17 @@ def operator_effects(
 
     Args:
         networks: as of `readout`.
-        samples: of the problem, `problem.sample(key, n, grid)`; a hundred or more are well spent on the last layer.
+        samples: of the problem, `problem.sample(key, n, grid)`; a hundred or more are well spent on
+            the last layer.
         grid: of their outputs.
         sides: of their boundary values, for networks that read them.
-        structure: of Σ, see `random_effects`; None is "full" for a last layer, and "one" for an ensemble, whose members are exchangeable.
+        structure: of Σ, see `random_effects`; None is "full" for a last layer, and "one" for an
+            ensemble, whose members are exchangeable.
         rank: how many directions of a last layer may vary ("full" alone).
         settings: `pointwise`, `steps` and `tolerance` of `random_effects`.
 
-    Where it fails: trained upon functions have smaller errors than others, and intervals learned from them are too narrow.
+    Where it fails: trained upon functions have smaller errors than others, and intervals learned
+        from them are too narrow.
     """
     if structure is None:
         structure = "one" if isinstance(networks, Sequence) and len(networks) > 1 else "full"
@@ -173,15 +189,16 @@ def _of_one(
     if isinstance(network, BoundaryCorrected):
         if network.mode in ("layers", "reference"):
             raise ValueError(
-                f"mode {network.mode!r} corrects the layers: there is no output before it. Use mode='features' or 'none'"
+                f"mode {network.mode!r} corrects the layers: there is no output before it. Use "
+                "mode='features' or 'none'"
             )
         network, sides = network.network, network.boundary.sides
     if not network.sides:
         features = network.features(inputs, grid)
     elif len(sides) != network.sides or len(values) != network.sides:
         raise ValueError(
-            f"the network reads {network.sides} boundary values; got {len(values)} for {len(sides)} sides. Give one for each, in the order "
-            "of sides=problem.sides()"
+            f"the network reads {network.sides} boundary values; got {len(values)} for "
+            f"{len(sides)} sides. Give one for each, in the order of sides=problem.sides()"
         )
     else:
         given = BoundaryConditions(grid, tuple(sides)).arrays(values)

@@ -1,14 +1,18 @@
-"""Random effects: how the errors of a predictor vary together from function to function, learned from functions held out.
+"""Random effects: how the errors of a predictor vary together from function to function, learned
+from functions held out.
 
     error_i = Φ_i w_i + e_i,    w_i ~ N(0, Σ),    e_i ~ N(0, diag d),    i = 1 ... F functions
 
-is a linear mixed model: Φ_i holds features of function i at every point, its weights w_i differ from one function to the next, and e_i is
-what no weights explain. With the last hidden layer of a network for Φ_i, w_i is what that function would have wanted of the last linear
-map beyond what it got; with the deviations of an ensemble's members for Φ_i, it says how far the truth lies from their mean, in units of
-their own spread. Σ and d are found by maximising the marginal likelihood, and the prediction becomes the belief N(mean, Φ Σ Φ' + diag d),
-which any fact about the field corrects in the shapes in which errors have been seen to come.
+is a linear mixed model: Φ_i holds features of function i at every point, its weights w_i differ
+from one function to the next, and e_i is what no weights explain. With the last hidden layer of a
+network for Φ_i, w_i is what that function would have wanted of the last linear map beyond what it
+got; with the deviations of an ensemble's members for Φ_i, it says how far the truth lies from their
+mean, in units of their own spread. Σ and d are found by maximising the marginal likelihood, and the
+prediction becomes the belief N(mean, Φ Σ Φ' + diag d), which any fact about the field corrects in
+the shapes in which errors have been seen to come.
 
-Source: Laird and Ware, "Random-effects models for longitudinal data", Biometrics 38 (1982), for the model and its EM.
+Source: Laird and Ware, "Random-effects models for longitudinal data", Biometrics 38 (1982), for the
+    model and its EM.
 """
 
 from __future__ import annotations
@@ -27,8 +31,12 @@ from bayescons.gaussians.covariances import LowRank
 from bayescons.gaussians.gaussian import Gaussian
 
 STRUCTURES = ("full", "diagonal", "one")
-NEGLIGIBLE = 1e-12  # share of the largest variance below which a direction of the channels is left out: the rounding of its root
-FLOOR = 1e-12  # of the errors' mean square: below it a variance is rounding, and without one the likelihood has no bound
+# share of the largest variance below which a direction of the channels is left out: the rounding of
+# its root
+NEGLIGIBLE = 1e-12
+# of the errors' mean square: below it a variance is rounding, and without one the likelihood has no
+# bound
+FLOOR = 1e-12
 
 
 class RandomEffects(NamedTuple):
@@ -37,7 +45,8 @@ class RandomEffects(NamedTuple):
     Attributes:
         root: A with A A' = Σ, shape (channels, rank).
         variance: d, a number, or one for each point, shape (*grid).
-        log_likelihood: log p(errors), nats a function, before the first step of the fit and after each.
+        log_likelihood: log p(errors), nats a function, before the first step of the fit and after
+            each.
     """
 
     root: jax.Array
@@ -58,17 +67,20 @@ class RandomEffects(NamedTuple):
             batch_dims: how many leading axes of `mean` count a batch of fields.
 
         Raises:
-            ValueError: for other channels than those of the fit, or a grid that is not that of a variance of its own at each point.
+            ValueError: for other channels than those of the fit, or a grid that is not that of a
+                variance of its own at each point.
         """
         if features.shape[-1] != len(self.root):
             raise ValueError(
-                f"the effects are of {len(self.root)} channels; got features of {features.shape[-1]}"
+                f"the effects are of {len(self.root)} channels; got features of "
+                f"{features.shape[-1]}"
             )
         own, field = jnp.shape(self.variance), mean.shape[batch_dims:]
         if own not in ((), field):
             raise ValueError(
-                f"each point of a grid of shape {own} has a variance of its own; got a field of shape {field}. On another grid use effects "
-                "that were fitted with pointwise=False; for a batch of fields write batch_dims"
+                f"each point of a grid of shape {own} has a variance of its own; got a field of "
+                f"shape {field}. On another grid use effects that were fitted with "
+                "pointwise=False; for a batch of fields write batch_dims"
             )
         variance = jnp.asarray(self.variance, mean.dtype).reshape(
             (1,) * (mean.ndim - len(own)) + own
@@ -91,32 +103,38 @@ def random_effects(
 
     With Σ = A A' and D = diag d, one step is
 
-        C_i = (I + A'Φ_i'D⁻¹Φ_i A)⁻¹,    m_i = C_i A'Φ_i'D⁻¹ error_i        (weights given the errors: N(A m_i, A C_i A'))
-        Σ ← A mean_i(m_i m_i' + C_i) A',    d ← mean_i[(error_i - Φ_i A m_i)² + diag Φ_i A C_i A'Φ_i']
+        C_i = (I + A'Φ_i'D⁻¹Φ_i A)⁻¹,    m_i = C_i A'Φ_i'D⁻¹ error_i        (weights given the
+        errors: N(A m_i, A C_i A')) Σ ← A mean_i(m_i m_i' + C_i) A',    d ← mean_i[(error_i - Φ_i A
+        m_i)² + diag Φ_i A C_i A'Φ_i']
 
-    which never lowers the likelihood. It costs F (N R² + R³) for N points and R directions of the channels; nothing N x N is formed. It
-    runs on the host, in double precision.
+    which never lowers the likelihood. It costs F (N R² + R³) for N points and R directions of the
+    channels; nothing N x N is formed. It runs on the host, in double precision.
 
-    Channels of a network are nearly dependent, so for `structure="full"` they are first replaced by the R leading directions of
-    Σ_i Φ_i'Φ_i, which is exact but for directions of less than 1e-12 of the largest.
+    Channels of a network are nearly dependent, so for `structure="full"` they are first replaced by
+    the R leading directions of Σ_i Φ_i'Φ_i, which is exact but for directions of less than 1e-12 of
+    the largest.
 
     Args:
         features: Φ, shape (functions, *grid, channels).
-        errors: truth minus prediction of functions that the predictor has *not* been trained on, shape (functions, *grid).
-        structure: of Σ: "full", "diagonal" (channels are independent) or "one" (and of one variance, as exchangeable members are).
+        errors: truth minus prediction of functions that the predictor has *not* been trained on,
+            shape (functions, *grid).
+        structure: of Σ: "full", "diagonal" (channels are independent) or "one" (and of one
+            variance, as exchangeable members are).
         rank: how many directions of the channels may vary, "full" alone; None for all.
-        pointwise: a variance d for each point of the grid, or one for all. What no weights explain is largest next to boundaries, where
-            features are steep; with one d for all, intervals there are far too narrow (experiments/boundary_uq.py).
+        pointwise: a variance d for each point of the grid, or one for all. What no weights explain
+            is largest next to boundaries, where features are steep; with one d for all, intervals
+            there are far too narrow (experiments/boundary_uq.py).
         steps: of the iteration, at most.
         tolerance: stop once a step adds less than this to the log likelihood, in nats a function.
 
     Raises:
-        ValueError: for shapes that do not fit, fewer than two functions, an unknown structure, entries that are not finite, or errors that
-            are all zero.
+        ValueError: for shapes that do not fit, fewer than two functions, an unknown structure,
+            entries that are not finite, or errors that are all zero.
 
-    Where it fails: errors that are not Gaussian over the functions have this covariance and other tails: intervals hold their share of
-    functions on average (`bayescons.diagnostics.scale_factor` mends one level), not of every kind of function. Outside the range of these
-    functions nothing is promised. Few functions (F ≲ 2R) give a Σ that is too sure of some directions: lower the rank.
+    Where it fails: errors that are not Gaussian over the functions have this covariance and other
+    tails: intervals hold their share of functions on average (`bayescons.diagnostics.scale_factor`
+    mends one level), not of every kind of function. Outside the range of these functions nothing is
+    promised. Few functions (F ≲ 2R) give a Σ that is too sure of some directions: lower the rank.
     """
     features, errors = _checked(features, errors)
     if structure not in STRUCTURES:
@@ -125,7 +143,8 @@ def random_effects(
         )
     if rank is not None and (structure != "full" or rank < 1):
         raise ValueError(
-            f"rank is a number of directions, one or more, and for structure='full' alone; got rank={rank}"
+            "rank is a number of directions, one or more, and for structure='full' alone; got "
+            f"rank={rank}"
         )
     grid, functions, channels = errors.shape[1:], len(errors), features.shape[-1]
     flat, errors = features.reshape(functions, -1, channels), errors.reshape(functions, -1)
@@ -197,7 +216,9 @@ def _step(features, errors, root, variance, *, structure: str, pointwise: bool):
 
 
 def _directions(features, rank: int | None) -> np.ndarray:
-    """Leading directions of the channels as columns, each with a mean square of one over functions and points."""
+    """Leading directions of the channels as columns, each with a mean square of one over functions
+    and points.
+    """
     gram = np.einsum("fpc,fpk->ck", features, features, optimize=True) / (
         features.shape[0] * features.shape[1]
     )
@@ -211,7 +232,8 @@ def _directions(features, rank: int | None) -> np.ndarray:
 def _checked(features, errors) -> tuple[np.ndarray, np.ndarray]:
     if not (concrete(features) and concrete(errors)):
         raise TypeError(
-            "features and errors are read on the host and cannot be traced; keep random_effects out of jit and vmap"
+            "features and errors are read on the host and cannot be traced; keep random_effects "
+            "out of jit and vmap"
         )
     features, errors = (
         np.asarray(finite(n, np.asarray(a, float)))
@@ -219,13 +241,14 @@ def _checked(features, errors) -> tuple[np.ndarray, np.ndarray]:
     )
     if errors.ndim < 2 or features.ndim != errors.ndim + 1 or features.shape[:-1] != errors.shape:
         raise ValueError(
-            f"expected features of shape (functions, *grid, channels) and errors of shape (functions, *grid); got {features.shape} and "
-            f"{errors.shape}"
+            "expected features of shape (functions, *grid, channels) and errors of shape "
+            f"(functions, *grid); got {features.shape} and {errors.shape}"
         )
     if len(errors) < 2:
         raise ValueError("how errors vary between functions takes two functions or more; got one")
     if not np.any(errors):
         raise ValueError(
-            "all errors are zero: either (a) the truth was taken from the prediction, or (b) nothing is uncertain"
+            "all errors are zero: either (a) the truth was taken from the prediction, or (b) "
+            "nothing is uncertain"
         )
     return features, errors

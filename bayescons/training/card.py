@@ -1,4 +1,6 @@
-"""Cards: what is known of a network's training, as data that travels with its weights and as a page to be read."""
+"""Cards: what is known of a network's training, as data that travels with its weights and as a page
+to be read.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,25 @@ NOT_INSTALLED = "not installed"  # the version of a package that is run from its
 _NETWORKS = {
     "anp": "An attentive neural process",
     "softc": "An attentive neural process with a penalty on the equation's residual",
-    "conditioned": "An attentive neural process whose score is taken after the total has been imposed",
+    "conditioned": (
+        "An attentive neural process whose score is taken after the total has been imposed"
+    ),
     "ensemble": "A deep ensemble of attentive networks",
     "operator": "A Fourier neural operator",
 }
 _LOSSES = {
     "anp": "negative evidence lower bounds on the targets, in nats a function",
-    "softc": "negative evidence lower bounds on the targets, in nats a function, in training plus the penalty",
-    "conditioned": "scores of profiles given their total, CRPS in thousandths less half the log likelihood a point",
-    "ensemble": "negative log likelihoods of the targets, in nats a function, summed over the members",
+    "softc": (
+        "negative evidence lower bounds on the targets, in nats a function, in training plus the "
+        "penalty"
+    ),
+    "conditioned": (
+        "scores of profiles given their total, CRPS in thousandths less half the log likelihood a "
+        "point"
+    ),
+    "ensemble": (
+        "negative log likelihoods of the targets, in nats a function, summed over the members"
+    ),
     "operator": "relative errors in L2, averaged over functions",
 }
 _MODES = {
@@ -59,14 +71,16 @@ def describe(
     Args:
         name: of the weights.
         network: with its weights.
-        problem: what it was trained on: a class of `bayescons.problems`, or an operator problem with its numbers.
+        problem: what it was trained on: a class of `bayescons.problems`, or an operator problem
+            with its numbers.
         recipe: the fields of the recipe it was trained by.
         log: the lines of its log, one a round.
         before: card of the weights it began with; None for random ones.
 
     Returns:
-        `name`, `parameters`, `recipe`, `problem`, `training` (steps, losses, seconds), `machine`, `versions`, `date`, `before` (if
-        there was something) and empty `scores`, for whoever measures it.
+        `name`, `parameters`, `recipe`, `problem`, `training` (steps, losses, seconds), `machine`,
+        `versions`, `date`, `before` (if there was something) and empty `scores`, for whoever
+        measures it.
     """
     last, best = log[-1], min(log, key=lambda line: line["validation"])
     return {
@@ -100,7 +114,9 @@ def describe(
 
 
 def write(path: Path, network: Any, card: Mapping[str, Any]) -> None:
-    """Write weights with their card, and the card as a page beside them (.md), each whole or not at all; the weights last."""
+    """Write weights with their card, and the card as a page beside them (.md), each whole or not at
+    all; the weights last.
+    """
     with whole_file(path.with_suffix(".md")) as temporary:
         temporary.write_text(page(card))
     with whole_file(path) as temporary:
@@ -133,13 +149,20 @@ def page(card: Mapping[str, Any]) -> str:
     facts = {
         "network": network,
         "parameters": f"{card['parameters']:,}",
-        "equation": f"`{problem['equation']}`, t ∈ {_interval(problem['time'])}, x ∈ {_interval(problem['space'])}",
+        "equation": (
+            f"`{problem['equation']}`, t ∈ {_interval(problem['time'])}, x ∈ "
+            f"{_interval(problem['space'])}"
+        ),
         **functions,
         "steps": f"{training['steps']:,}, with batches of {recipe['size']}",
         "rate": f"Adam, {rate[recipe['schedule']]}; {clip}",
-        "training loss": f"{training['loss']:.4g} in the last round, {training['lowest_loss']:.4g} at its lowest",
-        "validation loss": f"{training['lowest_validation']:.4g} at step {training['kept_step']:,}, whose weights these are; "
-        f"{training['validation']:.4g} at the end",
+        "training loss": (
+            f"{training['loss']:.4g} in the last round, {training['lowest_loss']:.4g} at its lowest"
+        ),
+        "validation loss": (
+            f"{training['lowest_validation']:.4g} at step {training['kept_step']:,}, whose weights "
+            f"these are; {training['validation']:.4g} at the end"
+        ),
         "seed": f"{recipe['seed']}",
         "time": duration(training["seconds"]),
         "machine": _machine(machine),
@@ -167,7 +190,9 @@ def page(card: Mapping[str, Any]) -> str:
 
 
 def _problem(problem: Any) -> dict[str, Any]:
-    """What was learned: a class whose parameter is drawn from its training range, or a family with its numbers and its sides."""
+    """What was learned: a class whose parameter is drawn from its training range, or a family with
+    its numbers and its sides.
+    """
     space = {"time": list(problem.time_range), "space": list(problem.space_range)}
     if isinstance(problem, type):
         family = {"parameter": problem.parameter_name, "trained_on": list(problem.train_range)}
@@ -181,7 +206,9 @@ def _problem(problem: Any) -> dict[str, Any]:
 
 
 def _of_readings(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
-    """Of a network that reads a field: what it is, what it turns into what, and what it learned from."""
+    """Of a network that reads a field: what it is, what it turns into what, and what it learned
+    from.
+    """
     recipe, problem = card["recipe"], card["problem"]
     members = f" ({recipe['members']} members)" if recipe["kind"] == "ensemble" else ""
     dropped = f", dropout {recipe['dropout']:g}" if recipe["dropout"] else ""
@@ -196,10 +223,15 @@ def _of_readings(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
         if recipe["kind"] == "softc"
         else {}
     )
-    network = f"{card['network']}{members}: width {recipe['width']}, {recipe['heads']} heads{dropped}; inputs {inputs}"
+    network = (
+        f"{card['network']}{members}: width {recipe['width']}, {recipe['heads']} heads{dropped}; "
+        f"inputs {inputs}"
+    )
     functions = {
         "functions": f"{parameter}; {pool}",
-        "contexts, targets": f"{TIMES} times × {POINTS} positions each, of the exact solution, without noise",
+        "contexts, targets": (
+            f"{TIMES} times × {POINTS} positions each, of the exact solution, without noise"
+        ),
         **began,
         **penalty,
     }
@@ -210,7 +242,10 @@ def _of_operator(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
     """Of an operator: what it is, what it turns into what, and what it learned from."""
     recipe, problem = card["recipe"], card["problem"]
     given = f"boundary values {'among' if recipe['values'] == 'given' else 'not among'} its inputs"
-    network = f"{recipe['depth']} layers, width {recipe['width']}, up to {recipe['modes']} modes along an axis; {given}"
+    network = (
+        f"{recipe['depth']} layers, width {recipe['width']}, up to {recipe['modes']} modes along "
+        f"an axis; {given}"
+    )
     axes = f"{recipe['points']} points along each axis of space"
     times = f", {recipe['times']} times" if recipe["times"] > 1 else ", at the last time"
     told = {
@@ -222,7 +257,9 @@ def _of_operator(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
     functions = {
         "family": numbers,
         "boundary": "; ".join(problem["sides"]),
-        "functions": f"{recipe['samples']:,} to learn from, {recipe['held_out']:,} held out; {axes}{times}",
+        "functions": (
+            f"{recipe['samples']:,} to learn from, {recipe['held_out']:,} held out; {axes}{times}"
+        ),
     }
     return (
         network + _MODES[recipe["mode"]],
@@ -245,8 +282,9 @@ def _beginning(start: str, before: Mapping[str, Any] | None) -> str:
         "Gaussian tails" if recipe["tails"] is None else f"linear tails beyond {recipe['tails']:g}"
     )
     return (
-        f"{before['name']} of {before['date']}: {training['steps']:,} steps with batches of {recipe['size']}, "
-        f"{recipe['schedule']} rate of {recipe['rate']:g}, {gaussian}, {duration(training['seconds'])}{earlier}"
+        f"{before['name']} of {before['date']}: {training['steps']:,} steps with batches of "
+        f"{recipe['size']}, {recipe['schedule']} rate of {recipe['rate']:g}, {gaussian}, "
+        f"{duration(training['seconds'])}{earlier}"
     )
 
 

@@ -1,4 +1,6 @@
-"""Where a training run is kept - its state and its log - so that it can be killed at any moment and go on."""
+"""Where a training run is kept - its state and its log - so that it can be killed at any moment and
+go on.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ class Checkpoints:
 
     Args:
         folder: made if missing.
-        settings: what the run was started with, as JSON can hold it. A run goes on only with the settings it began with, since with
-            others its result would be that of neither. They are kept in settings.json.
+        settings: what the run was started with, as JSON can hold it. A run goes on only with the
+            settings it began with, since with others its result would be that of neither. They are
+            kept in settings.json.
 
     Raises:
         ValueError: the folder holds states of a run with other settings; the error names them.
@@ -66,7 +69,8 @@ class Checkpoints:
             reason = full if full in str(error) else error
             raise OSError(
                 errno.ENOSPC if reason == full else errno.EIO,
-                f"cannot keep the state of step {int(state.step)} in {self.folder}: {reason}. Make room and start again to go on",
+                f"cannot keep the state of step {int(state.step)} in {self.folder}: {reason}. "
+                "Make room and start again to go on",
             ) from error
 
     def latest(self, like: Any) -> Any:
@@ -77,15 +81,17 @@ class Checkpoints:
         if step is None:
             return like
         restored = self._manager.restore(step, args=StandardRestore(like._asdict()))
-        # As fresh as the first state, bound to no device: what is compiled for it is then what was compiled for the first.
+        # As fresh as the first state, bound to no device: what is compiled for it is then what was
+        # compiled for the first.
         return type(like)(**jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), restored))
 
 
 class Log:
     """What was reported, in a file of one JSON object a line, each with the `step` it is of.
 
-    A run that goes on from a checkpoint takes the steps after it again and reports them again, so the log is rewound to the
-    checkpoint first. No line appears twice, and a line cut off in the middle is dropped.
+    A run that goes on from a checkpoint takes the steps after it again and reports them again, so
+    the log is rewound to the checkpoint first. No line appears twice, and a line cut off in the
+    middle is dropped.
 
     Args:
         path: of the file; it need not exist.
@@ -115,7 +121,8 @@ class Log:
 
 @contextmanager
 def alone(folder: Path) -> Generator[None]:
-    """Keep other processes out of a folder while the block runs; the hold ends with the process, however that ends.
+    """Keep other processes out of a folder while the block runs; the hold ends with the process,
+    however that ends.
 
     Where the system or the file system knows no such locks, nothing is held.
 
@@ -143,7 +150,9 @@ def alone(folder: Path) -> Generator[None]:
 
 
 def agree(earlier: Mapping[str, Any], settings: Mapping[str, Any], folder: Path) -> None:
-    """Raise a ValueError that names every setting a run in the folder did not have, if there are any."""
+    """Raise a ValueError that names every setting a run in the folder did not have, if there are
+    any.
+    """
     earlier, settings = dict(earlier), json.loads(json.dumps(dict(settings)))
     other = [name for name in settings | earlier if settings.get(name) != earlier.get(name)]
     if other:
@@ -151,7 +160,8 @@ def agree(earlier: Mapping[str, Any], settings: Mapping[str, Any], folder: Path)
             f"{name}: {earlier.get(name)!r} then, {settings.get(name)!r} now" for name in other
         )
         raise ValueError(
-            f"{folder} holds a run with other settings ({told}). Give the same ones to go on, or another folder"
+            f"{folder} holds a run with other settings ({told}). Give the same ones to go on, or "
+            "another folder"
         )
 
 

@@ -1,4 +1,6 @@
-"""Functions to learn from: batches of contexts and targets of one problem family, drawn afresh at every step or from a fixed pool."""
+"""Functions to learn from: batches of contexts and targets of one problem family, drawn afresh at
+every step or from a fixed pool.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ class Functions(NamedTuple):
     Attributes:
         parameter: of the problem, shape (size,).
         contexts: what a network is shown, arrays of shape (size, n).
-        targets: what it is asked for, arrays of shape (size, m), each a tensor grid with t slow and x fast.
+        targets: what it is asked for, arrays of shape (size, m), each a tensor grid with t slow and
+            x fast.
     """
 
     parameter: jax.Array
@@ -36,17 +39,19 @@ def functions(
     times: int = TIMES,
     points: int = POINTS,
 ) -> Callable[[jax.Array], Functions]:
-    """Step → a batch: parameters uniform on the training range, contexts and targets at random points of the exact solution.
+    """Step → a batch: parameters uniform on the training range, contexts and targets at random
+    points of the exact solution.
 
-    A batch is a function of key and step alone, so that training may stop and go on without anything of it being stored. Its arrays are
-    float32, as networks take them.
+    A batch is a function of key and step alone, so that training may stop and go on without
+    anything of it being stored. Its arrays are float32, as networks take them.
 
     Args:
         problem: a class of `bayescons.problems`.
         key: a key of `jax.random.key`.
         size: functions in a batch.
-        pool: draw them from so many different functions, in an order shuffled anew each time all have been seen; None for new ones at
-            every step. The published networks saw a pool of 10,000.
+        pool: draw them from so many different functions, in an order shuffled anew each time all
+            have been seen; None for new ones at every step. The published networks saw a pool of
+            10,000.
         times: of contexts, and of targets.
         points: positions of contexts, and of targets.
 
@@ -55,8 +60,9 @@ def functions(
     """
     if pool is not None and (pool < size or pool % size):
         raise ValueError(
-            f"a pool must hold a whole number of batches; got pool={pool} and size={size}. Write pool={max(1, round(pool / size)) * size}, "
-            "or pool=None for new functions at every step"
+            f"a pool must hold a whole number of batches; got pool={pool} and size={size}. Write "
+            f"pool={max(1, round(pool / size)) * size}, or pool=None for new functions at every "
+            "step"
         )
     indices = (
         (lambda step: step * size + jnp.arange(size))
@@ -81,7 +87,8 @@ def functions(
 
 
 def shuffled(key: jax.Array, *, size: int, pool: int) -> Callable[[jax.Array], jax.Array]:
-    """Step → which members of a pool are in its batch, (size,): all once an epoch, in an order of its own.
+    """Step → which members of a pool are in its batch, (size,): all once an epoch, in an order of
+    its own.
 
     Args:
         key: a key of `jax.random.key`.

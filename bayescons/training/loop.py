@@ -1,4 +1,6 @@
-"""The training loop: many steps in one compiled call, a pure function of a key, which can be stopped anywhere and goes on."""
+"""The training loop: many steps in one compiled call, a pure function of a key, which can be
+stopped anywhere and goes on.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ class Report(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """Steps, and the learning rate over them: a linear rise, then a cosine down to zero; or constant, as published.
+    """Steps, and the learning rate over them: a linear rise, then a cosine down to zero; or
+    constant, as published.
 
     Attributes:
         steps: to take.
@@ -102,10 +105,12 @@ def train(
 ) -> nnx.Module:
     """The network with trained weights; the one given is left as it was.
 
-    `round_steps` steps run as one `lax.scan`, data included, so that a device is kept busy. After each round the validation loss is
-    taken, the weights of its lowest value are remembered (they are the result), `report` is called and the state is saved. Batches and
-    random numbers are functions of the step, so a run that was killed goes on from its last checkpoint to the same weights, to the
-    last bit, as one that was not. What was reported after that checkpoint is then reported a second time.
+    `round_steps` steps run as one `lax.scan`, data included, so that a device is kept busy. After
+    each round the validation loss is taken, the weights of its lowest value are remembered (they
+    are the result), `report` is called and the state is saved. Batches and random numbers are
+    functions of the step, so a run that was killed goes on from its last checkpoint to the same
+    weights, to the last bit, as one that was not. What was reported after that checkpoint is then
+    reported a second time.
 
     Args:
         network: with its first weights.
@@ -120,7 +125,8 @@ def train(
         report: called after every round, before its state is saved.
 
     Raises:
-        FloatingPointError: a loss has become NaN or infinite: (a) too high a rate, (b) NaN in the data.
+        FloatingPointError: a loss has become NaN or infinite: (a) too high a rate, (b) NaN in the
+            data.
     """
     definition, weights, rest = nnx.split(network, nnx.Param, ...)
     optimiser = schedule.optimiser()
@@ -186,6 +192,6 @@ def _check_finite(told: Report, rate: float, *, validated: bool) -> None:
             else ("validation loss", told.validation)
         )
         raise FloatingPointError(
-            f"the {name} is {value} at step {told.step}: (a) the learning rate ({rate:g}) is too high, lower it; (b) the data hold NaN. "
-            "The last checkpoint is from before this"
+            f"the {name} is {value} at step {told.step}: (a) the learning rate ({rate:g}) is too "
+            "high, lower it; (b) the data hold NaN. The last checkpoint is from before this"
         )

@@ -1,4 +1,6 @@
-"""What is minimised: the evidence bound of a neural process, the likelihood of an ensemble, and the pieces they are made of."""
+"""What is minimised: the evidence bound of a neural process, the likelihood of an ensemble, and the
+pieces they are made of.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def evidence_bound(
 ) -> jax.Array:
     """Negative evidence lower bound, in nats a function, averaged over the batch.
 
-        - Σ_i log N(y_i; μ(x_i, z), σ(x_i, z)²) + KL(q(z | targets) ‖ q(z | contexts)),    one z ~ q(z | targets)
+        - Σ_i log N(y_i; μ(x_i, z), σ(x_i, z)²) + KL(q(z | targets) ‖ q(z | contexts)),    one z ~
+          q(z | targets)
 
     Args:
         network: the neural process.
@@ -34,7 +37,8 @@ def evidence_bound(
         drop: False turns dropout off, for validation.
         tails: as in `log_density`.
 
-    Source: Kim et al., ICLR 2019; the sum over targets and its weight against the divergence are those of Hansen et al., ICML 2023.
+    Source: Kim et al., ICLR 2019; the sum over targets and its weight against the divergence are
+        those of Hansen et al., ICML 2023.
     """
 
     def bound(contexts, targets, key):
@@ -56,8 +60,9 @@ def ensemble_loss(
 
         - Σ_m Σ_i log N(y_i; μ_m(x_i), σ_m(x_i)²)
 
-    Each member is fitted by itself: no term holds two of them. All see the same batch, and differ because they began differently, which
-    Lakshminarayanan et al. (NeurIPS 2017) found to be enough. Nothing in it is random, so the key is not used.
+    Each member is fitted by itself: no term holds two of them. All see the same batch, and differ
+    because they began differently, which Lakshminarayanan et al. (NeurIPS 2017) found to be enough.
+    Nothing in it is random, so the key is not used.
 
     Args:
         network: the ensemble.
@@ -79,7 +84,9 @@ def ensemble_loss(
 def rehearse(
     network, contexts, targets, key, keys=(None, None, None)
 ) -> tuple[Normal, Normal, Normal]:
-    """q(z | targets), q(z | contexts), and the prediction at the targets for one z of the former."""
+    """q(z | targets), q(z | contexts), and the prediction at the targets for one z of the
+    former.
+    """
     posterior = network.latent(targets.inputs, targets.u, keys[0])
     prior = network.latent(contexts.inputs, contexts.u, keys[1])
     z = posterior.mean + posterior.scale * jax.random.normal(
@@ -90,15 +97,19 @@ def rehearse(
 
 
 def log_density(predicted: Normal, values: jax.Array, tails: float | None = None) -> jax.Array:
-    """log N(values; mean, scale²), point by point; with `tails` c, with residuals counted linearly beyond c standard deviations.
+    """log N(values; mean, scale²), point by point; with `tails` c, with residuals counted linearly
+    beyond c standard deviations.
 
         - log σ - ρ(r) - log(2π)/2,   r = (y - μ)/σ,   ρ(r) = r²/2 for |r| ≤ c, else c|r| - c²/2
 
-    A front predicted in the wrong cell is hundreds of standard deviations away from what it should be, and one such function outweighs
-    its batch: with Gaussian tails the learning rate has to be so low that no front does harm. On Stefan functions, 1,200 steps at
-    1e-3 reach a (Gaussian) evidence bound of 4.0 nats a point with c = 3, where Gaussian tails need more than twice as many.
+    A front predicted in the wrong cell is hundreds of standard deviations away from what it should
+    be, and one such function outweighs
+    its batch: with Gaussian tails the learning rate has to be so low that no front does harm. On
+    Stefan functions, 1,200 steps at 1e-3 reach a (Gaussian) evidence bound of 4.0 nats a point with
+    c = 3, where Gaussian tails need more than twice as many.
 
-    Source: Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35 (1964).
+    Source: Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35
+        (1964).
     """
     residual = (values.astype(predicted.mean.dtype) - predicted.mean) / predicted.scale
     size = jnp.abs(residual)

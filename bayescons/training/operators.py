@@ -1,7 +1,8 @@
-"""Operators: Fourier networks trained on a family of solutions, with what is known at the boundary imposed while they learn.
+"""Operators: Fourier networks trained on a family of solutions, with what is known at the boundary
+imposed while they learn.
 
-A recipe names the family, the way in which the boundary enters, and sizes. The functions it learns from are a fixed set, drawn from its
-seed; those held out, on which weights are chosen, are others.
+A recipe names the family, the way in which the boundary enters, and sizes. The functions it learns
+from are a fixed set, drawn from its seed; those held out, on which weights are chosen, are others.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class OperatorRecipe:
 
     Attributes:
         problem: name of the family, as "stokes_second".
-        mode: how its boundary values are made to hold, of `networks.BoundaryCorrected`; "none" for not at all.
+        mode: how its boundary values are made to hold, of `networks.BoundaryCorrected`; "none" for
+            not at all.
         values: "given" to the network among its inputs, whatever the mode, or "withheld" from it.
         numbers: fields of the family that differ from its own, as {"viscosity": 0.02}.
         points: of the grid along each axis of space.
@@ -51,8 +53,10 @@ class OperatorRecipe:
         schedule: "cosine" (a rise over 5 % of the steps, then down to zero) or "constant".
         clip: largest norm of a gradient; None for no limit.
         round_steps: steps between validations.
-        patience: stop when so many validations in a row have brought nothing lower; None to go on to the end.
-        seed: of the first weights and the functions. Recipes that differ in mode alone see the same functions in the same order.
+        patience: stop when so many validations in a row have brought nothing lower; None to go on
+            to the end.
+        seed: of the first weights and the functions. Recipes that differ in mode alone see the same
+            functions in the same order.
         kind: "operator".
     """
 
@@ -102,8 +106,9 @@ class OperatorRecipe:
         return BoundaryConditions(family.grid(self.points, self.times), family.sides(self.order))
 
 
-# By the number of axes of the grid. "paper" has the sizes of Saad et al. (ICLR 2023, arXiv 2212.07477): 500 epochs of 500 functions of one
-# axis, of 1,000 functions of more; their rate is halved every 50 epochs. But for one axis it is for an accelerator. "quick" tries the path.
+# By the number of axes of the grid. "paper" has the sizes of Saad et al. (ICLR 2023, arXiv
+# 2212.07477): 500 epochs of 500 functions of one axis, of 1,000 functions of more; their rate is
+# halved every 50 epochs. But for one axis it is for an accelerator. "quick" tries the path.
 PRESETS: dict[str, dict[int, dict[str, Any]]] = {
     "quick": {
         1: {
@@ -143,7 +148,8 @@ TIMES = {"quick": 5, "paper": 25}  # of a family over a plane, unless told other
 
 
 def preset(name: str, problem: str, **changes: Any) -> OperatorRecipe:
-    """The recipe of a name for a family, with changes to it, checked. A family over a plane has several times, one over a line the last.
+    """The recipe of a name for a family, with changes to it, checked. A family over a plane has
+    several times, one over a line the last.
 
     Raises:
         ValueError: there is none of this name, or it cannot be carried out.
@@ -159,7 +165,8 @@ def preset(name: str, problem: str, **changes: Any) -> OperatorRecipe:
 
 
 def checked(recipe: OperatorRecipe) -> OperatorRecipe:
-    """The recipe, if it can be carried out, with the family's full name and its numbers as a file holds them.
+    """The recipe, if it can be carried out, with the family's full name and its numbers as a file
+    holds them.
 
     Raises:
         ValueError: it cannot; the error says which number to change.
@@ -183,7 +190,8 @@ def checked(recipe: OperatorRecipe) -> OperatorRecipe:
     if recipe.samples % recipe.size:
         fitting = max(1, round(recipe.samples / recipe.size)) * recipe.size
         raise ValueError(
-            f"samples must be a whole number of batches; got samples={recipe.samples} and size={recipe.size}. Write samples={fitting}"
+            f"samples must be a whole number of batches; got samples={recipe.samples} and "
+            f"size={recipe.size}. Write samples={fitting}"
         )
     try:
         sides = recipe.family.sides(recipe.order)
@@ -191,7 +199,8 @@ def checked(recipe: OperatorRecipe) -> OperatorRecipe:
         raise ValueError(f"{kind.name} cannot have these numbers: {error}") from error
     if not sides:
         raise ValueError(
-            f"nothing is known of {kind.name} at its boundary with {dict(recipe.numbers)}; learn another field of it"
+            f"nothing is known of {kind.name} at its boundary with {dict(recipe.numbers)}; learn "
+            "another field of it"
         )
     _ = recipe.boundary
     return recipe
@@ -220,7 +229,8 @@ def functions(recipe: OperatorRecipe, which: Literal["learned", "held out"], dat
 
 
 def minibatches(samples: Samples, key: jax.Array, *, size: int) -> Callable[[jax.Array], Samples]:
-    """Step → a batch: every function once an epoch, in an order of its own. A function of key and step alone.
+    """Step → a batch: every function once an epoch, in an order of its own. A function of key and
+    step alone.
 
     Args:
         samples: functions to learn from, a multiple of `size`.
@@ -249,13 +259,17 @@ def relative_errors(network: Callable[..., jax.Array], samples: Samples) -> jax.
 def relative_error(
     network: Callable[..., jax.Array], batch: Samples, key: jax.Array | None = None
 ) -> jax.Array:
-    """The loss: `relative_errors`, averaged over a batch. Nothing in it is random, so the key is not used."""
+    """The loss: `relative_errors`, averaged over a batch. Nothing in it is random, so the key is
+    not used.
+    """
     del key
     return jnp.mean(relative_errors(network, batch))
 
 
 def materials(recipe: OperatorRecipe, *, data: Path) -> TrainingSetup:
-    """Network, loss, batches and validation of a recipe; its functions are kept in the folder `data`."""
+    """Network, loss, batches and validation of a recipe; its functions are kept in the folder
+    `data`.
+    """
     key = jax.random.key(recipe.seed)
     learned, held_out = (functions(recipe, which, data) for which in ("learned", "held out"))
     batches = minibatches(learned, jax.random.fold_in(key, 3), size=recipe.size)

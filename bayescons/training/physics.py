@@ -1,4 +1,6 @@
-"""Losses that know the physics: a penalty on the equation's residual (SoftC), and a score taken after the law has been imposed."""
+"""Losses that know the physics: a penalty on the equation's residual (SoftC), and a score taken
+after the law has been imposed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from bayescons.training.data import Functions
 from bayescons.training.losses import evidence_bound, log_density
 
 PUBLISHED_WEIGHT = 4e-5
-"""λ = 1 of the published loss, a *mean* over 250 × 100 points added to a *sum* of their log densities: 1 / 25,000 of it a point."""
+"""λ = 1 of the published loss, a *mean* over 250 × 100 points added to a *sum* of their log
+densities: 1 / 25,000 of it a point.
+"""
 
 
 def softly_constrained(
@@ -37,10 +41,12 @@ def softly_constrained(
 ) -> jax.Array:
     """The evidence bound plus a penalty on the equation's residual, nats a function (SoftC-ANP).
 
-        - bound + weight · Σ_i f(t_i, x_i)²,    f = ∂μ/∂t + ∂F(μ, ∂μ/∂x)/∂x,  μ = mean given z at the targets
+        - bound + weight · Σ_i f(t_i, x_i)²,    f = ∂μ/∂t + ∂F(μ, ∂μ/∂x)/∂x,  μ = mean given z at
+          the targets
 
-    The sum is over all targets, as that of the log densities is, so that the weight acts against them point by point; it is estimated
-    from `points` of them, drawn at random. Conservation follows from the equation, but here only as far as the penalty goes.
+    The sum is over all targets, as that of the log densities is, so that the weight acts against
+    them point by point; it is estimated from `points` of them, drawn at random. Conservation
+    follows from the equation, but here only as far as the penalty goes.
 
     Args:
         network: the neural process.
@@ -52,8 +58,8 @@ def softly_constrained(
         drop: as in `evidence_bound`.
         tails: as in `log_density`.
 
-    Source: Raissi, Perdikaris and Karniadakis, J. Comput. Phys. 378 (2019), for the penalty; its use as "SoftC-ANP" is that of
-    Hansen et al., ICML 2023.
+    Source: Raissi, Perdikaris and Karniadakis, J. Comput. Phys. 378 (2019), for the penalty; its
+    use as "SoftC-ANP" is that of Hansen et al., ICML 2023.
     """
 
     def squared(parameter, contexts, targets, key):
@@ -99,7 +105,8 @@ class Profiles(NamedTuple):
 def profiles(
     problem: type[Any], key: jax.Array, *, size: int = 16, points: int = 201
 ) -> Callable[[jax.Array], Profiles]:
-    """Step → a batch: parameters uniform on the training range, times uniform, profiles on equally spaced positions, walls included.
+    """Step → a batch: parameters uniform on the training range, times uniform, profiles on equally
+    spaced positions, walls included.
 
     A batch is a function of key and step alone, like those of `functions`.
 
@@ -132,25 +139,29 @@ def conditioned_score(
     problem: type[Any],
     tails: float | None = None,
 ) -> jax.Array:
-    """How good a profile is *after* it has been given its total: training end to end, through the update.
+    """How good a profile is *after* it has been given its total: training end to end, through the
+    update.
 
-        CRPS / 10⁻³ - log N / 2,   averaged over points, of  N(μ, diag σ²) | g μ = total,  one z ~ q(z | contexts)
+        CRPS / 10⁻³ - log N / 2,   averaged over points, of  N(μ, diag σ²) | g μ = total,  one z ~
+        q(z | contexts)
 
-    The likelihood alone, at single points and before the total is known, hardly looks at the mean where σ is large: its gradient there is
-    that of everything else divided by σ². A front's whole neighbourhood is such a place. The ranked probability score is in the unit of
-    the field, so the mean matters there as anywhere, and it is taken of the belief that will be used. The likelihood stays in, so that
-    small scales are told apart; its unit is the least scale a network predicts.
+    The likelihood alone, at single points and before the total is known, hardly looks at the mean
+    where σ is large: its gradient there is that of everything else divided by σ². A front's whole
+    neighbourhood is such a place. The ranked probability score is in the unit of the field, so the
+    mean matters there as anywhere, and it is taken of the belief that will be used. The likelihood
+    stays in, so that small scales are told apart; its unit is the least scale a network predicts.
 
     Args:
-        network: the neural process (or anything with its `latent`, `represent` and `decode`), best trained by its evidence bound before:
-            this loss alone teaches z nothing of targets.
+        network: the neural process (or anything with its `latent`, `represent` and `decode`), best
+            trained by its evidence bound before: this loss alone teaches z nothing of targets.
         batch: profiles.
         key: for z.
         problem: class of the problem; its grid is that of the profiles.
         tails: as in `log_density`.
 
-    Source: training through a probabilistic projection with a proper score is proposed by Utkarsh et al., "End-to-end probabilistic
-    framework for learning with hard constraints" (ProbHardE2E, arXiv 2506.07003).
+    Source: training through a probabilistic projection with a proper score is proposed by Utkarsh
+    et al., "End-to-end probabilistic framework for learning with hard constraints" (ProbHardE2E,
+    arXiv 2506.07003).
     """
     grid = Grid(x=np.linspace(*problem.space_range, batch.values.shape[-1]))
     mass = integral(grid)

@@ -1,7 +1,8 @@
-"""Recipes: all that a training run is made of, as a handful of numbers; run into a folder, they give weights and their card.
+"""Recipes: all that a training run is made of, as a handful of numbers; run into a folder, they
+give weights and their card.
 
-A recipe determines its result: the same one gives the same weights on the same kind of machine, whether it ran through or was killed and
-started again in between.
+A recipe determines its result: the same one gives the same weights on the same kind of machine,
+whether it ran through or was killed and started again in between.
 """
 
 from __future__ import annotations
@@ -39,26 +40,29 @@ class Recipe:
     """A training run: network, data, steps.
 
     Attributes:
-        kind: "anp", an attentive neural process; "softc", one with a penalty on the equation's residual; "conditioned", one whose score is
-            taken after the total has been imposed; or "ensemble", a deep ensemble.
+        kind: "anp", an attentive neural process; "softc", one with a penalty on the equation's
+            residual; "conditioned", one whose score is taken after the total has been imposed; or
+            "ensemble", a deep ensemble.
         problem: name of the problem whose family of functions is learned.
         steps: gradient steps.
         size: functions in a batch.
         rate: learning rate of Adam, the highest one.
         schedule: "cosine" (a rise over 5 % of the steps, then down to zero) or "constant".
         clip: largest norm of a gradient; None for no limit.
-        tails: standard deviations beyond which a residual counts linearly; None for a Gaussian likelihood throughout. Validation is
-            always by the Gaussian one.
+        tails: standard deviations beyond which a residual counts linearly; None for a Gaussian
+            likelihood throughout. Validation is always by the Gaussian one.
         pool: draw from so many different functions; None for new ones at every step.
         dropout: share dropped out in training; a neural process only.
         width: channels.
         heads: of the attention, a divisor of the width.
         members: of the ensemble; 1 for a neural process.
-        start: weights to begin with, a name of `pretrained_names` or a file, whose width, heads and inputs then hold; None for random ones.
+        start: weights to begin with, a name of `pretrained_names` or a file, whose width, heads and
+            inputs then hold; None for random ones.
         penalty: weight of the squared residual, "softc" only.
         inputs: "scaled" (the domain mapped to [-1, 1]²) or "raw".
         round_steps: steps between validations.
-        patience: stop when so many validations in a row have brought nothing lower; None to go on to the end.
+        patience: stop when so many validations in a row have brought nothing lower; None to go on
+            to the end.
         seed: of the first weights, the functions and the noise.
     """
 
@@ -90,9 +94,10 @@ class Recipe:
         return f"{self.kind}_{self.problem}"
 
 
-# What differs from a recipe's defaults. "quick" is for trying the path, "paper" for tables, and "published" is how Hansen et al.
-# (ICML 2023, arXiv 2302.11002) trained: 250 of 10,000 functions a step, a constant rate, inputs as they are. What knows the physics begins
-# with the weights of a neural process that has been trained without.
+# What differs from a recipe's defaults. "quick" is for trying the path, "paper" for tables, and
+# "published" is how Hansen et al. (ICML 2023, arXiv 2302.11002) trained: 250 of 10,000 functions a
+# step, a constant rate, inputs as they are. What knows the physics begins with the weights of a
+# neural process that has been trained without.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "anp": {
         "quick": {"steps": 200, "size": 8, "width": 16, "round_steps": 20},
@@ -134,7 +139,8 @@ def preset(name: str, kind: str, problem: str, **changes: Any) -> Recipe:
     """The recipe of a name, with changes to it, checked.
 
     Raises:
-        ValueError: there is none of this name for this kind of network, or it cannot be carried out.
+        ValueError: there is none of this name for this kind of network, or it cannot be carried
+            out.
     """
     if kind not in PRESETS or name not in PRESETS[kind]:
         known = "; ".join(f"{kind}: {', '.join(presets)}" for kind, presets in PRESETS.items())
@@ -169,7 +175,8 @@ def checked(recipe: Recipe) -> Recipe:
     check_steps(recipe, ("heads", "members"))
     if recipe.tails is not None and not recipe.tails > 0:
         raise ValueError(
-            f"tails begin at so many standard deviations, above 0; got {recipe.tails:g}. For a Gaussian likelihood it is None"
+            f"tails begin at so many standard deviations, above 0; got {recipe.tails:g}. For a "
+            "Gaussian likelihood it is None"
         )
     if not 0 <= recipe.dropout < 1:
         raise ValueError(f"dropout is a share, from 0 to below 1; got {recipe.dropout:g}")
@@ -177,7 +184,8 @@ def checked(recipe: Recipe) -> Recipe:
         raise ValueError(f"an ensemble has no dropout; got {recipe.dropout:g}. Write dropout=0")
     if recipe.kind != "ensemble" and recipe.members != 1:
         raise ValueError(
-            f'a neural process has no members; got {recipe.members}. For several networks, kind="ensemble"'
+            f"a neural process has no members; got {recipe.members}. "
+            'For several networks, kind="ensemble"'
         )
     return recipe
 
@@ -186,7 +194,8 @@ def materials(recipe: Recipe) -> TrainingSetup:
     """Network, loss, batches and validation of a recipe.
 
     Raises:
-        ValueError: heads do not divide the width, batches do not divide the pool, or an ensemble has one member.
+        ValueError: heads do not divide the width, batches do not divide the pool, or an ensemble
+            has one member.
     """
     problem = problem_named(recipe.problem)
     key = jax.random.key(recipe.seed)
@@ -223,8 +232,8 @@ def run(
         The network with the weights of the lowest validation loss.
 
     Raises:
-        ValueError: the recipe cannot be carried out, the weights it begins with are of another problem, or the folder holds a run of
-            another one.
+        ValueError: the recipe cannot be carried out, the weights it begins with are of another
+            problem, or the folder holds a run of another one.
         RuntimeError: another process is training in this folder.
         FloatingPointError: a loss has become NaN or infinite.
         OSError: something cannot be written.

@@ -1,4 +1,6 @@
-"""Runs: a recipe carried out in a folder, whatever is trained, so that it can be killed at any moment and ends with the same bits."""
+"""Runs: a recipe carried out in a folder, whatever is trained, so that it can be killed at any
+moment and ends with the same bits.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ class TrainingSetup(NamedTuple):
         network: with its first weights.
         loss: (network, batch, key) → number.
         batches: step → batch.
-        validate: network → loss on functions held out, always the same ones and the same noise, without dropout.
+        validate: network → loss on functions held out, always the same ones and the same noise,
+            without dropout.
         key: of the losses.
     """
 
@@ -52,7 +55,8 @@ class TrainingSetup(NamedTuple):
 
 
 def named(name: str, kind: type[Any]) -> type[Any]:
-    """The problem of this kind and name: "porous_medium", "PorousMedium", or a part of the name that no other has, "porous".
+    """The problem of this kind and name: "porous_medium", "PorousMedium", or a part of the name
+    that no other has, "porous".
 
     Raises:
         ValueError: there is none, or there are several; the error names them, or the nearest.
@@ -67,7 +71,8 @@ def named(name: str, kind: type[Any]) -> type[Any]:
         return found[holding[0]]
     if holding:
         raise ValueError(
-            f"several problems are called {name!r}: {', '.join(sorted(found[known].name for known in holding))}"
+            f"several problems are called {name!r}: "
+            f"{', '.join(sorted(found[known].name for known in holding))}"
         )
     near = difflib.get_close_matches(wanted, found, n=1, cutoff=0.5)
     meant = f"; did you mean {found[near[0]].name!r}?" if near else ""
@@ -95,7 +100,8 @@ def check_steps(recipe: Steps, counts: Iterable[str] = ()) -> None:
         )
     if recipe.clip is not None and not recipe.clip > 0:
         raise ValueError(
-            f"clip is the largest norm of a gradient, above 0; got {recipe.clip:g}. For no limit it is None"
+            f"clip is the largest norm of a gradient, above 0; got {recipe.clip:g}. For no limit "
+            "it is None"
         )
 
 
@@ -113,11 +119,13 @@ def carry_out(
     *,
     begins: Callable[[int], None] = lambda _: None,
 ) -> nnx.Module:
-    """Train what a recipe says, in float32 whatever JAX's default, and leave weights and card in a folder.
+    """Train what a recipe says, in float32 whatever JAX's default, and leave weights and card in a
+    folder.
 
-    The folder holds states/ (checkpoints), settings.json (the recipe), log.jsonl (losses, a line a round), and in the end
-    NAME.safetensors (weights and card) and NAME.md (the card to be read). A run that was killed goes on from its last checkpoint when
-    it is run again, to the same result; one that is complete is not run again.
+    The folder holds states/ (checkpoints), settings.json (the recipe), log.jsonl (losses, a line a
+    round), and in the end NAME.safetensors (weights and card) and NAME.md (the card to be read). A
+    run that was killed goes on from its last checkpoint when it is run again, to the same result;
+    one that is complete is not run again.
 
     Args:
         recipe: what to train, checked; a dataclass.
