@@ -27,8 +27,10 @@ from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, l
 from bayescons.grids import Grid
 from bayescons.linting.report import check
 from bayescons.programs.comparison import LawComparison, compare_laws
-from bayescons.programs.conjugate import Posterior, conjugate
-from bayescons.programs.interpretations import StiffnessWarning, exact, soft
+from bayescons.programs.conjugate import conjugate
+from bayescons.programs.exact import exact
+from bayescons.programs.posterior import Posterior
+from bayescons.programs.soft import StiffnessWarning, soft
 from bayescons.programs.statements import VanishingNoiseError, impose, observe
 from bayescons.sampling.mixing import NotMixedWarning
 from bayescons.sampling.sample import sample

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons import tracing
+
 
 def concrete(array) -> bool:
     """Whether an array's numbers are known now: it is not being traced."""
@@ -26,7 +28,9 @@ def real(array) -> jax.Array:
 
 def finite(what: str, array):
     """The array, or an error that counts its NaN and infinite entries."""
-    if concrete(array) and not np.isfinite(np.asarray(array)).all():
+    if not concrete(array):
+        tracing.ask(~jnp.isfinite(array))
+    elif not np.isfinite(np.asarray(array)).all():
         bad = int(np.size(array) - np.isfinite(np.asarray(array)).sum())
         raise ValueError(
             f"{what} holds {bad} NaN or infinite entries; remove or replace them first"
@@ -34,22 +38,29 @@ def finite(what: str, array):
     return array
 
 
-def positive(what: str, array, shape: tuple, *, zero: bool = False):
+def positive(what: str, array, shape: tuple, *, zero: bool = False) -> jax.Array | np.ndarray:
     """Standard deviations, broadcast to a shape, or an error that names the smallest; `zero` lets
-    zero pass.
+    zero pass. Known numbers stay on the host.
     """
-    array = real(array)
+    if not concrete(array):
+        array = real(array)
+        tracing.ask(array < 0 if zero else array <= 0)
+        least = 1.0
+    else:
+        array = np.asarray(array)
+        inexact = jnp.issubdtype(array.dtype, jnp.inexact)
+        array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype if inexact else float))
+        least = float(np.min(array, initial=np.inf))
     if array.shape not in ((), shape):
         raise ValueError(f"{what} must be a number or have shape {shape}; got {array.shape}")
     finite(what, array)
-    least = float(np.min(np.asarray(array), initial=np.inf)) if concrete(array) else 1.0
     if least < 0 or (least == 0 and not zero):
         raise ValueError(
             f"{what} must be {'at least' if zero else 'above'} zero everywhere; its smallest entry "
             f"is {least:g}. It is a standard deviation; state what is known exactly as a "
             "constraint instead"
         )
-    return jnp.broadcast_to(array, shape)
+    return (np if concrete(array) else jnp).broadcast_to(array, shape)
 
 
 def over_batch(function, lead: int, shared: bool = False):

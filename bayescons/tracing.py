@@ -1,5 +1,433 @@
-"""What is read of programs and functions while JAX traces them: the only module that touches
+"""What is read of functions and programs while JAX traces them: the one module that touches
 internals of JAX and NumPyro.
+
+A function becomes its `Equations`: what it computes, apart from the numbers in it. Equations are
+compared by what they say, so that code compiled for them is found again when a function is written
+anew, and the numbers - arrays closed over, constants with a decimal point - are handed over beside
+them.
 """
 
 from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+import functools
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters import partial_eval
+from numpyro.ops.provenance import eval_provenance, track_deps_rules
+from numpyro.primitives import apply_stack
+
+EXECUTABLES = 64  # kept of one function, for as many equations and shapes
+ADDRESS = re.compile(r"0x[0-9a-f]+")  # of a function in memory, new with every trace
+# What a function asks of numbers that are being traced, and cannot have.
+NEEDS_NUMBERS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+
+
+class Equations:
+    """A function of arrays as JAX traced it, equal to another that computes the same.
+
+    Two traces are equal where their equations, shapes and types are; names and places of the code
+    do not matter, and neither do numbers, which are the last of the arguments (`traced`).
+    """
+
+    def __init__(self, jaxpr):
+        self.jaxpr = jaxpr
+        self._identity = _identity(jaxpr)
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Equations) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __call__(self, *arrays) -> list:
+        """What the function returns, flat."""
+        return jex.jaxpr_as_fun(jex.ClosedJaxpr(self.jaxpr, ()))(*arrays)
+
+    def __repr__(self) -> str:
+        return f"Equations({len(self.jaxpr.eqns)} equations of {len(self.jaxpr.invars)} arrays)"
+
+
+def traced(function: Callable, *example) -> tuple[Equations, tuple, object]:
+    """A function of pytrees of arrays as equations, the numbers it closes over, and the tree of its
+    result.
+
+    Returns:
+        equations of (*leaves of the arguments, *numbers); the numbers; a `PyTreeDef`.
+    """
+    closed, out = jax.make_jaxpr(function, return_shape=True)(*example)
+    jaxpr, numbers = _lifted(closed)
+    return Equations(jaxpr), numbers, jax.tree.structure(out)
+
+
+def _lifted(closed) -> tuple[object, tuple]:
+    """The equations with constants, and numbers with a decimal point, as further arguments."""
+    jaxpr, numbers, variables = closed.jaxpr, [*closed.consts], [*closed.jaxpr.constvars]
+
+    def lift(atom):
+        if not isinstance(atom, jex.Literal) or not jnp.issubdtype(atom.aval.dtype, jnp.inexact):
+            return atom
+        variables.append(jex.Var(atom.aval))
+        numbers.append(atom.val)
+        return variables[-1]
+
+    equations = [eqn.replace(invars=[lift(atom) for atom in eqn.invars]) for eqn in jaxpr.eqns]
+    flat = jaxpr.replace(
+        constvars=[],
+        invars=[*jaxpr.invars, *variables],
+        eqns=equations,
+        debug_info=jaxpr.debug_info.with_unknown_names(),
+    )
+    return flat, tuple(numbers)
+
+
+def _identity(jaxpr) -> tuple:
+    """Digest of the text and of the numbers in it, and functions of the host that are called."""
+    digest, hosted = hashlib.sha256(), []
+    digest.update(ADDRESS.sub("", str(jaxpr)).encode())
+    for constant in _constants(jaxpr, hosted):
+        value = np.asarray(constant)
+        digest.update(f"{value.dtype}{value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest(), tuple(hosted)
+
+
+def _constants(traced, hosted: list) -> Iterator:
+    """Constants of equations and of those inside them, where printing may have rounded."""
+    for constant in getattr(traced, "consts", ()):
+        if not jnp.issubdtype(constant.dtype, jax.dtypes.extended):
+            yield constant
+    for equation in getattr(traced, "jaxpr", traced).eqns:
+        yield from (v.val for v in equation.invars if isinstance(v, jex.Literal))
+        for value in equation.params.values():
+            if "callback" in equation.primitive.name and callable(value):
+                hosted.append(value)
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
+            if _is_jaxpr(inner):
+                yield from _constants(inner, hosted)
+
+
+def _is_jaxpr(value) -> bool:
+    return isinstance(value, jex.Jaxpr | jex.ClosedJaxpr)
+
+
+# Compiled code, kept within bounds.
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """An argument that shapes compiled code, among others that are numbers."""
+
+    value: Hashable
+
+
+def compiled(function: Callable) -> Callable:
+    """`jax.jit` that keeps the code of at most `EXECUTABLES` calls, and frees the oldest.
+
+    Code is found again under the structure, shapes and types of the arguments. `jax.jit` itself
+    never lets go of what it has compiled, so a program asked for at a thousand shapes would hold a
+    thousand executables.
+    """
+    kept: OrderedDict = OrderedDict()
+
+    @functools.wraps(function)
+    def call(*args):
+        leaves, tree = jax.tree.flatten(args)
+        name = (tree, *map(_type, leaves), jax.config.jax_enable_x64)
+        code = kept.get(name)
+        if code is None:
+            # A function of its own for each: jax.jit keeps by function, and frees with it.
+            code = jax.jit(lambda *args: function(*args))
+            kept[name] = code
+            if len(kept) > EXECUTABLES:
+                kept.popitem(last=False)
+        else:
+            kept.move_to_end(name)
+        return code(*args)
+
+    call.kept = kept
+    return call
+
+
+def _type(leaf) -> tuple:
+    """Shape and type of an argument; a Python number's type is its own."""
+    return jnp.shape(leaf), str(getattr(leaf, "dtype", type(leaf)))
+
+
+def known_now(*tree) -> bool:
+    """Whether all numbers in these pytrees are known: none of them is being traced."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+# Doors at which numbers are not known.
+
+
+class Doubts:
+    """What doors could not decide while numbers were being traced, to be looked at afterwards.
+
+    A door that finds a number wrong raises where it is known. Where it is being traced it leaves
+    the question here, as an array that says whether something is wrong; the compiled code answers
+    it, and whoever called it looks.
+    """
+
+    def __init__(self):
+        self.questions: list = []
+        self._trace = jex.get_opaque_trace_state()
+
+    def ask(self, wrong) -> None:
+        """Add a question; one from inside a map or loop has no way out, and is dropped."""
+        if jex.get_opaque_trace_state() == self._trace:
+            self.questions.append(jnp.any(wrong))
+
+    @property
+    def any(self) -> jax.Array:
+        """Whether something is wrong."""
+        return jnp.any(jnp.stack([jnp.zeros((), bool), *self.questions]))
+
+
+_doubts: contextvars.ContextVar[Doubts | None] = contextvars.ContextVar("doubts", default=None)
+
+
+@contextlib.contextmanager
+def doubts() -> Iterator[Doubts]:
+    """Collect what doors inside the block could not decide."""
+    collected = Doubts()
+    token = _doubts.set(collected)
+    try:
+        yield collected
+    finally:
+        _doubts.reset(token)
+
+
+def ask(wrong) -> None:
+    """Leave a question to whoever collects `doubts`, if anybody does."""
+    collector = _doubts.get()
+    if collector is not None:
+        collector.ask(wrong)
+
+
+# What depends on what.
+
+
+def depends_on_point(function: Callable, at) -> bool:
+    """Whether the tangent of a function may depend on where it is taken: False proves it affine.
+
+    Decided by the equations alone, so it is stricter than need be: loops and branches count as
+    dependence even where there is none.
+    """
+    names = eval_provenance(
+        lambda point, direction: jax.jvp(function, (point,), (direction,))[1],
+        point=at,
+        direction=at,
+    )
+    leaves = jax.tree.leaves(names, is_leaf=lambda x: isinstance(x, frozenset))
+    return any("point" in leaf for leaf in leaves)
+
+
+def dependencies(jaxpr, sites: dict[int, frozenset]) -> Callable:
+    """A function variable -> names of the random sites that it is computed from.
+
+    Args:
+        jaxpr: equations in which sites stand (`site`).
+        sites: index of a site -> what its value counts as; where missing, as what it rests on.
+    """
+    sources: dict = {}
+
+    def read(atom) -> frozenset:
+        return frozenset() if isinstance(atom, jex.Literal) else sources.get(atom, frozenset())
+
+    for equation in jaxpr.eqns:
+        inputs = [read(atom) for atom in equation.invars]
+        if equation.primitive is SITE and equation.params["index"] in sites:
+            outputs = [sites[equation.params["index"]]] * len(equation.outvars)
+        else:
+            rule = track_deps_rules.get(equation.primitive, _all_of_all)
+            outputs = rule(equation, inputs)
+        for variable, names in zip(equation.outvars, outputs, strict=True):
+            sources[variable] = names
+    return read
+
+
+def _all_of_all(equation, inputs) -> list[frozenset]:
+    return [frozenset().union(*inputs)] * len(equation.outvars)
+
+
+# Sites of a program among its equations.
+
+SITE = jex.Primitive("site")
+SITE.multiple_results = True
+
+
+@SITE.def_abstract_eval
+def _(*_, index, values):
+    del index
+    return [jax.core.ShapedArray(shape, dtype) for shape, dtype in values]
+
+
+def site(leaves: Sequence, index: int, values: Sequence) -> list:
+    """Put a site into the equations that are being traced.
+
+    Args:
+        leaves: arrays that the site is made from.
+        index: of the site in its program.
+        values: shape and type of each array of its value.
+    """
+    return SITE.bind(*map(jnp.asarray, leaves), index=index, values=tuple(values))
+
+
+class Part:
+    """The equations between two sites, compiled as one.
+
+    Attributes:
+        index: of the site that ends it, None for the rest.
+        leaves: variables that the site is made from.
+        values: variables of the site's value.
+    """
+
+    def __init__(self, jaxpr, inputs, outputs, equation):
+        self.inputs, self.outputs = inputs, outputs
+        self.index = None if equation is None else equation.params["index"]
+        self.leaves = () if equation is None else tuple(equation.invars)
+        self.values = () if equation is None else tuple(equation.outvars)
+        self._run = jax.jit(jex.jaxpr_as_fun(jex.ClosedJaxpr(jaxpr, ()))) if jaxpr.eqns else None
+
+    def __call__(self, values: dict) -> None:
+        """Compute what is needed later into `values`, variable -> array."""
+        if self._run is not None:
+            results = self._run(*(values[v] for v in self.inputs))
+            values.update(zip(self.outputs, results, strict=True))
+
+
+def parts(jaxpr) -> list[Part]:
+    """The equations cut at their sites."""
+    pieces, piece = [], []
+    for equation in jaxpr.eqns:
+        if equation.primitive is SITE:
+            pieces.append((piece, equation))
+            piece = []
+        else:
+            piece.append(equation)
+    pieces.append((piece, None))
+    needed = _variables(jaxpr.outvars)
+    cut = []
+    for piece, equation in reversed(pieces):
+        if equation is not None:
+            needed = (needed - set(equation.outvars)) | _variables(equation.invars)
+        made = {v for eqn in piece for v in eqn.outvars}
+        outputs = [v for eqn in piece for v in eqn.outvars if v in needed]
+        used = {v for eqn in piece for v in _variables(eqn.invars)} - made
+        inputs = list(used)
+        part = jaxpr.replace(
+            invars=inputs,
+            constvars=[],
+            eqns=piece,
+            outvars=outputs,
+            debug_info=jaxpr.debug_info.with_unknown_names(),
+        )
+        cut.append(Part(part, inputs, outputs, equation))
+        needed = (needed - made) | used
+    return cut[::-1]
+
+
+def read(atom, values: dict):
+    """Value of a variable, or of a number that stands in its place."""
+    return atom.val if isinstance(atom, jex.Literal) else values[atom]
+
+
+def _variables(atoms) -> set:
+    return {atom for atom in atoms if not isinstance(atom, jex.Literal)}
+
+
+def nested_sites(jaxpr) -> bool:
+    """Whether a site stands inside a loop, a branch or a function of its own."""
+    return any(
+        SITE in (eqn.primitive for eqn in _everywhere(inner))
+        for eqn in jaxpr.eqns
+        for inner in jax.tree.leaves(list(eqn.params.values()), is_leaf=_is_jaxpr)
+        if _is_jaxpr(inner)
+    )
+
+
+def _everywhere(jaxpr) -> Iterator:
+    for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield eqn
+        for inner in jax.tree.leaves(list(eqn.params.values()), is_leaf=_is_jaxpr):
+            if _is_jaxpr(inner):
+                yield from _everywhere(inner)
+
+
+def send(message: dict):
+    """Let NumPyro's handlers act on a message, and return its value."""
+    return apply_stack(message)["value"]
+
+
+# Work that is the same at every call.
+
+
+def hoisted(function: Callable, example) -> Callable:
+    """The function, with all that does not depend on its argument computed once, here, however
+    often it is called.
+
+    XLA does not move a factorization out of a loop, and inside a compiled run the numbers that it
+    rests on are not constants.
+
+    Args:
+        function: of one pytree of arrays; may close over anything, values that are being traced as
+            well.
+        example: an argument, for shapes and types.
+    """
+    closed, out = jax.make_jaxpr(function, return_shape=True)(example)
+    unknown = [True] * len(closed.in_avals)
+    known, rest, _, _ = partial_eval.partial_eval_jaxpr_nounits(closed, unknown, instantiate=True)
+    residuals = jex.jaxpr_as_fun(known)()
+
+    def remaining(argument):
+        leaves = jex.jaxpr_as_fun(rest)(*residuals, *jax.tree.leaves(argument))
+        return jax.tree.unflatten(jax.tree.structure(out), leaves)
+
+    return remaining
+
+
+def differentiable(function: Callable, example) -> Callable:
+    """`hoisted`, for a scalar function whose gradient is wanted: value and gradient are hoisted
+    together.
+
+    (To hoist first and differentiate then would lose the derivatives that functions such as
+    `logsumexp` define for themselves. Where only the value is used, the compiler drops the
+    gradient.)
+    """
+    both = hoisted(jax.value_and_grad(function), example)
+
+    @jax.custom_jvp
+    def value(z):
+        return both(z)[0]
+
+    @value.defjvp
+    def _(point, direction):
+        density, gradient = both(*point)
+        terms = jax.tree.map(lambda g, t: jnp.sum(g * t), gradient, direction[0])
+        return density, sum(jax.tree.leaves(terms), jnp.zeros((), density.dtype))
+
+    return value
+
+
+def computed_now():
+    """A context in which what rests on known numbers alone is computed at once, also while
+    something else is traced.
+    """
+    return jax.ensure_compile_time_eval()

@@ -1,5 +1,5 @@
 """Default settings: every shipped program, sampled as it comes by `bc.sample(program, key=0,
-given=inputs(key))`.
+**inputs(key))`.
 
 Nothing is chosen by hand: the sampler is "auto", four chains take 1,000 steps of warm-up and 1,000
 draws. What is asked of each program is that the chains agree, R-hat below 1.01, and are worth more
@@ -102,7 +102,7 @@ def _judged(name: str, settings: Settings, key: jax.Array) -> list[Row]:
     size = {} if settings.steps is None else {"warmup": settings.steps, "draws": settings.steps}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bc.NotMixedWarning)  # it stands in the table
-        tree = bc.sample(model.program, key=0, given=inputs, **size)
+        tree = bc.sample(model.program, key=0, **inputs, **size)
     told = tree.attrs
     missed = [
         np.abs(tree["constraints"][f"{exact}_residual"]).max()

@@ -228,7 +228,7 @@ def calibrated(pair: tuple[str, str], settings: Settings, key: jax.Array) -> SBC
         simulations=simulations,
         draws=settings.draws,
         sampler=sampler,
-        given=given,
+        **given,
         refit=refit,
         level=LEVEL,
         batch=2 if network else 10,

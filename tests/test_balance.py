@@ -204,7 +204,7 @@ def test_the_update_with_unknown_fluxes_is_the_textbook(law, structure):
     assert np.abs(found - expected.mean).max() <= ROUNDING
     assert np.abs(variance - np.diag(expected.covariance)).max() <= ROUNDING
     assert abs(posterior.log_evidence - expected.log_evidence) <= 10 * ROUNDING
-    draws = posterior.sample(jax.random.key(0), 3)
+    draws = posterior.sample(jax.random.key(0), (3,))
     assert np.abs(jax.vmap(law)(draws["u"], draws["flux"])).max() <= 1e-12
 
 
@@ -344,7 +344,7 @@ def inflow_pit(believed: float) -> np.ndarray:
 
     def one(key):
         truth, errors = jax.random.split(key)
-        drawn = prior.sample(truth, 1)
+        drawn = prior.sample(truth, (1,))
         y = drawn["u"][0][PLACES] + 0.1 * jax.random.normal(errors, (len(PLACES[0]),))
         posterior = bc.conjugate(readings_program)(y, believed).components[0]
         row = jnp.concatenate([jnp.zeros(GRID.size), weights])

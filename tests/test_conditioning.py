@@ -396,7 +396,7 @@ def test_a_row_without_variance_leaves_gradients_finite():
 
 def _moments(prior, constraint):
     result = update(prior, constraint)
-    return result.posterior.mean, result.posterior.variance, result.log_evidence, result.gap
+    return result.posterior.mean, result.posterior.variance, result.log_evidence, result.violation
 
 
 @pytest.mark.parametrize("kind", ["mass", "mass, initial and wall", "user function"])
@@ -748,7 +748,7 @@ def test_noise_resolves_a_contradiction():
 def test_under_jit_a_contradiction_is_in_the_gap():
     @jax.jit
     def gap(level):
-        return update(_prior, exactly(_wall, 0.0, "wall") & exactly(_wall, level, "other")).gap
+        return update(_prior, exactly(_wall, 0.0, "wall") & exactly(_wall, level, "other")).violation
 
     assert float(jnp.abs(gap(0.0)).max()) == 0.0
     assert float(jnp.abs(gap(1.0)).max()) == pytest.approx(1.0)

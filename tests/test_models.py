@@ -68,7 +68,7 @@ def test_a_model_is_one_page(path):
 
 def test_the_closed_form_holds_every_fact_in_every_draw(model):
     name, program, inputs = model
-    solve = bc.conjugate(program, draws=32, key=jax.random.key(1))
+    solve = bc.conjugate(program, latent_draws=32, key=jax.random.key(1))
     if name in NO_CLOSED_FORM:
         with pytest.raises(TypeError, match=NO_CLOSED_FORM[name]):
             solve(**inputs)
@@ -79,7 +79,7 @@ def test_the_closed_form_holds_every_fact_in_every_draw(model):
     assert all(
         (np.asarray(variance) >= 0).all() for variance in jax.tree.leaves(posterior.variance)
     )
-    draws = posterior.joint_draws(jax.random.key(2), DRAWS)
+    draws = posterior.sample(jax.random.key(2), (DRAWS,))
     for i in range(DRAWS):
         assert_facts_hold(program, inputs, {name: value[i] for name, value in draws.items()})
 

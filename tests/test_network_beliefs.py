@@ -154,7 +154,7 @@ def by_hand(latents, total):
 @pytest.mark.parametrize("state", [bc.impose, bc.observe], ids=["imposed", "observed"])
 def test_the_program_in_closed_form_is_the_published_update_of_each_draw(state):
     total = problem.total(grid["t"])
-    posterior = bc.conjugate(program, draws=40, key=jax.random.key(5))(total, state=state)
+    posterior = bc.conjugate(program, latent_draws=40, key=jax.random.key(5))(total, state=state)
     moved, variance, evidence = by_hand(posterior.latents["z"], total)
     weights = posterior.weights
     if state is bc.impose:
@@ -168,10 +168,10 @@ def test_the_program_in_closed_form_is_the_published_update_of_each_draw(state):
         np.testing.assert_allclose(level, evidence.max() + np.log(plain.mean()), atol=1e-3)
     mean = np.tensordot(weights, moved, 1)
     np.testing.assert_allclose(
-        posterior.mean, mean, atol=1e-5
+        posterior.mean["u"], mean, atol=1e-5
     )  # float32 predictions, computed twice
     np.testing.assert_allclose(
-        posterior.variance,
+        posterior.variance["u"],
         np.tensordot(weights, variance + (moved - mean) ** 2, 1),
         rtol=1e-3,
         atol=1e-9,
@@ -180,8 +180,8 @@ def test_the_program_in_closed_form_is_the_published_update_of_each_draw(state):
 
 def test_every_draw_of_the_mixture_conserves_the_total():
     total = problem.total(grid["t"])
-    posterior = bc.conjugate(program, draws=10, key=jax.random.key(6))(total)
-    draws = posterior.sample(jax.random.key(7), 30)
+    posterior = bc.conjugate(program, latent_draws=10, key=jax.random.key(6))(total)
+    draws = posterior.sample(jax.random.key(7), (30,))["u"]
     assert float(
         jnp.max(jnp.abs(draws @ quadrature_weights(grid["x"]) - total[None]))
     ) <= 1e-12 * float(total.max())

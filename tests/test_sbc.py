@@ -145,7 +145,7 @@ def test_the_log_likelihood_is_the_evidence_of_statements_and_the_density_of_lik
 def test_a_linear_program_passes_and_its_known_total_is_left_out():
     functionals = {"total": lambda v: WEIGHTS @ v["u"], "middle": lambda v: v["u"][3:5]}
     found = sbc(
-        plain, 0.0, given={"readings": READINGS}, key=KEY, simulations=100, functionals=functionals
+        plain, 0.0, readings=READINGS, key=KEY, simulations=100, functionals=functionals
     )
     assert found.passed, found.verdict
     assert found.reading == "closed form"

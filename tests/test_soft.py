@@ -93,7 +93,7 @@ def test_the_soft_reading_tends_to_the_exact_one_like_the_square_of_the_scale():
 def test_the_finite_scales_of_a_statement_tend_to_the_exact_one_in_closed_form():
     exact = answer(KERNEL, (MASS, TOTAL, 0), (WALL, WALL_VALUE, 0))
     solve = jax.jit(
-        lambda scale: (lambda p: (p.mean, p.variance))(bc.conjugate(linear)(scale=scale))
+        lambda scale: (lambda p: (p.mean["u"], p.variance["u"]))(bc.conjugate(linear)(scale=scale))
     )
     scales = np.array([1e-2, 1e-3, 1e-4])
     errors = [

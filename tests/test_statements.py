@@ -300,7 +300,7 @@ def test_contradictions_name_the_rows(read):
 @every_reading
 def test_a_field_that_is_itself_observed_is_no_field(read):
     program = handlers.condition(states(MASS), data={"u": jnp.ones(N)})
-    with pytest.raises(ValueError, match="'fact' is not the value of a latent sample site"):
+    with pytest.raises(ValueError, match="the field 'u' is itself observed; remove obs="):
         read(program)
 
 

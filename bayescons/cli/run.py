@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from functools import partial
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -103,8 +104,8 @@ def _sampled(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Ou
         warmup=options.warmup,
         draws=options.samples,
         grid=file.grid,
-        given=given,
         progress=watched(),
+        **given,
     )
     told = tree.attrs
     by = told["chosen"] + (f", {told['why']}" if options.sampler == "auto" else "")
@@ -127,11 +128,10 @@ def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Out
     began = time.perf_counter()
     key_latents, key_draws = jax.random.split(key)
     with working("solving in closed form"):
-        posterior = conjugate(file.program, draws=options.latents, key=key_latents)(**given)
-        found = (posterior.sample(key_draws, options.samples), posterior.mean, posterior.variance)
-        drawn, mean, variance = (_by_name(posterior, values) for values in found)
-    moments = {f"{name}_mean": values for name, values in mean.items()}
-    moments |= {f"{name}_variance": values for name, values in variance.items()}
+        posterior = conjugate(file.program, latent_draws=options.latents, key=key_latents)(**given)
+        drawn = posterior.sample(key_draws, (options.samples,))
+        moments = {f"{name}_mean": np.asarray(v) for name, v in posterior.mean.items()}
+        moments |= {f"{name}_variance": np.asarray(v) for name, v in posterior.variance.items()}
     evidence = float(np.sum(posterior.log_evidence))
     told: dict = {"log_evidence": evidence}
     notes = [f"{options.samples} independent draws; log evidence {evidence:.6g}"]
@@ -142,27 +142,18 @@ def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Out
         }
         told["pareto_k"] = posterior.pareto_k
         notes.append(_trust(posterior))
-    draws = {name: values[None] for name, values in drawn.items()}
+    draws = {name: np.asarray(drawn[name])[None] for name in posterior.mean}
     # Draws of a mixture do not say which component they are from, and so do not hold all that is
     # random.
     missed = (
         {}
         if mixture
-        else labelled(jax.jit(lambda d: residuals(file.program, d, given=given))(draws))
+        else labelled(jax.jit(lambda d: residuals(partial(file.program, **given), d))(draws))
     )
     told["seconds"] = time.perf_counter() - began
     tree = results.datatree(draws, file.grid, constraints=missed or None, attributes=told)
     tree["closed_form"] = _closed_form(moments, mixture, file.grid)
     return Outcome(tree, mixture, notes)
-
-
-def _by_name(posterior: Posterior, values) -> dict[str, np.ndarray]:
-    """Values of the fields by name, also where there is one field only."""
-    names = [name for names, _ in posterior.groups for name in names]
-    return {
-        name: np.asarray(v)
-        for name, v in (values.items() if isinstance(values, dict) else [(names[0], values)])
-    }
 
 
 def _trust(posterior: Posterior) -> str:

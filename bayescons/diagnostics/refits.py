@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from bayescons.programs.conjugate import mixture
+from bayescons.programs.groups import CONTRADICTION
 from bayescons.sampling.methods import Method, checked
 from bayescons.sampling.run import chains
 
@@ -51,11 +52,13 @@ def closed_form(latents: int = 1000) -> Refit:
 
     def refit(program, key, draws):
         of_latents, of_fields = jax.random.split(key)
-        found = mixture(program, draws=latents, key=of_latents)
+        found = mixture(program, latent_draws=latents, key=of_latents)
         weights = jnp.asarray(found.posterior.weights)
         effective = jnp.asarray(jnp.inf) if found.log_weights is None else 1 / jnp.sum(weights**2)
         return Refitted(
-            found.posterior.joint_draws(of_fields, draws), effective, jnp.sum(~(found.gaps < 1e-6))
+            found.posterior.sample(of_fields, (draws,)),
+            effective,
+            jnp.sum(~(found.violations < CONTRADICTION)),
         )
 
     return refit

@@ -30,6 +30,8 @@ from bayescons.arrays import one_of
 from bayescons.diagnostics import simulation
 from bayescons.diagnostics.calibration import Calibration, calibration_of, holm, pit, uniformity
 from bayescons.diagnostics.refits import Refit, Refitted, closed_form, sampled
+from bayescons.programs.fields import NoClosedFormError
+from bayescons.programs.structure import NothingStatedError
 from bayescons.results.trees import datatree
 from bayescons.sampling.methods import SAMPLERS, Method
 
@@ -118,10 +120,10 @@ def sbc(
     draws: int = 99,
     functionals: Mapping[str, Functional] | None = None,
     sampler: str | Method | Refit | None = None,
-    given: Mapping | None = None,
     refit: Callable | None = None,
     level: float = 0.01,
     batch: int = 10,
+    **kwargs,
 ) -> SBC:
     """Simulate from a program, refit it to each simulation, and test whether the ranks of the truth
     are uniform.
@@ -147,11 +149,12 @@ def sbc(
             elsewhere; "conjugate"; any other name of `bayescons.sampling`, such as "collapsed"; or
             a `Refit`, `closed_form(latents=4000)` or `sampled("nuts", warmup=1000)` of
             `bayescons.diagnostics.refits`.
-        given: arguments by name.
         refit: another program, of the same arguments and the same names of what is observed, to be
             refitted in place of the one that simulates; to see whether a fault would be found.
         level: false-alarm rate of the verdict over all functionals, at most 0.05.
         batch: refits run side by side; lower it if memory is short.
+        **kwargs: arguments by name. A program that takes `key`, `draws` or another name of these
+            itself: `sbc(functools.partial(program, draws=...), key=...)`.
 
     Raises:
         ValueError: for a program from which nothing can be simulated or in which nothing is
@@ -169,7 +172,7 @@ def sbc(
         )
     key = jax.random.key(key) if isinstance(key, int) else key
     program, fitted = (
-        functools.partial(p, *args, **(given or {})) for p in (program, refit or program)
+        functools.partial(p, *args, **kwargs) for p in (program, refit or program)
     )
     run, reading = _chosen(sampler, program, fitted, key, draws)
     of_cases, of_ranks = jax.random.split(key)
@@ -247,7 +250,7 @@ def _chosen(sampler, program, fitted, key, draws) -> tuple[Refit, str]:
         if (
             sampler == "conjugate"
             or isinstance(error, jax.errors.JAXTypeError)
-            or not _has_no_closed_form(error)
+            or not isinstance(error, NoClosedFormError | NothingStatedError)
         ):
             raise
         return (
@@ -255,10 +258,6 @@ def _chosen(sampler, program, fitted, key, draws) -> tuple[Refit, str]:
             f"NUTS, as there is no closed form ({str(error).partition('.')[0].partition(':')[0]})",
         )
     return run, "closed form"
-
-
-def _has_no_closed_form(error: Exception) -> bool:
-    return "no closed form" in str(error) or "states nothing about any field" in str(error)
 
 
 def _measured(functionals, program, truth: dict, drawn: dict, observed: dict) -> tuple[dict, dict]:

@@ -20,11 +20,12 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 
+from bayescons.programs.exact import exact
 from bayescons.programs.fields import improper
-from bayescons.programs.handlers import Above, Below, given, groups
-from bayescons.programs.interpretations import exact
+from bayescons.programs.groups import condition_group, groups
+from bayescons.programs.handlers import CollectStatements, ReplayFields
 from bayescons.programs.statements import statement
-from bayescons.programs.structure import survey
+from bayescons.programs.structure import program_structure
 
 
 class Observed(NamedTuple):
@@ -88,7 +89,7 @@ def with_observed(program: Callable, observed: Observed) -> Callable:
 
 def unknowns(program: Callable) -> tuple[str, ...]:
     """Names of the program's latents and fields, latents below the fields included."""
-    structure = survey(program, (), {})
+    structure = program_structure(program)
     below = sorted(structure.below - set(structure.likelihoods))
     return (*structure.latents, *structure.fields, *below)
 
@@ -97,18 +98,14 @@ def log_likelihood(program: Callable, unknown: Mapping) -> jax.Array:
     """Of what a program observes, at given unknowns: log p(b | θ) of its statements and log p(y |
     θ, u) of its likelihoods (nats).
     """
-    structure = survey(program, (), {})
+    structure = program_structure(program)
     fields = {name: unknown[name] for name in structure.fields}
-    settled = handlers.substitute(
-        program, data={name: v for name, v in unknown.items() if name not in fields}
-    )
-    above = Above(settled, structure)
-    with handlers.block(), handlers.seed(rng_seed=0):
-        above()
-        sites = handlers.trace(Below(settled, above.sites, fields)).get_trace()
-    terms = [
-        jnp.sum(evidence) for _, evidence, _ in map(given, groups(above)) if evidence is not None
-    ]
+    others = {name: value for name, value in unknown.items() if name not in fields}
+    with handlers.block(), handlers.seed(rng_seed=0), handlers.substitute(data=others):
+        above = CollectStatements(structure).run()
+        sites = handlers.trace(ReplayFields(structure, above.sites, fields)).get_trace()
+    evidence = [condition_group(group).log_evidence for group in groups(above)]
+    terms = [jnp.sum(e) for e in evidence if e is not None]
     terms += above.weights.values()
     terms += [jnp.sum(s["fn"].log_prob(s["value"])) for s in sites.values() if _is_likelihood(s)]
     return sum(terms, jnp.zeros(()))
@@ -140,7 +137,7 @@ class _Simulate(numpyro.primitives.Messenger):
                 f"{name!r} has an improper prior, from which nothing can be simulated; give it a "
                 "proper one, however wide"
             )
-        if not msg["is_observed"] or (known is not None and not known.learns):
+        if not msg["is_observed"] or (known is not None and not known.counts_evidence):
             return
         msg["infer"] = {**msg["infer"], "simulated": True}
         if known is not None:

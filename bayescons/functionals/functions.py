@@ -3,15 +3,71 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.ops.provenance import eval_provenance
 
+from bayescons import tracing
 from bayescons.functionals.abstract import AbstractFunctional, SingleFunctional, static
+from bayescons.functionals.joint import split_fields
 from bayescons.grids import Grid
+
+SIZES = (1e-2, 1.0, 1e3)  # of the fields at which linearity is tried
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TracedFunction:
+    """A JAX function of one field or several, as its equations and the numbers it closes over.
+
+    Two functions that compute the same are one static function: code compiled for the one serves
+    the other.
+
+    Attributes:
+        equations: (*fields, *parameters) -> [value].
+        parameters: arrays and numbers that the function closes over, such as random variables of a
+            program.
+        shapes: of the fields.
+    """
+
+    equations: tracing.Equations = static()  # noqa: RUF009
+    parameters: tuple = ()
+    shapes: tuple[tuple[int, ...], ...] = static(default=())
+
+    @classmethod
+    def of(cls, function: Callable, shapes: Sequence[tuple[int, ...]]) -> TracedFunction:
+        """A function of fields of these shapes."""
+        zeros = [jax.ShapeDtypeStruct(tuple(s), jnp.result_type(float)) for s in shapes]
+        equations, parameters, _ = tracing.traced(lambda *u: jnp.asarray(function(*u)), *zeros)
+        return cls(equations, parameters, tuple(map(tuple, shapes)))
+
+    def __call__(self, *fields) -> jax.Array:
+        """The function's value."""
+        dtype = jnp.result_type(float)
+        return self.equations(*(jnp.asarray(u, dtype) for u in fields), *self.parameters)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class OfMembers:
+    """Equations of some of several fields, as a function of the vector that holds them all.
+
+    Attributes:
+        equations: of the fields that are looked at, and parameters.
+        members: which of the fields they are.
+        shapes: of all fields.
+    """
+
+    equations: tracing.Equations
+    members: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def __call__(self, vector, *parameters) -> list:
+        """The value, in a list."""
+        fields = split_fields(vector, self.shapes)
+        return self.equations(*(fields[i] for i in self.members), *parameters)
 
 
 @jax.tree_util.register_dataclass
@@ -21,26 +77,32 @@ class FunctionFunctional(SingleFunctional):
     derivative at zero.
 
     Attributes:
-        function: field, *parameters -> values (an array). Must be affine in the field: `is_affine`
-            checks it, nothing assumes it.
+        equations: (field, *parameters) -> [value]. Must be affine in the field: `functional` checks
+            it, nothing assumes it.
         shape: shape of the field.
         parameters: arrays that the function needs beside the field, such as random variables of a
             program.
     """
 
-    function: Callable = dataclasses.field(metadata={"static": True})
+    equations: Callable = static()  # noqa: RUF009
     shape: tuple[int, ...] = static(default=())
     parameters: tuple = ()
+
+    @classmethod
+    def of(cls, function: Callable, shape: tuple[int, ...]) -> FunctionFunctional:
+        """A function of a field of this shape, not checked."""
+        traced = TracedFunction.of(function, [shape])
+        return cls(traced.equations, tuple(shape), traced.parameters)
 
     @property
     def value_shape(self) -> tuple[int, ...]:
         """Shape of f(u)."""
-        return jax.eval_shape(self.function, self._zeros(), *self.parameters).shape
+        return jax.eval_shape(self._affine, self._zeros()).shape
 
     @property
     def offset(self) -> jax.Array:
         """The constant c = f(0)."""
-        return self._affine(self._zeros())
+        return _value(self)
 
     def linear(self, field) -> jax.Array:
         """G u = f(u) - f(0), as the derivative of f at zero in the direction u."""
@@ -53,17 +115,20 @@ class FunctionFunctional(SingleFunctional):
 
     def labels(self) -> list[str]:
         """Index of each row."""
-        return (
-            [""]
-            if not self.value_shape
-            else ["[" + ",".join(map(str, i)) + "]" for i in np.ndindex(self.value_shape)]
-        )
+        if not self.value_shape:
+            return [""]
+        return ["[" + ",".join(map(str, i)) + "]" for i in np.ndindex(self.value_shape)]
 
     def _affine(self, field):
-        return self.function(field, *self.parameters)
+        return self.equations(field, *self.parameters)[0]
 
     def _zeros(self):
         return jnp.zeros(self.shape, jnp.result_type(float))
+
+
+@tracing.compiled
+def _value(functional: FunctionFunctional) -> jax.Array:
+    return functional._affine(functional._zeros())
 
 
 def functional(
@@ -80,25 +145,38 @@ def functional(
     Raises:
         ValueError: if the function is not affine in the field.
     """
+    if isinstance(function, AbstractFunctional):
+        return function
     if not callable(function):
         raise TypeError(
             f"expected a functional or a function of the field; got {type(function).__name__}"
         )
-    if isinstance(function, AbstractFunctional):
-        return function
     shape = tuple(on.shape if isinstance(on, Grid) else on)
-    wrapped = FunctionFunctional(lambda u: jnp.asarray(function(u)), shape)
-    if not is_affine(wrapped.function, shape):
-        name = getattr(function, "__name__", "function")
-        raise ValueError(
+    return affine(FunctionFunctional.of(function, shape), getattr(function, "__name__", "function"))
+
+
+class NotProvenAffineError(ValueError):
+    """Whether a function is affine shows only where it can be evaluated."""
+
+
+def affine(found: FunctionFunctional, name: str) -> FunctionFunctional:
+    """The functional itself, or an error where it is not affine in the field.
+
+    Raises:
+        ValueError: where it is not.
+        NotProvenAffineError: where that could be told only from numbers that are being traced.
+    """
+    if not is_affine(found):
+        error = ValueError if tracing.known_now(found) else NotProvenAffineError
+        raise error(
             f"the functional {name!r} is not affine in the field, so a Gaussian given its value is "
             "not Gaussian. Observe it below the field as a likelihood, numpyro.sample(name, "
             "dist.Normal(f(u), scale), obs=value), or observe a linear functional"
         )
-    return wrapped
+    return found
 
 
-def is_affine(function: Callable, shape: tuple[int, ...]) -> bool:
+def is_affine(found: FunctionFunctional) -> bool:
     """Whether f(a) - f(b) = f'(b) (a - b) for random fields a and their mirror images b = -a,
     small, moderate and large, to 1e4 eps.
 
@@ -109,33 +187,30 @@ def is_affine(function: Callable, shape: tuple[int, ...]) -> bool:
     structure decides: f is affine if its tangent does not depend on the point. That test is
     stricter: it may refuse loops and branches, even affine ones.
     """
-    with jax.ensure_compile_time_eval():
-        field = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.result_type(float))
-        try:
-            return all(
-                _matches_tangent(function, size * field, -size * field) for size in (1e-2, 1.0, 1e3)
-            )
-        except jax.errors.TracerBoolConversionError:
-            pass
-    return _tangent_is_constant(function, field)
+    if tracing.known_now(found):
+        with tracing.computed_now():
+            return bool(_follows_tangents(found))
+    return not tracing.depends_on_point(found._affine, found._zeros())
 
 
-def _matches_tangent(function: Callable, a, b) -> bool:
+@tracing.compiled
+def _follows_tangents(found: FunctionFunctional) -> jax.Array:
+    field = jnp.asarray(np.random.default_rng(0).normal(size=found.shape), jnp.result_type(float))
+    return jnp.all(
+        jnp.stack([_matches_tangent(found._affine, s * field, -s * field) for s in SIZES])
+    )
+
+
+def _matches_tangent(function: Callable, a, b) -> jax.Array:
     value, tangent = jax.jvp(function, (b,), (a - b,))
     other = function(a)
     size = jnp.max(jnp.abs(value), initial=1.0) + jnp.max(jnp.abs(tangent), initial=0.0)
-    return bool(
-        jnp.all(jnp.abs(other - value - tangent) <= 1e4 * jnp.finfo(value.dtype).eps * size)
-    )
+    return jnp.all(jnp.abs(other - value - tangent) <= 1e4 * jnp.finfo(value.dtype).eps * size)
 
 
-def _tangent_is_constant(function: Callable, at) -> bool:
-    depends = eval_provenance(
-        lambda point, direction: jax.jvp(function, (point,), (direction,))[1],
-        point=at,
-        direction=at,
-    )
-    return all(
-        "point" not in names
-        for names in jax.tree.leaves(depends, is_leaf=lambda x: isinstance(x, frozenset))
-    )
+def on_members(
+    traced: TracedFunction, members: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
+) -> FunctionFunctional:
+    """A function of some of several fields as a functional of the vector that holds them all."""
+    equations = OfMembers(traced.equations, members, shapes)
+    return FunctionFunctional(equations, (sum(map(math.prod, shapes)),), traced.parameters)

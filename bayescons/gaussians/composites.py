@@ -230,7 +230,7 @@ class Conditioned:
     Attributes:
         prior: K.
         functional: G.
-        gram: factored S.
+        row_covariance: factored S.
         noise: diagonal of R by rows, shape (*axes, r), or None for R = 0.
         axes: axes over which S is block-diagonal.
         exact: whether any row is exact (or had scale 0), in which case there is no density.
@@ -241,7 +241,7 @@ class Conditioned:
 
     prior: Covariance
     functional: AbstractFunctional
-    gram: RowCovariance
+    row_covariance: RowCovariance
     noise: Leaf | None
     axes: tuple[int, ...] = static()
     exact: bool = static()
@@ -260,7 +260,9 @@ class Conditioned:
     def noise_size(self) -> int:
         """The prior's, and one number per row where rows are noisy."""
         return self.prior.noise_size + (
-            0 if self.noise is None else math.prod(self.gram.spread.shape[self.batch_dims :])
+            0
+            if self.noise is None
+            else math.prod(self.row_covariance.row_std.shape[self.batch_dims :])
         )
 
     @property
@@ -276,11 +278,14 @@ class Conditioned:
     @property
     def variance(self) -> jax.Array:
         """Diag K - Σ_j (K G' S^-1/2)_j², never below zero (the difference can round to it)."""
-        lead = self.gram.spread.shape
-        units = jnp.eye(lead[-1], dtype=self.gram.spread.dtype)
+        lead = self.row_covariance.row_std.shape
+        units = jnp.eye(lead[-1], dtype=self.row_covariance.row_std.dtype)
 
         def explained(unit):
-            return self._adjoint(self.gram.unwhiten_adjoint(jnp.broadcast_to(unit, lead))) ** 2
+            return (
+                self._adjoint(self.row_covariance.unwhiten_adjoint(jnp.broadcast_to(unit, lead)))
+                ** 2
+            )
 
         prior = self.prior.variance
         if len(units) == 1:  # a loop of one step would keep the compiler from fusing it
@@ -296,12 +301,12 @@ class Conditioned:
         """K G' S⁺ y, in two steps: the second moves by what the first missed, so that rounding is
         that of the small second move.
         """
-        solved = self.gram.solve(rows)
+        solved = self.row_covariance.solve(rows)
         moved = self._adjoint(solved)
         missed = rows - self._rows(moved)
         if self.noise is not None:
             missed = missed - self.noise * solved
-        return moved + self._adjoint(self.gram.solve(missed))
+        return moved + self._adjoint(self.row_covariance.solve(missed))
 
     def mv(self, field) -> jax.Array:
         """K u - K G' S⁺ G K u."""
@@ -326,7 +331,9 @@ class Conditioned:
         rows = self._rows(field)
         likelihood = -jnp.sum(rows**2 / self.noise + jnp.log(self.noise) + LOG_2PI) / 2
         return (
-            self.prior.log_density(field) + likelihood - self.gram.log_density(jnp.zeros_like(rows))
+            self.prior.log_density(field)
+            + likelihood
+            - self.row_covariance.log_density(jnp.zeros_like(rows))
         )
 
     def _rows(self, field) -> jax.Array:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bayescons import tracing
 from bayescons.arrays import concrete, finite, over_batch, positive
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.joint import OnJointVector, split_fields
@@ -85,8 +86,8 @@ class Update(NamedTuple):
         rank: number of independent rows, shape (*batch,).
         redundant: True for rows that those stated before them, or the belief, imply; by rows, shape
             (*batch, *axes, r).
-        gap: of exact rows, value minus G mean afterwards, in units of the rows' unconditioned prior
-            standard deviation; not small only for rows that contradict others. By rows, shape
+        violation: of exact rows, value minus G mean afterwards, in units of the rows' unconditioned
+            prior standard deviation; not small only for rows that contradict others. By rows, shape
             (*batch, *axes, r).
     """
 
@@ -94,7 +95,7 @@ class Update(NamedTuple):
     log_evidence: jax.Array
     rank: jax.Array
     redundant: jax.Array
-    gap: jax.Array
+    violation: jax.Array
 
 
 def stack(constraints: list[Constraint]) -> Constraint:
@@ -124,7 +125,7 @@ def condition(prior: Gaussian, constraint: Constraint) -> Gaussian:
     Raises:
         ValueError: for values or scales of the wrong shape, NaN, or more exact rows than points.
         InconsistentConstraintsError: for exact rows that contradict each other or the belief. Under
-            `jit`, where nothing can be raised, see `update(...).gap`.
+            `jit`, where nothing can be raised, see `update(...).violation`.
     """
     return update(prior, constraint).posterior
 
@@ -141,7 +142,7 @@ def update(prior: Gaussian, constraint: Constraint) -> Update:
         constraint.functional,
         values,
         scales,
-        exact=any(map(_is_exact, scales)),
+        tracing.Static(any(map(_is_exact, scales))),
     )
     result = result._replace(posterior=Gaussian(*result.posterior))
     if all(concrete(leaf) for leaf in jax.tree.leaves(result)):
@@ -239,14 +240,14 @@ def _expected_increments(moments: tuple, axis: int) -> jax.Array:
     return squares + low + high
 
 
-@functools.partial(jax.jit, static_argnames="exact")
-def _update(loc, covariance, functional, values, scales, *, exact: bool) -> Update:
+@tracing.compiled
+def _update(loc, covariance, functional, values, scales, exact: tracing.Static) -> Update:
     """`update` over a batch of fields: leading axes of the mean are mapped over, values and scales
     with them.
     """
     lead = loc.ndim - len(covariance.shape)
     mapped = (0, 0 if covariance.batch_dims else None, 0, 0)
-    single = functools.partial(_update_one, functional, exact)
+    single = functools.partial(_update_one, functional, exact.value)
     for _ in range(lead):
         single = jax.vmap(single, in_axes=mapped)
     return single(loc, covariance, values, scales)
@@ -281,10 +282,14 @@ def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Upd
     posterior = Conditioned(covariance, functional, factored, noise, axes, exact)
     residual = target - functional.rows(loc, axes).astype(dtype)
     mean = (loc + posterior.gain(residual)).astype(loc.dtype)
-    gap = (target - functional.rows(mean, axes)) / factored.spread
-    gap = gap if noise is None else jnp.where(noise > 0, 0.0, gap)
+    violation = (target - functional.rows(mean, axes)) / factored.row_std
+    violation = violation if noise is None else jnp.where(noise > 0, 0.0, violation)
     return Update(
-        (mean, posterior), factored.log_density(residual), factored.rank, factored.redundant, gap
+        (mean, posterior),
+        factored.log_density(residual),
+        factored.rank,
+        factored.redundant,
+        violation,
     )
 
 
@@ -341,7 +346,8 @@ def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
     functional, name, scale = constraint.functional, constraint.name, constraint.scale
     full = prior.batch_shape + functional.value_shape
     value = _fit(f"value of {name!r}", constraint.value, functional.value_shape, full)
-    value = value - jnp.broadcast_to(functional.offset, full)
+    if not _is_zero(functional.offset):
+        value = value - jnp.broadcast_to(functional.offset, full)
     if isinstance(scale, str):
         if scale != "quadrature":
             raise ValueError(
@@ -360,11 +366,17 @@ def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
     return Constraint(functional, value, scale, name)
 
 
-def _fit(what: str, array, shape: tuple, full: tuple) -> jax.Array:
+def _is_zero(offset) -> bool:
+    """Whether there is no constant: that of all functionals but functions."""
+    return isinstance(offset, float) and offset == 0.0
+
+
+def _fit(what: str, array, shape: tuple, full: tuple) -> jax.Array | np.ndarray:
     """Broadcast an array of the value's own shape, with or without batch axes, or a number; nothing
-    else passes.
+    else passes. Known numbers stay on the host: nothing is compiled for them.
     """
-    array = jnp.asarray(array, jnp.result_type(float))
+    numpy = np if concrete(array) else jnp
+    array = numpy.asarray(array, jnp.result_type(float))
     if array.shape not in ((), shape, full):
         rows = f"shape {shape}" if shape else "a number"
         batch = f", or {full} to give each field of the batch its own" if full != shape else ""
@@ -374,4 +386,4 @@ def _fit(what: str, array, shape: tuple, full: tuple) -> jax.Array:
             f"{array.shape}{hint}"
         )
     lead = (1,) * (len(full) - array.ndim)
-    return finite(what, jnp.broadcast_to(array.reshape(lead + array.shape), full))
+    return finite(what, numpy.broadcast_to(array.reshape(lead + array.shape), full))

@@ -26,19 +26,19 @@ class InconsistentConstraintsError(ValueError):
 
 
 def raise_on_contradiction(prior, constraint, result) -> None:
-    """Turn a gap that rounding cannot explain, or a field with nothing left to vary, into an error
-    that names the rows.
+    """Turn a violation that rounding cannot explain, or a field with nothing left to vary, into an
+    error that names the rows.
     """
-    gap = np.asarray(result.gap)
+    violation = np.asarray(result.violation)
     tolerance = math.sqrt(float(jnp.finfo(prior.loc.dtype).eps))
-    if not np.isfinite(gap).all():
+    if not np.isfinite(violation).all():
         raise FloatingPointError(
             "conditioning gave NaN: (a) the belief's variances over- or underflow, (b) rows of "
             "wildly different size; rescale the field"
         )
-    spread = np.asarray(result.posterior.covariance.gram.spread)
-    size = np.abs(_packed_values(constraint, result)) / spread
-    excess = np.abs(gap) - tolerance * (1 + size)
+    row_std = np.asarray(result.posterior.covariance.row_covariance.row_std)
+    size = np.abs(_packed_values(constraint, result)) / row_std
+    excess = np.abs(violation) - tolerance * (1 + size)
     if excess.max() > 0:
         names = row_names(constraint, result.posterior.covariance.axes)
         raise InconsistentConstraintsError(
@@ -54,7 +54,7 @@ def raise_on_contradiction(prior, constraint, result) -> None:
 
 
 def _packed_values(constraint, result) -> np.ndarray:
-    """Values by rows, in the layout of `Update.gap`."""
+    """Values by rows, in the layout of `Update.violation`."""
     axes, lead = result.posterior.covariance.axes, len(result.posterior.batch_shape)
     pieces = [
         over_batch(lambda v, m=m: m.functional.pack(v, axes), lead)(m.value)
@@ -99,28 +99,37 @@ def contradiction(names: np.ndarray, result, bad: np.ndarray) -> Contradiction:
     Args:
         names: of the rows, as `row_names` gives them.
         result: the update by them.
-        bad: which of them are violated, in the layout of `Update.gap`.
+        bad: which of them are violated, in the layout of `Update.violation`.
     """
-    gap, spread = np.asarray(result.gap), np.asarray(result.posterior.covariance.gram.spread)
-    worst = np.unravel_index(np.argmax(np.abs(np.where(bad, gap * spread, 0.0))), gap.shape)
-    own = np.broadcast_to(names, gap.shape)[worst[:-1]]
+    violation, row_std = (
+        np.asarray(result.violation),
+        np.asarray(result.posterior.covariance.row_covariance.row_std),
+    )
+    worst = np.unravel_index(
+        np.argmax(np.abs(np.where(bad, violation * row_std, 0.0))), violation.shape
+    )
+    own = np.broadcast_to(names, violation.shape)[worst[:-1]]
     relation, weight = relation_of(result, worst)
     involved = np.flatnonzero(weight > 0.01 * weight.max())
     subject = min(
         involved,
         key=lambda i: (sum(_head(own[j]) == _head(own[i]) for j in involved), i != worst[-1]),
     )
-    size = float(abs((gap * spread)[worst] / relation[subject]))
+    size = float(abs((violation * row_std)[worst] / relation[subject]))
     others = joined([own[i] for i in involved if i != subject])
     return Contradiction(
-        own[subject], others, size, size / float(spread[(*worst[:-1], subject)]), int(bad.sum()) - 1
+        own[subject],
+        others,
+        size,
+        size / float(row_std[(*worst[:-1], subject)]),
+        int(bad.sum()) - 1,
     )
 
 
 def relation_of(result, worst: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients a of the relation Σ a_i (row i) = 0, a_worst = 1, between a row (by its place in
-    `Update.gap`) and the independent rows of its block; and their weight, |a_i| times the spread of
-    the row.
+    `Update.violation`) and the independent rows of its block; and their weight, |a_i| times the
+    row_std of the row.
     """
     lead = len(result.posterior.batch_shape)
     covariance = (
@@ -137,9 +146,9 @@ def relation_of(result, worst: tuple) -> tuple[np.ndarray, np.ndarray]:
     unit = np.zeros((*(functional.shape[a] for a in axes), functional.count(axes)))
     unit[at] = 1.0
     cross = functional.rows(prior.mv(functional.transpose(jnp.asarray(unit), axes)), axes)
-    relation = -np.asarray(covariance.gram.solve(cross))[at[:-1]]
+    relation = -np.asarray(covariance.row_covariance.solve(cross))[at[:-1]]
     relation[at[-1]] = 1.0
-    return relation, np.abs(relation) * np.asarray(covariance.gram.spread)[at[:-1]]
+    return relation, np.abs(relation) * np.asarray(covariance.row_covariance.row_std)[at[:-1]]
 
 
 def joined(rows: list[str]) -> str:

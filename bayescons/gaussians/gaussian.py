@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
+from bayescons import tracing
 from bayescons.arrays import concrete, finite, over_batch, positive, real
 from bayescons.gaussians.composites import Covariance
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
@@ -124,7 +125,7 @@ def diagonal(mean, scale, *, batch_dims: int = 0) -> Gaussian:
     """
     mean = real(mean)
     scale = positive("scale", scale, mean.shape)
-    return Gaussian(finite("mean", mean), Diagonal(scale**2, mean.ndim - batch_dims))
+    return Gaussian(finite("mean", mean), Diagonal(jnp.asarray(scale**2), mean.ndim - batch_dims))
 
 
 def low_rank(mean, scale, factor, *, batch_dims: int = 0) -> Gaussian:
@@ -145,7 +146,8 @@ def low_rank(mean, scale, factor, *, batch_dims: int = 0) -> Gaussian:
         )
     scale = positive("scale", scale, mean.shape)
     return Gaussian(
-        finite("mean", mean), LowRank(scale**2, finite("factor", factor), mean.ndim - batch_dims)
+        finite("mean", mean),
+        LowRank(jnp.asarray(scale**2), finite("factor", factor), mean.ndim - batch_dims),
     )
 
 
@@ -201,14 +203,17 @@ def dense(mean, covariance, *, jitter: float = 1e-10) -> Gaussian:
 
 def _cholesky(matrix, jitter: float) -> jax.Array:
     matrix = finite("covariance", real(matrix))
-    if concrete(matrix) and not np.allclose(
-        matrix, matrix.T, rtol=1e-6, atol=1e-12 * float(np.abs(matrix).max())
-    ):
+    if not concrete(matrix):
+        size = 1e-12 * jnp.max(jnp.abs(matrix))
+        tracing.ask(jnp.abs(matrix - matrix.T) > size + 1e-6 * jnp.abs(matrix.T))
+    elif not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-12 * float(np.abs(matrix).max())):
         raise ValueError("a covariance must be symmetric; this one differs from its transpose")
     lower = jnp.linalg.cholesky(
         matrix + jitter * jnp.mean(jnp.diagonal(matrix)) * jnp.eye(len(matrix), dtype=matrix.dtype)
     )
-    if concrete(lower) and not np.isfinite(np.asarray(lower)).all():
+    if not concrete(lower):
+        tracing.ask(~jnp.isfinite(lower))
+    elif not np.isfinite(np.asarray(lower)).all():
         raise ValueError(
             "the covariance is not positive semi-definite (to rounding): (a) it is not a "
             "covariance, or (b) its kernel is so smooth that it is singular in this precision; "

@@ -25,67 +25,68 @@ PROBE_ELEMENTS = 2**22
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RowCovariance:
-    """A factored Gram matrix: D P' L L' P D on the rows kept, D = diag(spread), P the pivoting
-    permutation.
+    """A factored Gram matrix: D P' L L' P D on the rows pivots_kept, D = diag(row_std), P the
+    pivoting permutation.
 
     Attributes:
         cholesky: L, with ones on the diagonal in place of dropped rows, shape (*axes, r, r).
         order: position of the rows in pivoting order, shape (*axes, r).
-        kept: in pivoting order, 1 for a row that is independent of those before it and 0 for a
-            redundant one, shape (*axes, r).
-        spread: standard deviation of each row under the unconditioned prior, the unit in which rank
-            is judged, shape (*axes, r).
-        counted: in the order in which the rows were stated, 1 for a row that those before it do not
-            imply, shape (*axes, r).
-        volume: log |T| where the rows counted are T times the rows kept, shape axes. Neither
-            depends on K where the functional alone makes rows redundant, so the evidence of the
-            rows counted is comparable between beliefs; that of the rows kept would jump.
+        pivots_kept: in pivoting order, 1 for a row that is independent of those before it and 0 for
+            a redundant one, shape (*axes, r).
+        row_std: standard deviation of each row under the unconditioned prior, the unit in which
+            rank is judged, shape (*axes, r).
+        independent_as_stated: in the order in which the rows were stated, 1 for a row that those
+            before it do not imply, shape (*axes, r).
+        log_det_ratio: log |T| where the rows independent_as_stated are T times the rows
+            pivots_kept, shape axes. Neither depends on K where the functional alone makes rows
+            redundant, so the evidence of the rows independent_as_stated is comparable between
+            beliefs; that of the rows pivots_kept would jump.
     """
 
     cholesky: Leaf
     order: Leaf
-    kept: Leaf
-    spread: Leaf
-    counted: Leaf
-    volume: Leaf
+    pivots_kept: Leaf
+    row_std: Leaf
+    independent_as_stated: Leaf
+    log_det_ratio: Leaf
 
     @property
     def rank(self) -> jax.Array:
         """Number of independent rows in all blocks together."""
-        return jnp.sum(self.kept)
+        return jnp.sum(self.pivots_kept)
 
     @property
     def redundant(self) -> jax.Array:
         """True for rows implied by those stated before them, in their own order, shape (*axes,
         r).
         """
-        return self.counted == 0
+        return self.independent_as_stated == 0
 
     def whiten(self, rows) -> jax.Array:
         """L^-1 P D^-1 y: rows with covariance S become independent with unit variance, dropped ones
         zero.
         """
-        scaled = _gather(rows / self.spread, self.order) * self.kept
+        scaled = _gather(rows / self.row_std, self.order) * self.pivots_kept
         return _triangular(self.cholesky, scaled, transpose=False)
 
     def unwhiten_adjoint(self, rows) -> jax.Array:
         """D^-1 P' L^-T y, the adjoint of `whiten`."""
-        solved = _triangular(self.cholesky, rows, transpose=True) * self.kept
-        return _scatter(solved, self.order) / self.spread
+        solved = _triangular(self.cholesky, rows, transpose=True) * self.pivots_kept
+        return _scatter(solved, self.order) / self.row_std
 
     def solve(self, rows) -> jax.Array:
-        """S⁺ y, with S⁺ the inverse on the rows kept and zero on the redundant ones."""
+        """S⁺ y, with S⁺ the inverse on the rows pivots_kept and zero on the redundant ones."""
         return self.unwhiten_adjoint(self.whiten(rows))
 
     def log_density(self, residual) -> jax.Array:
-        """Log N(residual; 0, S) of the rows counted, summed over blocks (nats)."""
+        """Log N(residual; 0, S) of the rows independent_as_stated, summed over blocks (nats)."""
         white = self.whiten(residual)
         logs = jnp.log(jnp.diagonal(self.cholesky, axis1=-2, axis2=-1)) + math.log(2 * math.pi) / 2
-        spread = _gather(self.spread, self.order)
+        row_std = _gather(self.row_std, self.order)
         return (
             -jnp.sum(white**2) / 2
-            - jnp.sum(self.kept * (logs + jnp.log(spread)))
-            - jnp.sum(self.volume)
+            - jnp.sum(self.pivots_kept * (logs + jnp.log(row_std)))
+            - jnp.sum(self.log_det_ratio)
         )
 
 
@@ -120,24 +121,26 @@ def factor(blocks, prior) -> RowCovariance:
         blocks: S, shape (*axes, r, r).
         prior: variance of each row under the unconditioned prior, shape (*axes, r).
     """
-    spread = jnp.sqrt(jnp.where(prior > 0, prior, 1.0))
-    scaled = blocks / (spread[..., :, None] * spread[..., None, :])
+    row_std = jnp.sqrt(jnp.where(prior > 0, prior, 1.0))
+    scaled = blocks / (row_std[..., :, None] * row_std[..., None, :])
     rows = blocks.shape[-1]
     tolerance = rank_tolerance(rows, scaled.dtype)
-    order, kept, columns = _pivots(jax.lax.stop_gradient(scaled), tolerance)
+    order, pivots_kept, columns = _pivots(jax.lax.stop_gradient(scaled), tolerance)
     chosen = jnp.swapaxes(
         _gather(jnp.swapaxes(_gather(scaled, order[..., None, :]), -1, -2), order[..., None, :]),
         -1,
         -2,
     )
-    mask = kept[..., :, None] * kept[..., None, :]
+    mask = pivots_kept[..., :, None] * pivots_kept[..., None, :]
     padded = jnp.where(
         mask > 0, chosen, jnp.broadcast_to(jnp.eye(rows, dtype=scaled.dtype), chosen.shape)
     )
-    counted, volume = _stated(
-        columns, order, kept, jax.lax.stop_gradient(spread), math.sqrt(tolerance)
+    independent_as_stated, log_det_ratio = _stated(
+        columns, order, pivots_kept, jax.lax.stop_gradient(row_std), math.sqrt(tolerance)
     )
-    return RowCovariance(_cholesky(padded), order, kept, spread, counted, volume)
+    return RowCovariance(
+        _cholesky(padded), order, pivots_kept, row_std, independent_as_stated, log_det_ratio
+    )
 
 
 def over_rows(function, rows, elements: int) -> jax.Array:
@@ -157,15 +160,15 @@ def _pivots(matrix, tolerance: float):
     rows = matrix.shape[-1]
     lead = matrix.shape[:-2]
     if rows == 1:
-        kept = (matrix[..., 0] > tolerance).astype(matrix.dtype)
+        pivots_kept = (matrix[..., 0] > tolerance).astype(matrix.dtype)
         return (
             jnp.zeros((*lead, 1), int),
-            kept,
-            jnp.sqrt(jnp.maximum(matrix, 0.0)) * kept[..., None],
+            pivots_kept,
+            jnp.sqrt(jnp.maximum(matrix, 0.0)) * pivots_kept[..., None],
         )
 
     def step(i, carry):
-        rest, order, kept, columns, free = carry
+        rest, order, pivots_kept, columns, free = carry
         diagonal = jnp.where(free, jnp.diagonal(rest, axis1=-2, axis2=-1), -jnp.inf)
         pivot = jnp.argmax(diagonal, axis=-1, keepdims=True)
         size = jnp.take_along_axis(diagonal, pivot, axis=-1)
@@ -176,11 +179,11 @@ def _pivots(matrix, tolerance: float):
         column = jnp.where(good, column, 0.0)
         rest = rest - column[..., :, None] * column[..., None, :]
         free = free & (jnp.arange(rows).reshape((1,) * len(lead) + (rows,)) != pivot)
-        order, kept = (
+        order, pivots_kept = (
             order.at[..., i].set(pivot[..., 0]),
-            kept.at[..., i].set(good[..., 0].astype(matrix.dtype)),
+            pivots_kept.at[..., i].set(good[..., 0].astype(matrix.dtype)),
         )
-        return rest, order, kept, columns.at[..., i].set(column), free
+        return rest, order, pivots_kept, columns.at[..., i].set(column), free
 
     zeros = jnp.zeros((*lead, rows), matrix.dtype)
     start = (
@@ -190,20 +193,20 @@ def _pivots(matrix, tolerance: float):
         jnp.zeros_like(matrix),
         jnp.ones((*lead, rows), bool),
     )
-    _, order, kept, columns, _ = jax.lax.fori_loop(0, rows, step, start)
-    return order, kept, columns
+    _, order, pivots_kept, columns, _ = jax.lax.fori_loop(0, rows, step, start)
+    return order, pivots_kept, columns
 
 
-def _stated(columns, order, kept, spread, threshold: float):
-    """`RowCovariance.counted` and `RowCovariance.volume`: Gram-Schmidt on the rows of C in the
-    order stated, twice over.
+def _stated(columns, order, pivots_kept, row_std, threshold: float):
+    """`RowCovariance.independent_as_stated` and `RowCovariance.log_det_ratio`: Gram-Schmidt on the
+    rows of C in the order stated, twice over.
 
-    A row is counted where its distance from those before it is above threshold / 8, halfway (in
-    logarithms) between the smallest that pivoting keeps and the rounding of C, eps / threshold an
-    entry.
+    A row is independent_as_stated where its distance from those before it is above threshold / 8,
+    halfway (in logarithms) between the smallest that pivoting keeps and the rounding of C, eps /
+    threshold an entry.
     """
     if columns.shape[-1] == 1:
-        return kept, jnp.zeros(kept.shape[:-1], columns.dtype)
+        return pivots_kept, jnp.zeros(pivots_kept.shape[:-1], columns.dtype)
 
     def step(i, carry):
         basis, distance = carry
@@ -218,15 +221,15 @@ def _stated(columns, order, kept, spread, threshold: float):
         return basis.at[..., i, :].set(row), distance.at[..., i].set(length[..., 0])
 
     _, distance = jax.lax.fori_loop(
-        0, columns.shape[-1], step, (jnp.zeros_like(columns), jnp.zeros_like(spread))
+        0, columns.shape[-1], step, (jnp.zeros_like(columns), jnp.zeros_like(row_std))
     )
-    counted = (distance > 0).astype(columns.dtype)
+    independent_as_stated = (distance > 0).astype(columns.dtype)
     pivots = jnp.diagonal(
         _gather(jnp.swapaxes(columns, -1, -2), order[..., None, :]), axis1=-2, axis2=-1
     )
-    own = jnp.log(jnp.where(distance > 0, distance * spread, 1.0))
-    chosen = jnp.log(jnp.where(kept > 0, pivots * _gather(spread, order), 1.0))
-    return counted, jnp.sum(own - chosen, axis=-1)
+    own = jnp.log(jnp.where(distance > 0, distance * row_std, 1.0))
+    chosen = jnp.log(jnp.where(pivots_kept > 0, pivots * _gather(row_std, order), 1.0))
+    return independent_as_stated, jnp.sum(own - chosen, axis=-1)
 
 
 def _gather(rows, order) -> jax.Array:

@@ -3,7 +3,7 @@ then all of them together, as rows.
 
 What stands above the fields is drawn from its prior a few times, since rows may repeat or
 contradict each other for some values of it only. Nothing here judges; that is
-`bayescons.programs.findings`.
+`bayescons.linting.rules`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import numpyro
 import numpyro.distributions as dist
 from numpyro import handlers
 
+from bayescons import tracing
 from bayescons.arrays import over_batch
+from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.gaussians.conditioning import (
     Constraint,
     Update,
@@ -31,10 +33,11 @@ from bayescons.gaussians.conditioning import (
     update,
 )
 from bayescons.gaussians.consistency import row_names
-from bayescons.programs.fields import improper
-from bayescons.programs.handlers import Above, Below, Group, feasible, groups
+from bayescons.programs.fields import improper, innermost
+from bayescons.programs.groups import Group, groups
+from bayescons.programs.handlers import CollectStatements, ReplayFields, feasible
 from bayescons.programs.statements import statement
-from bayescons.programs.structure import ProgramStructure, survey
+from bayescons.programs.structure import ProgramStructure, program_structure
 
 # draws of the fields' priors, for what is expected of their increments and of what is read of them
 # below
@@ -142,17 +145,15 @@ def examine(
     faults = [Fault(name, message) for name, message in refused.items() if message]
     good = handlers.block(program, hide=[fault.where for fault in faults])
     try:
-        structure = survey(good, args, kwargs)
-        above = tuple(
-            name for name in structure.latents if name not in seen.fields
-        )  # a field of refused statements only is none
-        structure = structure._replace(latents=above)
-        rows, stiffness, drawn = _together(good, structure, args, kwargs, draws, key)
+        structure = program_structure(good, args, kwargs)
+        # A field of refused statements only is no latent.
+        above = tuple(name for name in structure.latents if name not in seen.fields)
+        rows, stiffness, drawn = _together(structure, draws if above else 1, key)
     except _REFUSALS as error:
         return Examination(
             seen.statements, (*faults, Fault("program", _own_message(error))), {}, (), {}, 1
         )
-    latents = {name: _oddity(seen.sites[name]) for name in (*structure.latents, *fixed)}
+    latents = {name: _oddity(seen.sites[name]) for name in (*above, *fixed)}
     return Examination(seen.statements, tuple(faults), latents, rows, stiffness, drawn)
 
 
@@ -222,22 +223,23 @@ def _refusal(program: Callable, args: tuple, kwargs: dict) -> str:
     """Why the library refuses a program with this one statement, or nothing."""
 
     def carried_out(key):
-        above = _above(program, structure, args, kwargs, key)
+        above = _above(structure, key)
         return [update(group.prior, _all(group)).rank for group in groups(above)]
 
     try:
-        structure = survey(program, args, kwargs)
-        jax.eval_shape(carried_out, jax.random.key(0))
+        structure = program_structure(program, args, kwargs)
+        try:
+            jax.eval_shape(carried_out, jax.random.key(0))
+        except NotProvenAffineError:
+            carried_out(jax.random.key(0))
     except _REFUSALS as error:
         return _own_message(error)
     return ""
 
 
-def _above(program: Callable, structure: ProgramStructure, args: tuple, kwargs: dict, key) -> Above:
-    above = Above(program, structure)
+def _above(structure: ProgramStructure, key) -> CollectStatements:
     with handlers.block(), handlers.seed(rng_seed=key):
-        above(*args, **kwargs)
-    return above
+        return CollectStatements(structure).run()
 
 
 def _all(group: Group) -> Constraint:
@@ -246,14 +248,14 @@ def _all(group: Group) -> Constraint:
 
 
 def _together(
-    program, structure: ProgramStructure, args, kwargs, draws: int, key
+    structure: ProgramStructure, draws: int, key
 ) -> tuple[tuple[Rows, ...], dict[str, np.ndarray], int]:
     """All statements at once, for as many draws of what stands above."""
     static: list[dict] = []
 
     def one(key):
         key_above, key_fields = jax.random.split(key)
-        above = _above(program, structure, args, kwargs, key_above)
+        above = _above(structure, key_above)
         found = groups(above)
         fields = [group.prior.sample(key_fields, (FIELDS,)) for group in found]
         numbers = [_numbers(group, some) for group, some in zip(found, fields, strict=True)]
@@ -266,10 +268,14 @@ def _together(
             for group, some in zip(found, fields, strict=True)
             for name, value in group.fields(some).items()
         }
-        return numbers, _stiffness(program, structure, above, named, args, kwargs)
+        return numbers, _stiffness(above, named)
 
-    count = draws if structure.latents else 1
-    numbers, stiffness = jax.vmap(one)(jax.random.split(key, count))
+    keys = jax.random.split(key, draws)
+    try:
+        numbers, stiffness = jax.jit(jax.vmap(one))(keys)
+    except NotProvenAffineError:
+        each = [one(key) for key in keys]
+        numbers, stiffness = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     rows = tuple(
         Rows(
             **labels,
@@ -280,7 +286,7 @@ def _together(
         )
         for labels, found in zip(static, numbers, strict=True)
     )
-    return rows, {name: np.asarray(ratio) for name, ratio in stiffness.items()}, count
+    return rows, {name: np.asarray(ratio) for name, ratio in stiffness.items()}, draws
 
 
 def _labels(group: Group, axes: tuple[int, ...]) -> dict:
@@ -300,7 +306,7 @@ def _labels(group: Group, axes: tuple[int, ...]) -> dict:
 
 
 # Traced, so that a contradiction is a number and not an error.
-_carried_out = jax.jit(update)
+_carried_out = tracing.compiled(update)
 
 
 def _numbers(group: Group, fields) -> dict:
@@ -371,28 +377,24 @@ def _fitted(array, shape: tuple) -> jax.Array:
     return array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
 
 
-def _stiffness(
-    program, structure: ProgramStructure, above: Above, fields: dict, args, kwargs
-) -> dict:
+def _stiffness(above: CollectStatements, fields: dict) -> dict:
     """Smallest scale of each likelihood below, as a share of what its location varies by under the
     fields' prior.
     """
 
     def located(some: dict) -> dict:
         with handlers.block(), handlers.seed(rng_seed=0):
-            sites = handlers.trace(Below(program, above.sites, some)).get_trace(*args, **kwargs)
+            sites = handlers.trace(ReplayFields(structure, above.sites, some)).get_trace()
         found = {}
         for name in structure.likelihoods:
-            base = sites[name]["fn"]
-            while hasattr(base, "base_dist"):
-                base = base.base_dist
-            if hasattr(base, "loc") and hasattr(base, "scale"):
+            base = innermost(sites[name]["fn"])
+            if {"loc", "scale"} <= set(type(base).arg_constraints):
                 found[name] = jnp.broadcast_arrays(
                     jnp.asarray(base.loc, float), jnp.asarray(base.scale, float)
                 )
         return found
 
-    ratios = {}
+    ratios, structure = {}, above.structure
     for name, (loc, scale) in (jax.vmap(located)(fields) if structure.likelihoods else {}).items():
         spread = jnp.std(loc, axis=0)
         ratios[name] = jnp.min(

@@ -13,7 +13,7 @@ import numpy as np
 from bayescons.arrays import rank_tolerance
 from bayescons.gaussians.consistency import contradiction, joined, relation_of
 from bayescons.linting.context import Examination, Fault, Rows
-from bayescons.programs.interpretations import STIFF
+from bayescons.programs.soft import STIFF
 
 SEVERITIES = ("error", "warning", "note")
 # Standard deviations beyond which a value is called a surprise: two in 1e9 values of a normal
@@ -171,7 +171,9 @@ def _by_statement(rows: Rows, flags: np.ndarray) -> Iterator[tuple[int, str, np.
 
 def _certain(rows: Rows) -> np.ndarray:
     """Rows without prior variance: what they touch the belief holds for certain."""
-    before = np.asarray(rows.update.posterior.covariance.gram.spread) ** 2 - rows.noise**2
+    before = (
+        np.asarray(rows.update.posterior.covariance.row_covariance.row_std) ** 2 - rows.noise**2
+    )
     return rows.own**2 <= rank_tolerance(rows.names.shape[-1], rows.own.dtype) * np.maximum(
         before, 0.0
     )
@@ -179,13 +181,15 @@ def _certain(rows: Rows) -> np.ndarray:
 
 def _off(rows: Rows) -> np.ndarray:
     """How far the belief's mean is from the value, in units of what rounding explains."""
-    spread = np.asarray(rows.update.posterior.covariance.gram.spread)
+    spread = np.asarray(rows.update.posterior.covariance.row_covariance.row_std)
     return np.abs(rows.value - rows.mean) / (_tolerance(rows) * (spread + np.abs(rows.value)))
 
 
 def _contradicting(rows: Rows) -> np.ndarray:
-    size = np.abs(rows.value) / np.asarray(rows.update.posterior.covariance.gram.spread)
-    return (np.abs(np.asarray(rows.update.gap)) > _tolerance(rows) * (1 + size)) & ~_certain(rows)
+    size = np.abs(rows.value) / np.asarray(rows.update.posterior.covariance.row_covariance.row_std)
+    return (np.abs(np.asarray(rows.update.violation)) > _tolerance(rows) * (1 + size)) & ~_certain(
+        rows
+    )
 
 
 def _tolerance(rows: Rows) -> float:
@@ -196,7 +200,7 @@ def _not_finite(rows: Rows) -> Iterator[Flagged]:
     for _, where, own in _by_statement(rows, ~np.isfinite(rows.value)):
         remedy = "remove or replace such entries; leave out what is not known"
         yield Finding("error", where, "its value is NaN or infinite", remedy), own
-    if not np.isfinite(np.asarray(rows.update.gap)).all():
+    if not np.isfinite(np.asarray(rows.update.violation)).all():
         finding = "conditioning on it gives NaN: its variances over- or underflow"
         yield (
             Finding("error", " and ".join(rows.fields), finding, "rescale the field"),
@@ -237,7 +241,7 @@ def _touching_nothing(rows: Rows) -> Iterator[Flagged]:
 
 
 def _contradictions(rows: Rows) -> Iterator[Flagged]:
-    bad, gap = _contradicting(rows), np.abs(np.asarray(rows.update.gap))
+    bad, gap = _contradicting(rows), np.abs(np.asarray(rows.update.violation))
     if not bad.any():
         return
     worst = np.unravel_index(np.argmax(np.where(bad, gap, 0.0)), gap.shape)
@@ -283,8 +287,11 @@ def _implying(rows: Rows, at: tuple[int, ...]) -> str:
     """The rows from which a redundant row follows. Pivoting may have kept this one and dropped
     another of them: then look at that.
     """
-    gram, names = rows.update.posterior.covariance.gram, rows.names[at[-rows.names.ndim : -1]]
-    order, kept = (np.asarray(a)[at[:-1]] for a in (gram.order, gram.kept))
+    gram, names = (
+        rows.update.posterior.covariance.row_covariance,
+        rows.names[at[-rows.names.ndim : -1]],
+    )
+    order, kept = (np.asarray(a)[at[:-1]] for a in (gram.order, gram.pivots_kept))
     for dropped in (at[-1], *order[kept == 0]):
         _, weight = relation_of(rows.update, (*at[:-1], int(dropped)))
         involved = np.flatnonzero(weight > 0.01 * weight.max())
@@ -316,8 +323,8 @@ def _no_freedom(rows: Rows) -> Iterator[Flagged]:
 
 
 def _ill_conditioned(rows: Rows) -> Iterator[Flagged]:
-    gram = rows.update.posterior.covariance.gram
-    kept, order = np.asarray(gram.kept), np.asarray(gram.order)
+    gram = rows.update.posterior.covariance.row_covariance
+    kept, order = np.asarray(gram.pivots_kept), np.asarray(gram.order)
     left = np.where(
         kept > 0, np.diagonal(np.asarray(gram.cholesky), axis1=-2, axis2=-1) ** 2, np.inf
     )

@@ -1,8 +1,10 @@
 """Programs: one NumPyro program, read softly, exactly or in closed form; and its results."""
 
 from bayescons.programs.comparison import LawComparison, compare_laws
-from bayescons.programs.conjugate import Posterior, conjugate, importance_weights
-from bayescons.programs.interpretations import StiffnessWarning, exact, soft
+from bayescons.programs.conjugate import conjugate, importance_weights
+from bayescons.programs.exact import exact
+from bayescons.programs.posterior import Posterior
+from bayescons.programs.soft import StiffnessWarning, soft
 from bayescons.programs.statements import VanishingNoiseError, impose, observe
 
 __all__ = [

@@ -20,9 +20,11 @@ import jax
 import numpyro
 from numpyro import handlers
 
-from bayescons.programs.conjugate import absorb, refuse
-from bayescons.programs.handlers import Above, Below, given
-from bayescons.programs.structure import ProgramStructure, survey
+from bayescons import tracing
+from bayescons.programs.groups import condition_group, fields_of
+from bayescons.programs.handlers import CollectStatements, ReplayFields
+from bayescons.programs.likelihoods import absorb, refuse
+from bayescons.programs.structure import NothingStatedError, ProgramStructure, program_structure
 
 
 def collapsed(program: Callable) -> Callable:
@@ -48,18 +50,14 @@ def collapsed(program: Callable) -> Callable:
 
     @functools.wraps(program)
     def marginal(*args, **kwargs) -> None:
-        structure = _surveyed(program, args, kwargs)
-        with jax.ensure_compile_time_eval():
-            above = Above(program, structure)
-            above(*args, **kwargs)
-            learnt = [
-                (group.names, *given(group)[1:])
-                for group in absorb(program, structure, above, args, kwargs)
-            ]
-        for names, log_evidence, gap in learnt:
-            if log_evidence is not None:
-                numpyro.factor(f"{'_'.join(names)}_evidence", log_evidence)
-            numpyro.deterministic(f"{'_'.join(names)}_gap", gap)
+        structure = _collapsible(program, args, kwargs)
+        with tracing.computed_now():
+            above = CollectStatements(structure).run()
+            conditioned = [condition_group(group) for group in absorb(above)]
+        for (names, _), group in zip(structure.groups, conditioned, strict=True):
+            if group.log_evidence is not None:
+                numpyro.factor(f"{'_'.join(names)}_evidence", group.log_evidence)
+            numpyro.deterministic(f"{'_'.join(names)}_gap", group.violation)
 
     return marginal
 
@@ -83,33 +81,30 @@ def fields_given(program: Callable) -> Callable:
 
     @functools.wraps(program)
     def drawn(key, latents: Mapping, *args, **kwargs) -> dict:
-        structure = _surveyed(program, args, kwargs)
+        structure = _collapsible(program, args, kwargs)
         key_above, key_fields, key_below = jax.random.split(key, 3)
-        above = Above(program, structure)
-        with (
-            handlers.block(),
-            handlers.seed(rng_seed=key_above),
-            handlers.substitute(data=dict(latents)),
-        ):
-            above(*args, **kwargs)
-        found = absorb(program, structure, above, args, kwargs)
+        known = handlers.substitute(data=dict(latents))
+        with handlers.block(), handlers.seed(rng_seed=key_above), known:
+            above = CollectStatements(structure).run()
+        conditioned = [condition_group(group) for group in absorb(above)]
+        keys = jax.random.split(key_fields, len(conditioned))
         fields, gaps = {}, {}
-        for group, key_group in zip(found, jax.random.split(key_fields, len(found)), strict=True):
-            belief, _, gaps[f"{'_'.join(group.names)}_gap"] = given(group)
-            fields |= group.fields(belief.sample(key_group))
-        recorder = handlers.trace(Below(program, above.sites, fields))
+        for (names, shapes), group, k in zip(structure.groups, conditioned, keys, strict=True):
+            gaps[f"{'_'.join(names)}_gap"] = group.violation
+            fields |= fields_of(names, shapes, group.posterior.sample(k))
+        recorder = handlers.trace(ReplayFields(structure, above.sites, fields))
         with handlers.block(), handlers.seed(rng_seed=key_below):
-            below = recorder.get_trace(*args, **kwargs)
+            below = recorder.get_trace()
         rest = {name: site["value"] for name, site in below.items() if _is_drawn(site)}
         return {name: above.sites[name] for name in structure.latents} | fields | gaps | rest
 
     return drawn
 
 
-def _surveyed(program, args, kwargs) -> ProgramStructure:
-    structure = survey(program, args, kwargs)
+def _collapsible(program, args, kwargs) -> ProgramStructure:
+    structure = program_structure(program, args, kwargs)
     if not structure.fields:
-        raise ValueError(
+        raise NothingStatedError(
             "the program states nothing about any field: there is no bc.observe or bc.impose in "
             "it, nothing to collapse"
         )

@@ -16,12 +16,13 @@ import numpy as np
 from numpyro import handlers
 
 from bayescons.gaussians.conditioning import Constraint, Update, condition, update
-from bayescons.gaussians.consistency import InconsistentConstraintsError, row_names
+from bayescons.gaussians.consistency import row_names
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.conjugate import importance_weights, mixture
-from bayescons.programs.handlers import Above, groups
+from bayescons.programs.groups import groups
+from bayescons.programs.handlers import CollectStatements
 from bayescons.programs.statements import statement
-from bayescons.programs.structure import survey
+from bayescons.programs.structure import program_structure
 
 
 class LawComparison(NamedTuple):
@@ -78,7 +79,7 @@ def compare_laws(
     common: Gaussian | Callable,
     laws: Mapping[str, Any],
     *args,
-    draws: int = 1024,
+    latent_draws: int = 1024,
     key: jax.Array | None = None,
     **kwargs,
 ) -> LawComparison:
@@ -90,13 +91,14 @@ def compare_laws(
     factors. In two forms:
 
         compare_laws(belief, {"closed": constraint, "no law": None}, readings)      # closed form
-        compare_laws(program, {"closed": closed, "leaky": leaky}, *args, key=key)   # program(law, *args)
+        compare_laws(program, {"closed": closed, "leaky": leaky}, *args, key=key)   # program(law,
+        *args)
 
     A program states its law with `impose`, whatever its first argument is - a constraint, a
     function that states it, a number - and its readings with `observe` or as Normal likelihoods
     below the field. Latents above the fields may belong to one law alone (an unknown
-    leak): the evidence is then a mean over `draws` values of them from their prior, and its error
-        is told.
+    leak): the evidence is then a mean over `latent_draws` values of them from their prior, and its
+        error is told.
 
     What this is not: log N(b; G m, S), the density of a law's own value b under the belief. That is
     a density over different quantities for different laws, in units of 1/b for each row: the law
@@ -107,7 +109,7 @@ def compare_laws(
         common: a Gaussian belief, or a program whose first argument is the law.
         laws: the candidates by name, two or more.
         *args: for a belief one `Constraint`, the readings; for a program its further arguments.
-        draws: of the latents above the fields, for each law.
+        latent_draws: of the latents above the fields, for each law.
         key: `jax.random.key`, needed where there are such latents.
         **kwargs: of the program.
 
@@ -149,7 +151,7 @@ def compare_laws(
     _check_common(programs, args, kwargs)
     keys = [None] * len(programs) if key is None else jax.random.split(key, len(programs))
     found = [
-        _evidence(name, program, args, kwargs, draws, k)
+        _evidence(name, program, args, kwargs, latent_draws, k)
         for (name, program), k in zip(programs.items(), keys, strict=True)
     ]
     return LawComparison(
@@ -173,11 +175,7 @@ def _evidence(
 ) -> tuple[float, float, float]:
     """Log evidence of a program, its standard error by the delta method, and Pareto k."""
     with _named(name):
-        found = mixture(program, args, kwargs, draws=draws, key=key)
-        if not float(jnp.max(found.gaps)) < 1e-6:
-            raise InconsistentConstraintsError(
-                "exact statements contradict each other for some draws of the latents"
-            )
+        found = mixture(program, args, kwargs, latent_draws=draws, key=key)
     if found.log_weights is None:
         return float(found.posterior.log_evidence), 0.0, math.nan
     log_weights = np.asarray(found.log_weights)
@@ -241,7 +239,11 @@ def _observed(program: Callable, args, kwargs) -> dict[str, _Datum]:
     found = {}
     for name, site in sites.items():
         known = statement(site["fn"]) if site["type"] == "sample" else None
-        if site["type"] == "sample" and site["is_observed"] and (known is None or known.learns):
+        if (
+            site["type"] == "sample"
+            and site["is_observed"]
+            and (known is None or known.counts_evidence)
+        ):
             exact = known is not None and known.scale is None
             found[name] = _Datum(np.asarray(site["value"]), known.functional if exact else None)
     return found
@@ -259,9 +261,8 @@ def _same(one, other) -> bool:
 
 def _counted_rows(program: Callable, args, kwargs) -> frozenset[str]:
     """Names of the observed rows whose density is counted, for one draw of the latents."""
-    above = Above(program, survey(program, args, kwargs))
     with handlers.block(), handlers.seed(rng_seed=0):
-        above(*args, **kwargs)
+        above = CollectStatements(program_structure(program, args, kwargs)).run()
     counted: frozenset[str] = frozenset()
     for group in groups(above):
         if group.observed is not None:

@@ -11,6 +11,19 @@ from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.gaussian import Gaussian
 
 
+class NoClosedFormError(TypeError):
+    """The fields of a program are not Gaussian given what stands above them.
+
+    Attributes:
+        reason: what stands in the way.
+        remedy: what to write instead.
+    """
+
+    def __init__(self, reason: str, remedy: str):
+        self.reason, self.remedy = reason, remedy
+        super().__init__(f"{reason}{remedy}")
+
+
 def unwrapped(site: dist.Distribution) -> dist.Distribution:
     """The distribution behind `.expand` and `.to_event`, which plates too put around a site."""
     while isinstance(site, dist.ExpandedDistribution | dist.Independent):
@@ -20,9 +33,16 @@ def unwrapped(site: dist.Distribution) -> dist.Distribution:
 
 def improper(site: dist.Distribution) -> bool:
     """Whether a prior has no draws: an `ImproperUniform`, whatever has been made of it."""
-    while hasattr(site, "base_dist"):
-        site = site.base_dist
-    return isinstance(site, dist.ImproperUniform)
+    return isinstance(innermost(site), dist.ImproperUniform)
+
+
+def innermost(site: dist.Distribution) -> dist.Distribution:
+    """The distribution behind all that wraps one: `.expand`, `.to_event`, `.mask`, transforms and
+    mixtures of one.
+    """
+    while isinstance(base := getattr(site, "base_dist", None), dist.Distribution):
+        site = base
+    return site
 
 
 def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian:
@@ -38,12 +58,13 @@ def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian
     shape, base = site.shape(), unwrapped(site)
     convert = _CONVERSIONS.get(type(base))
     if convert is None:
-        raise TypeError(
+        raise NoClosedFormError(
             f"the field {name!r} has distribution {type(base).__name__}, which is not Gaussian (or "
-            "not one bayescons reads). Use dist.Normal(...).to_event(k), MultivariateNormal, "
+            "not one bayescons reads)",
+            ". Use dist.Normal(...).to_event(k), MultivariateNormal, "
             "LowRankMultivariateNormal, MatrixNormal or a bc.Gaussian; for a non-Gaussian field "
             "use bc.soft(program, scale), or write it as a Gaussian field under a non-Gaussian "
-            "likelihood"
+            "likelihood",
         )
     if base.event_dim > event_dims:
         raise ValueError(

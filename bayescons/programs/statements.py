@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
 from bayescons.arrays import over_batch, positive
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
-from bayescons.functionals.functions import FunctionFunctional
-from bayescons.functionals.functions import functional as as_functional
+from bayescons.functionals.functions import FunctionFunctional, TracedFunction, affine
 from bayescons.functionals.stack import Stack
 from bayescons.programs.fields import unwrapped
 
@@ -32,21 +30,22 @@ class FunctionalObservation(dist.Distribution):
         fields: values of the fields' sites.
         shape: shape of the observed value.
         scale: None for vanishing noise.
-        learns: True for `observe` (its evidence enters the joint density), False for `impose`.
+        counts_evidence: True for `observe` (its evidence enters the joint density), False for
+            `impose`.
         plates: number of plate axes around the statement.
     """
 
     support = dist.constraints.real
     pytree_data_fields = ("fields", "scale")
-    pytree_aux_fields = ("name", "functional", "learns", "plates")
+    pytree_aux_fields = ("name", "functional", "counts_evidence", "plates")
 
-    def __init__(self, name, functional, fields, shape, scale, learns, plates=0):
-        self.name, self.functional, self.fields, self.scale, self.learns = (
+    def __init__(self, name, functional, fields, shape, scale, counts_evidence, plates=0):
+        self.name, self.functional, self.fields, self.scale, self.counts_evidence = (
             name,
             functional,
             fields,
             scale,
-            learns,
+            counts_evidence,
         )
         self.plates = plates
         super().__init__(batch_shape=(), event_shape=shape)
@@ -62,7 +61,7 @@ class FunctionalObservation(dist.Distribution):
             self.fields,
             self.event_shape,
             self.scale,
-            self.learns,
+            self.counts_evidence,
             plates,
         )
 
@@ -92,10 +91,10 @@ class FunctionalObservation(dist.Distribution):
 
     def log_prob(self, value) -> jax.Array:
         """log N(value; G u + c, scale²), summed over rows; an error where the noise vanishes."""
-        if self.scale is None or isinstance(self.scale, str) or not self.learns:
+        if self.scale is None or isinstance(self.scale, str) or not self.counts_evidence:
             what = (
                 "is imposed"
-                if not self.learns
+                if not self.counts_evidence
                 else "states an exact fact"
                 if self.scale is None
                 else "has scale='quadrature'"
@@ -135,12 +134,12 @@ def observe(name: str, functional, field, value, scale=None):
     Returns:
         value.
     """
-    return _state(name, functional, field, value, scale, learns=True)
+    return _state(name, functional, field, value, scale, counts_evidence=True)
 
 
 def impose(name: str, functional, field, value, scale=None):
     """State that the prior itself obeys functional(field) = value: the field is corrected as by
-    `observe`, nothing else learns from it.
+    `observe`, nothing else counts_evidence from it.
 
     The law defines the prior p(u | θ, G u = b) for every value of the latents θ above the field, so
     θ keeps its own prior. `observe` instead weights θ by the evidence p(b | θ). Averaging a neural
@@ -148,10 +147,10 @@ def impose(name: str, functional, field, value, scale=None):
 
     Args and returns: as `observe`.
     """
-    return _state(name, functional, field, value, scale, learns=False)
+    return _state(name, functional, field, value, scale, counts_evidence=False)
 
 
-def _state(name, functional, field, value, scale, *, learns):
+def _state(name, functional, field, value, scale, *, counts_evidence):
     fields = field if isinstance(field, tuple) else (field,)
     if isinstance(functional, Stack):
         raise ValueError(
@@ -175,7 +174,7 @@ def _state(name, functional, field, value, scale, *, learns):
         positive(f"scale of {name!r}", scale, jnp.shape(scale), zero=True)
     scale = None if isinstance(scale, int | float) and scale == 0 else scale
     value = jnp.asarray(value, jnp.result_type(float))
-    site = FunctionalObservation(name, functional, fields, value.shape, scale, learns)
+    site = FunctionalObservation(name, functional, fields, value.shape, scale, counts_evidence)
     return numpyro.sample(name, site, obs=value, infer={"kind": "constraint"})
 
 
@@ -187,35 +186,22 @@ def statement(site: dist.Distribution) -> FunctionalObservation | None:
     return site if isinstance(site, FunctionalObservation) else None
 
 
-def functional_of(name: str, function, shape: tuple[int, ...]):
+def functional_of(name: str, functional, shape: tuple[int, ...]) -> AbstractFunctional:
     """A statement's functional of a field of this shape; a function becomes a functional, checked
     to be affine.
     """
-    if not isinstance(function, AbstractFunctional):
+    if not isinstance(functional, AbstractFunctional):
         try:
-            return closed(as_functional(function, shape))
+            if not isinstance(functional, TracedFunction):
+                functional = TracedFunction.of(functional, [shape])
+            found = FunctionFunctional(functional.equations, shape, functional.parameters)
+            return affine(found, name)
         except ValueError as error:
-            raise ValueError(f"{name!r}: {error}") from None
-    if tuple(function.shape) != shape:
+            raise type(error)(f"{name!r}: {error}") from None
+    if tuple(functional.shape) != shape:
         raise ValueError(
-            f"the functional of {name!r} acts on fields of shape {tuple(function.shape)}; its "
+            f"the functional of {name!r} acts on fields of shape {tuple(functional.shape)}; its "
             f"field has shape {shape}. Build the functional on the field's grid, and declare the "
             "field's axes with .to_event(k)"
         )
-    return function
-
-
-def closed(functional: FunctionFunctional) -> FunctionFunctional:
-    """The functional with the random variables that its function closes over as parameters, so that
-    it can leave the `vmap` over them.
-    """
-    traced = jax.make_jaxpr(functional.function)(
-        jnp.zeros(functional.shape, jnp.result_type(float))
-    )
-
-    def function(field, *parameters):
-        return jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(traced.jaxpr, parameters))(
-            field
-        )[0]
-
-    return FunctionFunctional(function, functional.shape, tuple(traced.consts))
+    return functional

@@ -1,38 +1,92 @@
-"""What depends on what in a program: found by running it abstractly, without computing anything or
-telling outer handlers.
+"""What depends on what in a program, read off its equations.
 
 Which sites are fields is known only when a statement names them, after they were sampled; and a
-statement may rest only on what stands above its field. Both questions are answered by one
-provenance trace of the program with its sites as inputs.
+statement may rest only on what stands above its field. Both questions are answered by following the
+program's equations from its random sites.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+import functools
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-import numpyro
-from numpyro import handlers
-from numpyro.ops.provenance import eval_provenance
 
-from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
-from bayescons.programs.statements import FunctionalObservation, statement
+from bayescons import tracing
+from bayescons.programs.staging import Site, StagedProgram, stage
 
 
-class ProgramStructure(NamedTuple):
-    """The structure of a program.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ProgramStructure:
+    """A program at its arguments: looked at once, and handed down to whatever reads it.
+
+    A pytree: the numbers are its leaves, so a function of it can be compiled, and is compiled once
+    for all programs that differ in numbers only.
 
     Attributes:
-        fields: for every constrained field, how many of its axes are the field (the axes before are
-            plates).
-        statements: for every statement, the names of its fields.
-        below: sites whose distribution depends on a constrained field.
-        latents: random sites that do not, other than the fields.
-        likelihoods: observed sites below.
-        entangled: those of them that need more than their location to be affine in the field: their
-            scale depends on it, or they rest on a latent below it.
+        numbers: arguments of the program, and the arrays and constants that it closes over.
+        staged: its sites and equations.
     """
+
+    numbers: tuple
+    staged: StagedProgram = dataclasses.field(metadata={"static": True})
+
+    def __call__(self):
+        """The program, for NumPyro's handlers: every site in order, and what it returns."""
+        return self.replay()[0]
+
+    def replay(self):
+        """What the program returns, and whether a door in it was asked for something wrong."""
+        return self.staged.replay(self.numbers)
+
+    @property
+    def facts(self) -> Facts:
+        """What depends on what."""
+        return facts(self.staged)
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """For every constrained field, how many of its axes are the field; plates are before."""
+        return self.facts.fields
+
+    @property
+    def statements(self) -> dict[str, tuple[str, ...]]:
+        """For every statement, the names of its fields."""
+        return self.facts.statements
+
+    @property
+    def below(self) -> frozenset[str]:
+        """Sites whose distribution depends on a constrained field."""
+        return self.facts.below
+
+    @property
+    def latents(self) -> tuple[str, ...]:
+        """Random sites that do not, other than the fields."""
+        return self.facts.latents
+
+    @property
+    def likelihoods(self) -> tuple[str, ...]:
+        """Observed sites below."""
+        return self.facts.likelihoods
+
+    @property
+    def groups(self) -> tuple[tuple[tuple[str, ...], tuple], ...]:
+        """Fields that statements tie together: their names, and the shapes of one field each."""
+        return self.facts.groups
+
+    @property
+    def entangled(self) -> frozenset[str]:
+        """Those of them that need more than their location to be affine in the field: their scale
+        depends on it, or they rest on a latent below it.
+        """
+        return self.facts.entangled
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """See the attributes of the same names of `ProgramStructure`."""
 
     fields: dict[str, int]
     statements: dict[str, tuple[str, ...]]
@@ -40,148 +94,103 @@ class ProgramStructure(NamedTuple):
     latents: tuple[str, ...]
     likelihoods: tuple[str, ...]
     entangled: frozenset[str]
+    groups: tuple[tuple[tuple[str, ...], tuple], ...]
 
 
-class _Shapes(numpyro.primitives.Messenger):
-    """Record the shape of every latent site (one that no handler inside the program gives a value),
-    and the number of plates around it, on a run with zeros for values.
-    """
-
-    def __enter__(self):
-        self.latents, self.plates, self.random = {}, {}, set()
-        return super().__enter__()
-
-    def process_message(self, msg):
-        if msg["type"] == "sample" and msg["value"] is None:
-            self.random.add(msg["name"])
-            dtype = jnp.result_type(
-                int if msg["fn"].support is not None and msg["fn"].is_discrete else float
-            )
-            msg["value"] = jnp.zeros(msg["fn"].shape(msg["kwargs"].get("sample_shape", ())), dtype)
-
-    def postprocess_message(self, msg):
-        if msg.get("name") in self.random:
-            self.latents[msg["name"]] = jax.ShapeDtypeStruct(
-                jnp.shape(msg["value"]), jnp.result_type(msg["value"])
-            )
-            self.plates[msg["name"]] = (msg["fn"], len(msg["cond_indep_stack"]))
+class NothingStatedError(ValueError):
+    """A program without statements about fields was to be read by them."""
 
 
-class _Sources(numpyro.primitives.Messenger):
-    """Put given tracers in for the latent sites; collect what each site's distribution, and each
-    statement, is computed from.
-    """
+def program_structure(program: Callable, args: tuple = (), kwargs: dict | None = None):
+    """Look at a program: run it once, abstractly, and say what it consists of.
 
-    def __init__(self, program, values, dims):
-        self.values, self.dims = values, dims
-        super().__init__(program)
-
-    def __enter__(self):
-        self.parameters, self.scales, self.statements, self.observed = {}, {}, {}, []
-        return super().__enter__()
-
-    def process_message(self, msg):
-        if msg["type"] != "sample":
-            return
-        known = statement(msg["fn"])
-        if known is not None:
-            self.statements[msg["name"]] = self._fields(known)
-            dims = [self.dims[field] for field in self.statements[msg["name"]]]
-            self.parameters[msg["name"]] = _ingredients(known, msg["value"], dims)
-        else:
-            self.parameters[msg["name"]] = jax.tree.leaves(msg["fn"])
-            if msg["is_observed"]:
-                self.observed.append(msg["name"])
-                self.scales[msg["name"]] = _scale(msg["fn"])
-            if msg["name"] in self.values:
-                msg["value"] = self.values[msg["name"]]
-
-    def _fields(self, known: FunctionalObservation) -> tuple[str, ...]:
-        names = tuple(
-            next((n for n, v in self.values.items() if v is field), None) for field in known.fields
-        )
-        if None in names:
-            raise ValueError(
-                f"the field given to {known.name!r} is not the value of a latent sample site of "
-                "this program. Pass exactly what numpyro.sample returned, and put any "
-                "transformation into the functional: lambda u: G(transform(u))"
-            )
-        return names
-
-
-def survey(program, args, kwargs) -> ProgramStructure:
-    """Run a program abstractly and report its fields, its statements and what lies below the
-    fields.
+    A structure is returned as it is.
 
     Raises:
         ValueError: where a statement or a field's prior rests on something below a field.
     """
-    shapes = _Shapes(program)
-    with handlers.block(), handlers.seed(rng_seed=0):
-        jax.eval_shape(lambda: _run(shapes, args, kwargs))
-    dims = {name: event_dims(*site) for name, site in shapes.plates.items()}
-    sources = {}
+    if isinstance(program, ProgramStructure):
+        return program
+    staged, numbers = stage(program, args, kwargs or {})
+    structure = ProgramStructure(numbers, staged)
+    if structure.fields and staged.unread:
+        raise ValueError(
+            f"{_list(staged.unread)} runs code that is not looked into, so what is above the "
+            "fields cannot be told from what is below. Unroll the loop in Python, or write it as "
+            "one Gaussian over all steps; bc.soft(program) reads the program as it is"
+        )
+    return structure
 
-    def trace(**values):
-        named = {name[1:]: value for name, value in values.items()}
-        tracer = _Sources(program, named, dims)
-        with handlers.block(), handlers.seed(rng_seed=0):
-            _run(tracer, args, kwargs)
-        sources.update(statements=tracer.statements, observed=tracer.observed)
-        return tracer.parameters, tracer.scales
 
-    zeros = {f":{name}": jnp.zeros(s.shape, s.dtype) for name, s in shapes.latents.items()}
-    depends, scales = (_by_site(tree) for tree in eval_provenance(trace, **zeros))
-    statements = sources["statements"]
-    fields = {name: dims[name] for names in statements.values() for name in names}
+@functools.lru_cache(maxsize=64)
+def facts(staged: StagedProgram) -> Facts:
+    """What depends on what.
+
+    Raises:
+        ValueError: where a statement or a field's prior rests on something below a field.
+    """
+    sites = staged.sites
+    random = {i: frozenset({site.name}) for i, site in enumerate(sites) if site.latent}
+    sources = tracing.dependencies(staged.equations.jaxpr, random)
+    leaves = {part.index: part.leaves for part in staged.parts if part.index is not None}
+
+    def origins(atoms) -> frozenset:
+        return frozenset().union(*map(sources, atoms))
+
+    drawn = [(i, site) for i, site in enumerate(sites) if site.kind == "sample"]
+    depends = {site.name: origins(leaves[i]) for i, site in drawn}
+    scales = {s.name: origins(leaves[i][len(leaves[i]) - s.scaled :]) for i, s in drawn}
+    statements = {site.name: site.fields for _, site in drawn if site.fields is not None}
+    _check_latent(sites, statements)
+    by_name = {site.name: site for site in sites}
+    fields = {name: by_name[name].event_dims for names in statements.values() for name in names}
     below = _below(depends, set(fields), set(statements))
     _check_order(depends, fields, statements, below)
-    latents = tuple(name for name in shapes.latents if name not in fields and name not in below)
-    likelihoods = tuple(name for name in sources["observed"] if name in below)
+    latents = tuple(
+        site.name
+        for site in sites
+        if site.latent and site.name not in fields and site.name not in below
+    )
+    likelihoods = tuple(
+        s.name for _, s in drawn if s.observed and s.fields is None and s.name in below
+    )
     entangled = frozenset(
         n for n in likelihoods if depends[n] & below or scales[n] & (set(fields) | below)
     )
-    return ProgramStructure(fields, statements, below, latents, likelihoods, entangled)
+    ties = _connected([set(names) for names in statements.values()])
+    groups = []
+    for members in ties:
+        names = tuple(site.name for site in sites if site.name in members)
+        groups.append((names, tuple(by_name[n].field_shape for n in names)))
+    return Facts(fields, statements, below, latents, likelihoods, entangled, tuple(groups))
 
 
-def _by_site(provenance: dict) -> dict[str, set]:
-    """Names of the sites that each list of arrays was computed from."""
-    return {
-        site: {name[1:] for leaf in leaves for name in leaf} for site, leaves in provenance.items()
-    }
+def _connected(ties: list[set]) -> list[set]:
+    """Connected components of the fields, in order of appearance."""
+    components: list[set] = []
+    for tie in ties:
+        touching = [c for c in components if c & tie]
+        components = [c for c in components if not c & tie] + [tie.union(*touching)]
+    return components
 
 
-def _scale(site) -> list:
-    """The scale of a site, where its distribution has one."""
-    while hasattr(site, "base_dist"):
-        site = site.base_dist
-    return [jnp.asarray(site.scale)] if hasattr(site, "scale") else []
-
-
-def _run(program, args, kwargs) -> None:
-    program(*args, **kwargs)
-
-
-def _ingredients(known: FunctionalObservation, value, dims: list[int]) -> list:
-    """What a statement is computed from: its value, its scale, its functional's arrays and what its
-    function closes over.
-    """
-    shapes = [jnp.shape(f)[jnp.ndim(f) - d :] for f, d in zip(known.fields, dims, strict=True)]
-    fresh = [jnp.ones(s, jnp.result_type(float)) for s in shapes]
-    own = (
-        jax.tree.leaves(known.functional)
-        if isinstance(known.functional, AbstractFunctional | JointFunctional)
-        else [known.functional(*fresh)]
-    )
-    scale = [] if known.scale is None or isinstance(known.scale, str) else [known.scale]
-    return [jnp.asarray(x) for x in [value, *scale, *jax.tree.leaves(own)]]
-
-
-def event_dims(site, plates: int) -> int:
-    """Axes of one field: the event axes, or, where a Normal was not given `.to_event`, those that
-    no plate claims.
-    """
-    return site.event_dim or len(site.batch_shape) - plates
+def _check_latent(sites: tuple[Site, ...], statements: dict) -> None:
+    """Refuse statements about what is not drawn by a sample site."""
+    latent = {site.name for site in sites if site.latent}
+    observed = {site.name for site in sites if site.observed}
+    for name, fields in statements.items():
+        for field in fields:
+            if field in observed:
+                raise ValueError(
+                    f"the field {field!r} is itself observed; remove obs=, or observe a functional "
+                    "of it"
+                )
+            if field not in latent:
+                raise ValueError(
+                    f"the field given to {name!r} is not the value of a latent sample site of this "
+                    "program. Pass exactly what numpyro.sample returned, and put any "
+                    "transformation into the functional: lambda u: G(transform(u))"
+                )
 
 
 def _below(depends: dict, fields: set, statements: set) -> frozenset[str]:
@@ -190,11 +199,8 @@ def _below(depends: dict, fields: set, statements: set) -> frozenset[str]:
     grown = {site for site, names in depends.items() if names & fields} - fields - statements
     while grown - below:
         below |= grown
-        grown = (
-            {site for site, names in depends.items() if names & (fields | below)}
-            - fields
-            - statements
-        )
+        reached = {site for site, names in depends.items() if names & (fields | below)}
+        grown = reached - fields - statements
     return frozenset(below)
 
 

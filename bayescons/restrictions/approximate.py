@@ -76,7 +76,8 @@ def gauss_newton(
             "the belief. Use constrained(...).sample, or laplace"
         )
     at = found.field(z)
-    tangent = FunctionFunctional(_slope(found.function), belief.event_shape, (at,))
+    slope = _slope(found.function)
+    tangent = FunctionFunctional.of(lambda u: slope(u, at), belief.event_shape)
     given = jnp.asarray(value, at.dtype) - found.function(at) + tangent(at)
     done = update(belief, Constraint(tangent, given, name=name))
     return Approximation(done.posterior, done.log_evidence, steps)
@@ -163,7 +164,7 @@ def _gauss_newton(found: Law, tries):
     """
 
     def merit(z, weight):
-        return z @ z / 2 + weight * jnp.sum(jnp.abs(found.gap(z)))
+        return z @ z / 2 + weight * jnp.sum(jnp.abs(found.violation(z)))
 
     def onwards(state):
         z, weight, _, count = state
@@ -240,7 +241,7 @@ def _expanded(found: Law, z):
     basis = jnp.linalg.qr(jacobian.T, mode="complete")[0]
     along_it = basis[:, rows:]
     multipliers = jnp.linalg.solve(jacobian @ jacobian.T, jacobian @ gradient)
-    lagrangian = jax.hessian(lambda z: minus_log(z) - multipliers @ found.gap(z))(z)
+    lagrangian = jax.hessian(lambda z: minus_log(z) - multipliers @ found.violation(z))(z)
     curvature = along_it.T @ lagrangian @ along_it
     return level, along_it.T @ gradient, along_it, (curvature + curvature.T) / 2
 

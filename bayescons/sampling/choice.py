@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
-from bayescons.programs.conjugate import absorb, refuse
-from bayescons.programs.handlers import Above
-from bayescons.programs.structure import ProgramStructure, survey
+from bayescons.functionals.functions import NotProvenAffineError
+from bayescons.programs.fields import NoClosedFormError
+from bayescons.programs.handlers import CollectStatements
+from bayescons.programs.likelihoods import absorb, refuse
+from bayescons.programs.structure import ProgramStructure, program_structure
 
 ROWS = 500  # of likelihoods absorbed; S of so many rows is factored at every gradient, some 10 ms
 
@@ -34,9 +35,7 @@ class _Found(NamedTuple):
     rows: int
 
 
-def choose(
-    program: Callable, *args, given: Mapping | None = None, rows: float | int = ROWS
-) -> Choice:
+def choose(program: Callable, *args, rows: float | int = ROWS, **kwargs) -> Choice:
     """The first of these that the program allows; nothing is sampled and no field is computed.
 
     1. "conjugate", independent exact draws: the fields are Gaussian, all likelihoods below them are
@@ -49,9 +48,9 @@ def choose(
     Args:
         program: an ordinary NumPyro program.
         *args: arguments of the program.
-        given: keyword arguments of the program.
         rows: of likelihoods below the fields, above which "nuts" is thought quicker than
             "collapsed".
+        **kwargs: keyword arguments of the program.
 
     Returns:
         A sampler's name, and why, as a sentence without its full stop.
@@ -59,19 +58,15 @@ def choose(
     Raises:
         ValueError: as `exact`, where a statement rests on something below its field.
     """
-    kwargs = dict(given or {})
-    structure = survey(program, args, kwargs)
+    structure = program_structure(program, args, kwargs)
     if not structure.fields:
         return Choice(
             "nuts", "the program states nothing about a field, so there is none to integrate out"
         )
     try:
-        found = _collapsible(program, structure, args, kwargs)
-    except TypeError as error:
-        return Choice(
-            "nuts",
-            f"the fields have no closed form: {re.split(r'[:;]|[.] ', str(error), maxsplit=1)[0]}",
-        )
+        found = _collapsible(structure)
+    except NoClosedFormError as error:
+        return Choice("nuts", f"the fields have no closed form: {error.reason}")
     if not structure.latents:
         return Choice(
             "conjugate",
@@ -97,29 +92,28 @@ def choose(
     )
 
 
-def _collapsible(program, structure: ProgramStructure, args, kwargs) -> _Found:
+def _collapsible(structure: ProgramStructure) -> _Found:
     """Integrate the fields out, abstractly.
 
     Raises:
-        TypeError: where they cannot be.
+        NoClosedFormError: where they cannot be.
     """
     refuse(structure)
     found: list[_Found] = []
 
     def run() -> None:
-        above = Above(program, structure)
-        with (
-            handlers.block(),
-            handlers.substitute(substitute_fn=init_to_uniform),
-            handlers.seed(rng_seed=0),
-        ):
-            above(*args, **kwargs)
-        groups = absorb(program, structure, above, args, kwargs)
+        somewhere = handlers.substitute(substitute_fn=init_to_uniform)
+        with handlers.block(), somewhere, handlers.seed(rng_seed=0):
+            above = CollectStatements(structure).run()
+        groups = absorb(above)
         members = [m for g in groups if g.observed is not None for m in g.observed.members]
         rows = sum(
             math.prod(m.functional.value_shape) for m in members if m.name in structure.likelihoods
         )
         found.append(_Found(bool(members or above.weights), rows))
 
-    jax.eval_shape(run)
+    try:
+        jax.eval_shape(run)
+    except NotProvenAffineError:
+        run()
     return found[0]

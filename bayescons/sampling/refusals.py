@@ -25,7 +25,7 @@ FROM_THE_PRIOR = ("conjugate", "smc")
 GAP = 1e-6  # prior standard deviations by which exact rows may miss each other, as in `conjugate`
 
 
-def refuse_sites(reading: Callable, sampler: str, args: tuple, given: dict) -> None:
+def refuse_sites(reading: Callable, sampler: str) -> None:
     """An error that names the sites of a reading that a sampler cannot move, and the way out.
 
     Raises:
@@ -33,7 +33,7 @@ def refuse_sites(reading: Callable, sampler: str, args: tuple, given: dict) -> N
             with them.
         TypeError: discrete sites; or, for "elliptical", sites that are not Gaussian.
     """
-    latents = structure_of(reading, args, given).latents
+    latents = structure_of(reading).latents
     if not latents:
         raise ValueError(
             "the program has no unknowns: every sample site is observed, so there is nothing to "
@@ -55,7 +55,7 @@ def refuse_sites(reading: Callable, sampler: str, args: tuple, given: dict) -> N
             f"the latent sites {_list(discrete)} are discrete, and {sampler!r} moves along "
             "gradients or ellipses. Sum them out in the program (dist.MixtureSameFamily, "
             "numpyro.factor); or, where they stand above Gaussian fields, bc.conjugate(program, "
-            "draws=1000, key=key) weighs draws of them by their evidence"
+            "latent_draws=1000, key=key) weighs draws of them by their evidence"
         )
     foreign = [name for name in latents if not name.endswith("_white")]
     if sampler == "elliptical" and foreign:
@@ -67,7 +67,7 @@ def refuse_sites(reading: Callable, sampler: str, args: tuple, given: dict) -> N
         )
 
 
-def refuse_run(found: Run, structure: Structure, program, reading, scale, args, given) -> None:
+def refuse_run(found: Run, structure: Structure, program, reading, scale) -> None:
     """Raise for what inside a compiled run could only be recorded: contradictions, and densities
     that are NaN or zero at every start.
 
@@ -87,7 +87,7 @@ def refuse_run(found: Run, structure: Structure, program, reading, scale, args, 
         np.isfinite(values).all() for values in found.draws.values() if values.dtype.kind == "f"
     )
     if lost or broken or not widest <= GAP:
-        _diagnose(program, reading, scale, args, given)
+        _diagnose(program, reading, scale)
     if not widest <= GAP:
         raise InconsistentConstraintsError(
             "for some values of the latents exact statements contradict each other, by "
@@ -109,10 +109,10 @@ def refuse_run(found: Run, structure: Structure, program, reading, scale, args, 
         )
 
 
-def refuse_nan(program, args, given) -> None:
+def refuse_nan(program: Callable) -> None:
     """An error that names a statement whose functional is not finite for a finite field."""
     with handlers.block():
-        trace = handlers.trace(begun(program)).get_trace(*args, **given)
+        trace = handlers.trace(begun(program)).get_trace()
     for name, site in trace.items():
         known = statement(site["fn"]) if site["type"] == "sample" else None
         if known is not None and not np.isfinite(np.asarray(known.computed())).all():
@@ -128,7 +128,7 @@ def begun(program: Callable) -> Callable:
     return handlers.substitute(handlers.seed(program, 0), substitute_fn=init_to_uniform)
 
 
-def _diagnose(program, reading: str, scale, args, given) -> None:
+def _diagnose(program: Callable, reading: str, scale) -> None:
     """Run a reading once, with values, at a draw of its prior: doors that saw only abstract values
     before now see numbers.
 
@@ -136,10 +136,10 @@ def _diagnose(program, reading: str, scale, args, given) -> None:
         ValueError: naming a site whose density, or a statement whose functional, is NaN; and
             whatever the doors refuse.
     """
-    refuse_nan(program, args, given)
+    refuse_nan(program)
     with handlers.block(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trace = handlers.trace(begun(read(program, reading, scale))).get_trace(*args, **given)
+        trace = handlers.trace(begun(read(program, reading, scale))).get_trace()
         densities = {
             name: site["fn"].log_prob(site["value"])
             for name, site in trace.items()

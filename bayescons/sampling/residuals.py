@@ -37,14 +37,14 @@ class Structure(NamedTuple):
         return frozenset((*self.latents, *self.deterministic))
 
 
-def structure_of(program: Callable, args: tuple, given: dict) -> Structure:
+def structure_of(program: Callable) -> Structure:
     """Run a program abstractly, as plain NumPyro, and say what it consists of."""
     found: dict = {}
 
     def run() -> None:
         drawn = handlers.substitute(handlers.seed(program, 0), substitute_fn=init_to_uniform)
         with handlers.block():
-            found.update(handlers.trace(drawn).get_trace(*args, **given))
+            found.update(handlers.trace(drawn).get_trace())
 
     jax.eval_shape(run)
     samples = {name: site for name, site in found.items() if site["type"] == "sample"}
@@ -62,16 +62,12 @@ def structure_of(program: Callable, args: tuple, given: dict) -> Structure:
     )
 
 
-def residuals(
-    program: Callable, draws: Mapping, args: tuple = (), given: Mapping | None = None
-) -> dict[str, tuple]:
+def residuals(program: Callable, draws: Mapping) -> dict[str, tuple]:
     """Of every statement the residual and the value, for each draw; may be traced.
 
     Args:
         program: the program itself, not a reading of it.
         draws: name -> (chain, draw, ...), all that is random in it.
-        args: arguments of the program.
-        given: keyword arguments of the program.
 
     Returns:
         name of the statement -> residuals and values, both (chain, draw, *value's shape).
@@ -80,7 +76,7 @@ def residuals(
     def stated(draw: dict) -> dict:
         seeded = handlers.seed(handlers.substitute(program, data=draw), rng_seed=0)
         with handlers.block():
-            sites = handlers.trace(seeded).get_trace(*args, **dict(given or {}))
+            sites = handlers.trace(seeded).get_trace()
         known = {
             name: statement(site["fn"]) for name, site in sites.items() if site["type"] == "sample"
         }

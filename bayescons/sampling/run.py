@@ -5,6 +5,7 @@ compiled or mapped as a whole.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from bayescons.arrays import one_of
 from bayescons.programs.collapsed import fields_given
-from bayescons.programs.structure import survey
+from bayescons.programs.structure import program_structure
 from bayescons.sampling.choice import choose
 from bayescons.sampling.elliptical import elliptical
 from bayescons.sampling.hamiltonian import blackjax_nuts, nuts
@@ -23,8 +24,9 @@ from bayescons.sampling.microcanonical import adjusted_mclmc, mclmc
 from bayescons.sampling.refusals import refuse_sites
 from bayescons.sampling.residuals import structure_of
 from bayescons.sampling.starts import starts
-from bayescons.sampling.targets import contradiction, hoisted, read, target
+from bayescons.sampling.targets import contradiction, read, target
 from bayescons.sampling.tempering import smc
+from bayescons.tracing import hoisted
 
 KERNELS = {
     "nuts": nuts,
@@ -68,20 +70,32 @@ def chains(
     method = checked(method)
     one_of("reading", reading, READINGS)
 
-    def run(key: jax.Array, args: tuple = (), given: dict | None = None) -> Run:
-        given, own = given or {}, method
-        if method.sampler == "auto":
-            chosen = choose(program, *args, given=given).sampler if reading == "exact" else "nuts"
-            own = dataclasses.replace(method, sampler=chosen)
-        _suited(program, own.sampler, reading, args, given)
-        if own.sampler == "conjugate":
-            return _independent(program, own, key, args, given)
-        return _markov(program, own, reading, scale, key, args, given)
+    def run(key: jax.Array, args: tuple = (), kwargs: dict | None = None) -> Run:
+        return sampled(key, closed(program, args, kwargs or {}), method, reading, scale)
 
     return run
 
 
-def _suited(program: Callable, sampler: str, reading: str, args: tuple, given: dict) -> None:
+def closed(program: Callable, args: tuple, kwargs: dict) -> Callable:
+    """A program with its arguments, looked at once; or the program itself where it holds code that
+    is not looked into, which is then run whenever it is read.
+    """
+    structure = program_structure(program, args, kwargs)
+    return structure if not structure.staged.unread else functools.partial(program, *args, **kwargs)
+
+
+def sampled(key, program: Callable, method: Method, reading: str, scale) -> Run:
+    """The chains of a program of no arguments."""
+    if method.sampler == "auto":
+        sampler = choose(program).sampler if reading == "exact" else "nuts"
+        method = dataclasses.replace(method, sampler=sampler)
+    _refuse_unsuited(program, method.sampler, reading)
+    if method.sampler == "conjugate":
+        return _independent(program, method, key)
+    return _markov(program, method, reading, scale, key)
+
+
+def _refuse_unsuited(program: Callable, sampler: str, reading: str) -> None:
     """An error that says what to write instead, where a program does not suit a sampler."""
     if sampler in EXACT and reading != "exact":
         raise ValueError(
@@ -89,7 +103,7 @@ def _suited(program: Callable, sampler: str, reading: str, args: tuple, given: d
             "sampler='nuts'"
         )
     if sampler in EXACT:
-        choice = choose(program, *args, given=given, rows=math.inf)
+        choice = choose(program, rows=math.inf)
         if choice.sampler not in EXACT:
             raise TypeError(
                 f"sampler {sampler!r} needs a closed form, and there is none: {choice.why}. Use "
@@ -101,45 +115,39 @@ def _suited(program: Callable, sampler: str, reading: str, args: tuple, given: d
                 f"sampler={choice.sampler!r}"
             )
     refuse_sites(
-        program if sampler == "conjugate" else read(program, _seen(sampler, reading)),
+        program if sampler == "conjugate" else read(program, _interpretation(sampler, reading)),
         sampler,
-        args,
-        given,
     )
 
 
-def _seen(sampler: str, reading: str) -> str:
+def _interpretation(sampler: str, reading: str) -> str:
     """The reading that a sampler's target is made of."""
-    return (
-        {"collapsed": "collapsed", "elliptical": "whitened"}.get(sampler, reading)
-        if reading == "exact"
-        else reading
-    )
+    if reading != "exact":
+        return reading
+    return {"collapsed": "collapsed", "elliptical": "whitened"}.get(sampler, reading)
 
 
-def _markov(program, method: Method, reading, scale, key, args, given) -> Run:
+def _markov(program: Callable, method: Method, reading: str, scale, key) -> Run:
     """Chains of a sampler over a target, and the sites that belong to its coordinates."""
     sampler = method.sampler
     key_start, key_run, key_fields = jax.random.split(key, 3)
     keys_start, keys_run = (jax.random.split(k, method.chains) for k in (key_start, key_run))
     aim = target(
-        read(program, _seen(sampler, reading), scale),
+        read(program, _interpretation(sampler, reading), scale),
         keys_start,
-        args,
-        given,
         parted=sampler in ("smc", "elliptical"),
     )
-    begun = starts(aim, method, keys_start)
-    found = _side_by_side(lambda k, z: KERNELS[sampler](aim, method, k, z), keys_run, begun)
+    positions = starts(aim, method, keys_start)
+    chain = _side_by_side(lambda k, z: KERNELS[sampler](aim, method, k, z), keys_run, positions)
     if sampler == "collapsed":
         keys = jax.random.split(key_fields, (method.chains, method.draws))
-        draws = _completed(program, aim, found.draws, keys, args, given)
+        draws = _completed(program, aim, chain.draws, keys)
     else:
-        draws = _mapped(aim.sites, found.draws)
-    summary = found.summary | {"start": jax.vmap(aim.log_density)(begun)}
+        draws = _mapped(aim.sites, chain.draws)
+    summary = chain.summary | {"start": jax.vmap(aim.log_density)(positions)}
     if reading == "exact":
-        summary["gap"] = jnp.full(method.chains, contradiction(program, args, given))
-    return Run(_kept(program, args, given, draws), found.statistics, found.warmup, summary)
+        summary["gap"] = jnp.full(method.chains, contradiction(program))
+    return Run(_program_sites(program, draws), chain.statistics, chain.warmup, summary)
 
 
 def _side_by_side(chain: Callable, keys: jax.Array, begun: dict) -> Run:
@@ -156,26 +164,28 @@ def _side_by_side(chain: Callable, keys: jax.Array, begun: dict) -> Run:
     )
 
 
-def _independent(program, method, key, args, given) -> Run:
+def _independent(program: Callable, method: Method, key) -> Run:
     """Exact draws, all independent; they are dealt out to chains so that they are judged like any
     others.
     """
     keys = jax.random.split(key, (method.chains, method.draws))
-    draws = _mapped(
-        hoisted(lambda k: fields_given(program)(k, {}, *args, **given), keys[0, 0]), keys
-    )
+    draws = _mapped(hoisted(lambda k: fields_given(program)(k, {}), keys[0, 0]), keys)
     none = jnp.zeros(method.chains)
-    summary = {"gradients": none.astype(int), "warmup_gradients": none.astype(int), "start": none}
-    summary["gap"] = jnp.full(method.chains, contradiction(program, args, given))
-    return Run(_kept(program, args, given, draws), {}, {}, summary)
+    summary = {
+        "gradients": none.astype(int),
+        "warmup_gradients": none.astype(int),
+        "start": none,
+        "gap": jnp.full(method.chains, contradiction(program)),
+    }
+    return Run(_program_sites(program, draws), {}, {}, summary)
 
 
-def _kept(program, args, given, draws: dict) -> dict:
+def _program_sites(program: Callable, draws: dict) -> dict:
     """The program's own sites; and, where they differ from draw to draw, the gaps of contradicting
     rows.
     """
-    names = structure_of(program, args, given).names
-    gaps = bool(survey(program, args, given).latents)
+    names = structure_of(program).names
+    gaps = bool(program_structure(program).latents)
     return {
         name: values
         for name, values in draws.items()
@@ -183,13 +193,13 @@ def _kept(program, args, given, draws: dict) -> dict:
     }
 
 
-def _completed(program, aim, z, keys, args, given) -> dict:
+def _completed(program: Callable, aim, z, keys) -> dict:
     """Latents above the fields, an exact draw of the fields and of what is below, and the gap of
     contradicting rows.
     """
 
     def whole(pair):
-        return fields_given(program)(pair[1], aim.sites(pair[0]), *args, **given)
+        return fields_given(program)(pair[1], aim.sites(pair[0]))
 
     example = jax.tree.map(lambda values: values[0, 0], (z, keys))
     return _mapped(hoisted(whole, example), (z, keys))

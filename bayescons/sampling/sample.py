@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from numpyro import handlers
 
 from bayescons.arrays import one_of
 from bayescons.grids import Grid
-from bayescons.programs.interpretations import soft
+from bayescons.programs.soft import soft
 from bayescons.results import trees as results
 from bayescons.sampling.choice import Choice, choose
 from bayescons.sampling.compiled import Compiled, compiled
@@ -25,7 +26,7 @@ from bayescons.sampling.mixing import Mixing, mixing, warn
 from bayescons.sampling.progress import bar
 from bayescons.sampling.refusals import begun, refuse_nan, refuse_run
 from bayescons.sampling.residuals import Structure, labelled, residuals, structure_of, varying
-from bayescons.sampling.run import chains
+from bayescons.sampling.run import closed, sampled
 
 if TYPE_CHECKING:
     import xarray
@@ -45,10 +46,10 @@ def sample(
     target_acceptance: float | int | None = None,
     start: str | None = None,
     grid: Grid | None = None,
-    given: Mapping | None = None,
     truth: Mapping | None = None,
     dims: results.Dims | None = None,
     progress: bool = False,
+    **kwargs,
 ) -> xarray.DataTree:
     """Draw from the posterior of a program, by any sampler, and say whether the draws can be
     trusted.
@@ -93,10 +94,11 @@ def sample(
             there are divergences.
         start: None, "pathfinder" or "svi", see `Method`.
         grid: the grid of the fields, by which they are labelled.
-        given: keyword arguments of the program.
         truth: name -> the true field, kept beside the draws.
         dims: name -> names of axes, see `results.datatree`.
         progress: show a bar on stderr.
+        **kwargs: keyword arguments of the program. One that takes `key`, `draws` or another name of
+            these itself: `sample(functools.partial(program, draws=...), key=...)`.
 
     Returns:
         An `xarray.DataTree` that every ArviZ function reads; `results.save` writes it.
@@ -118,21 +120,23 @@ def sample(
     )
     one_of("reading", reading, READINGS)
     key, origin = _key(key)
-    given = dict(given or {})
     try:
-        took = _chosen(program, method, reading, args, given)
+        closure = closed(program, args, kwargs)
+        took = _chosen(closure, method, reading)
         method = checked(dataclasses.replace(method, sampler=took.sampler))
-        structure = structure_of(program, args, given)
+        structure = structure_of(closure)
         if reading == "soft":
-            _look(program, scale, args, given)
-        run, compile_seconds = _compiled(program, method, reading, scale, key, args, given)
+            _look(closure, scale)
+        run, compile_seconds = _compiled(closure, method, reading, scale, key)
     except ValueError:
-        refuse_nan(program, args, given)
+        refuse_nan(functools.partial(program, *args, **kwargs))
         raise
-    found, missed, seconds = _ran(run, key, took.sampler, progress=method.progress)
-    refuse_run(found, structure, program, reading, scale, args, given)
+    draws_of_run, missed, seconds = _ran(run, key, took.sampler, progress=method.progress)
+    refuse_run(draws_of_run, structure, closure, reading, scale)
     independent = took.sampler == "conjugate"
-    judged = mixing(found.draws, structure.latents, found.summary.get("acceptance_rate"))
+    judged = mixing(
+        draws_of_run.draws, structure.latents, draws_of_run.summary.get("acceptance_rate")
+    )
     told = {
         "sampler": sampler,
         "chosen": took.sampler,
@@ -145,10 +149,10 @@ def sample(
         **origin,
         "seconds": seconds,
         "compile_seconds": compile_seconds,
-        **_summed(found, judged),
+        **_summed(draws_of_run, judged),
         "mixed": "yes" if independent else judged.verdict or "yes",
     }
-    tree = _tree(found, missed, structure, grid, truth, dims, told)
+    tree = _tree(draws_of_run, missed, structure, grid, truth, dims, told)
     if not independent:
         warn(judged)
     return tree
@@ -169,32 +173,31 @@ def _key(key) -> tuple[jax.Array, dict]:
     return key, {"key": np.asarray(jax.random.key_data(key)).tolist()}
 
 
-def _chosen(program: Callable, method: Method, reading: str, args: tuple, given: dict) -> Choice:
+def _chosen(program: Callable, method: Method, reading: str) -> Choice:
     if method.sampler != "auto":
         return Choice(method.sampler, f"asked for: {SAMPLERS[method.sampler]}")
     if reading == "soft":
         return Choice("nuts", "the soft reading is sampled as it is written")
-    return choose(program, *args, given=given)
+    return choose(program)
 
 
-def _look(program, scale, args, given) -> None:
+def _look(program: Callable, scale) -> None:
     """Run a soft reading once, with values, so that it sees how stiff it is; inside the compiled
     run nothing is known.
     """
     with handlers.block():
-        begun(soft(program, scale))(*args, **given)
+        begun(soft(program, scale))()
 
 
-def _compiled(program, method, reading, scale, key, args, given) -> tuple[Compiled, float]:
+def _compiled(program: Callable, method, reading, scale, key) -> tuple[Compiled, float]:
     """The run, and the seconds it took to compile."""
-    sampled = chains(program, method, reading=reading, scale=scale)
 
-    def run(key, args, given):
-        found = sampled(key, args, given)
-        return found, residuals(program, found.draws, args, given)
+    def run(key, program):
+        chains = sampled(key, program, method, reading, scale)
+        return chains, residuals(program, chains.draws)
 
     began = time.perf_counter()
-    ready = compiled(run, (method, reading, scale), program, key, args, given)
+    ready = compiled(run, (method, reading, scale), program, key)
     return ready, time.perf_counter() - began if ready.fresh else 0.0
 
 
@@ -202,7 +205,7 @@ def _ran(run: Compiled, key, sampler: str, *, progress: bool) -> tuple[Run, dict
     """What the run gives, on the host, and the seconds it took."""
     began = time.perf_counter()
     with bar(sampler, on=progress):
-        found, missed = jax.block_until_ready(run.call(key, run.leaves))
+        found, missed = jax.block_until_ready(run.call(key))
     seconds = time.perf_counter() - began
     return *jax.tree.map(np.asarray, (found, missed)), seconds
 

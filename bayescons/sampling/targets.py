@@ -13,11 +13,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from jax.interpreters import partial_eval
 from numpyro import handlers
 from numpyro.infer.reparam import Reparam
 from numpyro.infer.util import (
@@ -29,11 +27,13 @@ from numpyro.infer.util import (
 )
 
 from bayescons.programs.collapsed import collapsed
-from bayescons.programs.fields import as_gaussian
-from bayescons.programs.handlers import Above, groups
-from bayescons.programs.handlers import given as conditioned
-from bayescons.programs.interpretations import exact, soft
-from bayescons.programs.structure import survey
+from bayescons.programs.exact import exact
+from bayescons.programs.fields import NoClosedFormError, as_gaussian
+from bayescons.programs.groups import condition_group, groups
+from bayescons.programs.handlers import CollectStatements
+from bayescons.programs.soft import soft
+from bayescons.programs.structure import program_structure
+from bayescons.tracing import differentiable, hoisted
 
 
 class Target(NamedTuple):
@@ -69,20 +69,16 @@ def read(program: Callable, reading: str, scale: float | int = 1e-2) -> Callable
     return whitened(exact(program)) if reading == "whitened" else exact(program)
 
 
-def target(
-    program: Callable, keys: jax.Array, args: tuple, given: dict, *, parted: bool = False
-) -> Target:
+def target(program: Callable, keys: jax.Array, *, parted: bool = False) -> Target:
     """The target of a reading, with a start for each of the keys: uniform within 2 of the origin,
     where the density is finite.
 
     Args:
-        program: a reading of a program.
+        program: a reading of a program, of no arguments.
         keys: one for each start.
-        args: arguments of the program.
-        given: keyword arguments of the program.
         parted: whether prior and likelihood are wanted apart.
     """
-    info = initialize_model(keys, program, model_args=args, model_kwargs=given, validate_grad=False)
+    info = initialize_model(keys, program, validate_grad=False)
     example = jax.tree.map(lambda z: z[0], info.param_info.z)
     observed = frozenset(
         n
@@ -91,21 +87,19 @@ def target(
     )
 
     def sites(z):
-        return constrain_fn(program, args, given, z, return_deterministic=True)
+        return constrain_fn(program, (), {}, z, return_deterministic=True)
 
     def log_likelihood(z):
-        terms, _ = compute_log_probs(program, args, given, constrain_fn(program, args, given, z))
+        terms, _ = compute_log_probs(program, (), {}, constrain_fn(program, (), {}, z))
         return sum((terms[name] for name in observed), jnp.zeros(()))
 
     def log_prior(z):
-        return -potential_energy(_Unobserved(program, observed), args, given, z)
+        return -potential_energy(_Unobserved(program, observed), (), {}, z)
 
     def prior_draw(key):
         with handlers.block():
-            trace = handlers.trace(handlers.seed(program, key)).get_trace(*args, **given)
-        return unconstrain_fn(
-            program, args, given, {name: trace[name]["value"] for name in example}
-        )
+            trace = handlers.trace(handlers.seed(program, key)).get_trace()
+        return unconstrain_fn(program, (), {}, {name: trace[name]["value"] for name in example})
 
     parts = (
         [differentiable(part, example) for part in (log_prior, log_likelihood)]
@@ -122,62 +116,17 @@ def target(
     )
 
 
-def contradiction(program: Callable, args: tuple, given: dict) -> jax.Array:
+def contradiction(program: Callable) -> jax.Array:
     """By how much exact rows contradict each other, in prior standard deviations, in a program
     without latents above its fields; there it is the same for every draw. Zero for other programs,
     whose exact reading records it for each draw.
     """
-    structure = survey(program, args, given)
+    structure = program_structure(program)
     if structure.latents or not structure.fields:
         return jnp.zeros(())
-    above = Above(program, structure)
     with handlers.block(), handlers.seed(rng_seed=0):
-        above(*args, **given)
-    return jnp.max(jnp.stack([conditioned(group)[2] for group in groups(above)]))
-
-
-def hoisted(function: Callable, example) -> Callable:
-    """The function, with all that does not depend on its argument computed once, here, however
-    often it is called.
-
-    Args:
-        function: of one pytree of arrays; may close over anything, values that are being traced as
-            well.
-        example: an argument, for shapes and types.
-    """
-    traced, out = jax.make_jaxpr(function, return_shape=True)(example)
-    unknown = [True] * len(traced.in_avals)
-    known, rest, _, _ = partial_eval.partial_eval_jaxpr_nounits(traced, unknown, instantiate=True)
-    residuals = jax.extend.core.jaxpr_as_fun(known)()
-
-    def remaining(argument):
-        leaves = jax.extend.core.jaxpr_as_fun(rest)(*residuals, *jax.tree.leaves(argument))
-        return jax.tree.unflatten(jax.tree.structure(out), leaves)
-
-    return remaining
-
-
-def differentiable(function: Callable, example) -> Callable:
-    """`hoisted`, for a scalar function whose gradient is wanted: value and gradient are hoisted
-    together.
-
-    (To hoist first and differentiate then would lose the derivatives that functions such as
-    `logsumexp` define for themselves. Where only the value is used, the compiler drops the
-    gradient.)
-    """
-    both = hoisted(jax.value_and_grad(function), example)
-
-    @jax.custom_jvp
-    def value(z):
-        return both(z)[0]
-
-    @value.defjvp
-    def _(point, direction):
-        found, gradient = both(*point)
-        parts = jax.tree.map(lambda g, t: jnp.sum(g * t), gradient, direction[0])
-        return found, sum(jax.tree.leaves(parts), jnp.zeros((), found.dtype))
-
-    return value
+        above = CollectStatements(structure).run()
+    return jnp.max(jnp.stack([condition_group(group).violation for group in groups(above)]))
 
 
 class _Unobserved(numpyro.primitives.Messenger):
@@ -205,7 +154,7 @@ def _gaussian_latent(site: dict) -> bool:
         return False
     try:
         as_gaussian(site["name"], site["fn"], site["fn"].event_dim)
-    except TypeError:
+    except NoClosedFormError:
         return False
     return True
 

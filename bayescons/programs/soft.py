@@ -1,8 +1,4 @@
-"""One program, read two ways as a program: `exact`, where the noise has vanished, and `soft`, where
-it is finite.
-
-The third reading, `conjugate`, is in `bayescons.programs.posteriors`.
-"""
+"""The soft reading: a program whose exact statements are given a finite noise, as a program."""
 
 from __future__ import annotations
 
@@ -16,13 +12,18 @@ import numpyro
 import numpyro.distributions as dist
 
 from bayescons.arrays import concrete
-from bayescons.functionals.functions import is_affine
-from bayescons.gaussians.conditioning import Constraint, functional_scale, quadrature_scale, update
+from bayescons.functionals.abstract import AbstractFunctional
+from bayescons.functionals.functions import FunctionFunctional, is_affine
+from bayescons.gaussians.conditioning import (
+    Constraint,
+    functional_scale,
+    quadrature_scale,
+    update,
+)
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.fields import as_gaussian
-from bayescons.programs.handlers import Above, Below, given, groups
+from bayescons.programs.staging import event_dims
 from bayescons.programs.statements import FunctionalObservation, functional_of, statement
-from bayescons.programs.structure import event_dims, survey
 
 # Share of a functional's prior standard deviation below which a soft statement is called stiff. On
 # 100 unknowns with one total, a tenth of it costs NUTS 35 leapfrog steps a draw in place of 8, a
@@ -32,62 +33,6 @@ STIFF = 1e-2
 
 class StiffnessWarning(UserWarning):
     """A soft statement whose scale is so small that samplers freeze on it."""
-
-
-def exact(program: Callable) -> Callable:
-    """The program with its exact statements carried out: noise → 0, as an ordinary NumPyro program.
-
-    For every constrained field u ~ N(m, K) with statements G u = b + e, e ~ N(0, R), R → 0:
-
-    - a site `<u>_free`, white noise z ~ N(0, I), is what a sampler sees in place of the field;
-    - u = m + K G' S⁺ (b - G m) + A z with A A' = K - K G' S⁺ G K (Matheron's rule), recorded as the
-      deterministic site `<u>`; it satisfies the statements to rounding for every z;
-    - a factor `<u>_evidence`, log N(b; G m, S), for what was observed: latents above the field
-      learn from it. Imposed statements have none.
-    - in a program with latents above its fields, whose rows may contradict each other for some of
-      their values only, a deterministic site `<u>_gap`: the largest violation of an exact row, in
-      prior standard deviations; rounding, unless rows contradict each other.
-
-    Everything else in the program is untouched, so NUTS, SVI, Predictive and BlackJAX run on the
-    result. What does not depend on a random variable is computed once, when the program is traced,
-    however many gradients follow. Fields tied together by a statement share one free site, named
-    after all of them.
-
-    Args:
-        program: an ordinary NumPyro program with `observe` or `impose` statements.
-
-    Returns:
-        A program with the same arguments and return value.
-
-    Raises (when run):
-        TypeError: a constrained field is not Gaussian.
-        ValueError: a functional is not affine, a statement depends on something below its field, or
-            its shape does not fit.
-        InconsistentConstraintsError: statements contradict each other.
-    """
-
-    @functools.wraps(program)
-    def rewritten(*args, **kwargs):
-        structure = survey(program, args, kwargs)
-        if not structure.fields:
-            return program(*args, **kwargs)
-        with jax.ensure_compile_time_eval():
-            above = Above(program, structure)
-            above(*args, **kwargs)
-            learnt = [(group, *given(group)) for group in groups(above)]
-        fields = {}
-        for group, posterior, log_evidence, gap in learnt:
-            name = "_".join(group.names)
-            fields |= group.fields(_draw(name, posterior))
-            if log_evidence is not None:
-                numpyro.factor(f"{name}_evidence", log_evidence)
-            if structure.latents:
-                numpyro.deterministic(f"{name}_gap", gap)
-        for name, value in fields.items():
-            numpyro.deterministic(name, value)
-        return Below(program, above.sites, fields)(*args, **kwargs)
-
-    return rewritten
 
 
 def soft(program: Callable, scale: float = 1e-2) -> Callable:
@@ -119,13 +64,6 @@ def soft(program: Callable, scale: float = 1e-2) -> Callable:
         return _Soften(program, scale, warned)(*args, **kwargs)
 
     return softened
-
-
-def _draw(name: str, posterior: Gaussian):
-    """A draw of the posterior as a function of a white-noise site."""
-    shape = (*posterior.batch_shape, posterior.covariance.noise_size)
-    white = dist.Normal(jnp.zeros(shape), 1.0).to_event(len(shape))
-    return posterior.transport(numpyro.sample(f"{name}_free", white))
 
 
 class _Soften(numpyro.primitives.Messenger):
@@ -185,7 +123,7 @@ class _Soften(numpyro.primitives.Messenger):
         with jax.ensure_compile_time_eval():
             field, prior = self._prior(known, site)
             if prior is None:
-                if isinstance(scale, str) or not known.learns:
+                if isinstance(scale, str) or not known.counts_evidence:
                     what = "scale='quadrature'" if isinstance(scale, str) else "impose"
                     raise TypeError(
                         f"{known.name!r}: {what} under bc.soft needs one Gaussian field and an "
@@ -194,7 +132,7 @@ class _Soften(numpyro.primitives.Messenger):
                 return scale
             functional = functional_of(known.name, known.functional, prior.event_shape)
             scale = quadrature_scale(prior, functional) if isinstance(scale, str) else scale
-            if not known.learns:
+            if not known.counts_evidence:
                 result = update(
                     self.beliefs.get(field, prior), Constraint(functional, value, scale, known.name)
                 )
@@ -210,10 +148,13 @@ class _Soften(numpyro.primitives.Messenger):
         if len(known.fields) != 1 or site is None:
             return None, None
         name, fn, plates = site
-        shape = getattr(known.functional, "shape", None)
-        dims = event_dims(fn, plates) if shape is None else len(shape)
-        if shape is None and not is_affine(known.functional, fn.shape()[len(fn.shape()) - dims :]):
-            return name, None
+        if isinstance(known.functional, AbstractFunctional):
+            dims = len(known.functional.shape)
+        else:
+            dims = event_dims(fn, plates)
+            shape = fn.shape()[len(fn.shape()) - dims :]
+            if not is_affine(FunctionFunctional.of(known.functional, shape)):
+                return name, None
         try:
             return name, as_gaussian(known.name, fn, dims)
         except TypeError:

@@ -1,0 +1,79 @@
+"""The exact reading: a program whose statements hold to rounding, noise → 0, as a program."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+
+from bayescons import tracing
+from bayescons.gaussians.gaussian import Gaussian
+from bayescons.programs.groups import conditioned_groups, fields_of
+from bayescons.programs.handlers import CollectStatements, ReplayFields
+from bayescons.programs.structure import program_structure
+
+
+def exact(program: Callable) -> Callable:
+    """The program with its exact statements carried out: noise → 0, as an ordinary NumPyro program.
+
+    For every constrained field u ~ N(m, K) with statements G u = b + e, e ~ N(0, R), R → 0:
+
+    - a site `<u>_free`, white noise z ~ N(0, I), is what a sampler sees in place of the field;
+    - u = m + K G' S⁺ (b - G m) + A z with A A' = K - K G' S⁺ G K (Matheron's rule), recorded as the
+      deterministic site `<u>`; it satisfies the statements to rounding for every z;
+    - a factor `<u>_evidence`, log N(b; G m, S), for what was observed: latents above the field
+      learn from it. Imposed statements have none.
+    - in a program with latents above its fields, whose rows may contradict each other for some of
+      their values only, a deterministic site `<u>_gap`: the largest violation of an exact row, in
+      prior standard deviations; rounding, unless rows contradict each other.
+
+    Everything else in the program is untouched, so NUTS, SVI, Predictive and BlackJAX run on the
+    result. What does not depend on a random variable is computed once, when the program is traced,
+    however many gradients follow. Fields tied together by a statement share one free site, named
+    after all of them.
+
+    Args:
+        program: an ordinary NumPyro program with `observe` or `impose` statements.
+
+    Returns:
+        A program with the same arguments and return value.
+
+    Raises (when run):
+        TypeError: a constrained field is not Gaussian.
+        ValueError: a functional is not affine, a statement depends on something below its field, or
+            its shape does not fit.
+        InconsistentConstraintsError: statements contradict each other.
+    """
+
+    @functools.wraps(program)
+    def rewritten(*args, **kwargs):
+        structure = program_structure(program, args, kwargs)
+        if not structure.fields:
+            return program(*args, **kwargs)
+        whole = functools.partial(program, *args, **kwargs)
+        with tracing.computed_now():
+            above = CollectStatements(structure).run()
+            conditioned = conditioned_groups(structure, above.sites, whole)
+        fields = {}
+        for (names, shapes), group in zip(structure.groups, conditioned, strict=True):
+            name = "_".join(names)
+            fields |= fields_of(names, shapes, _draw(name, group.posterior))
+            if group.log_evidence is not None:
+                numpyro.factor(f"{name}_evidence", group.log_evidence)
+            if structure.latents:
+                numpyro.deterministic(f"{name}_gap", group.violation)
+        for name, value in fields.items():
+            numpyro.deterministic(name, value)
+        return ReplayFields(structure, above.sites, fields)()
+
+    return rewritten
+
+
+def _draw(name: str, posterior: Gaussian):
+    """A draw of the posterior as a function of a white-noise site."""
+    shape = (*posterior.batch_shape, posterior.covariance.noise_size)
+    white = dist.Normal(jnp.zeros(shape), 1.0).to_event(len(shape))
+    return posterior.transport(numpyro.sample(f"{name}_free", white))

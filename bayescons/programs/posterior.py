@@ -1,0 +1,128 @@
+"""The posterior of a program's fields, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayescons.gaussians.gaussian import Gaussian
+from bayescons.programs.groups import fields_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+    """The posterior of a program's fields: one Gaussian for each group of fields that statements
+    tie together, or a mixture over draws of the latents above them. Everything is by name.
+
+    Attributes:
+        components: per group of fields its Gaussian; with latents above, a batch of one per draw
+            (leading axis).
+        groups: per group, names and shapes of its fields.
+        latents: draws of the latents from their prior, leading axis the draw; empty where there are
+            none.
+        weights: of the draws, Pareto-smoothed and summing to one; all equal under `impose`.
+        log_evidence: log p(b, y) of all that is observed (nats); for a mixture, the logarithm of
+            the mean over the draws.
+        pareto_k: shape of the tail of the raw weights; above 0.7 they rest on too few draws to be
+            trusted. NaN where the largest are equal (`impose`, discrete latents), so that there is
+            no tail.
+    """
+
+    components: tuple[Gaussian, ...]
+    groups: tuple[tuple[tuple[str, ...], tuple], ...]
+    latents: dict
+    weights: np.ndarray | jax.Array
+    log_evidence: jax.Array
+    pareto_k: float
+
+    @property
+    def mean(self) -> dict[str, jax.Array]:
+        """Posterior mean of every field, Σ_s w_s m_s."""
+        return self._named([self._average(c.mean) for c in self.components])
+
+    @property
+    def variance(self) -> dict[str, jax.Array]:
+        """Posterior marginal variances, Σ_s w_s (v_s + m_s²) - mean²: within and between the draws
+        of the latents.
+        """
+        return self._named([self._total_variance(c) for c in self.components])
+
+    def sample(self, key, shape: tuple[int, ...] = ()) -> dict[str, jax.Array]:
+        """Joint draws of every field, and of every latent above them, by name, shapes (*shape,
+        *site); every one satisfies the exact statements to rounding.
+        """
+        pick, noise = jax.random.split(key)
+        keys = jax.random.split(noise, len(self.components))
+        pairs = list(zip(self.components, keys, strict=True))
+        if not self.latents:
+            return self._named([c.sample(k, shape) for c, k in pairs])
+        number = int(np.prod(shape, dtype=int))
+        chosen = jax.random.choice(pick, len(self.weights), (number,), p=jnp.asarray(self.weights))
+        fields = self._named([_sample_components(c, chosen, k) for c, k in pairs])
+        latents = {name: value[chosen] for name, value in self.latents.items()}
+        return {n: v.reshape(*shape, *v.shape[1:]) for n, v in {**latents, **fields}.items()}
+
+    def __getitem__(self, name: str) -> Gaussian:
+        """The Gaussian of a field that stands alone, given all that is known: a belief like any.
+
+        Raises:
+            KeyError: for a field of another name.
+            ValueError: for a mixture over latents, or a field that a statement ties to others;
+                these have no Gaussian of their own.
+        """
+        for (names, _), component in zip(self.groups, self.components, strict=True):
+            if name in names and not self.latents and len(names) == 1:
+                return component
+            if name in names:
+                why = (
+                    f"is a mixture over draws of {', '.join(self.latents)}"
+                    if self.latents
+                    else f"is tied to {', '.join(n for n in names if n != name)}"
+                )
+                raise ValueError(
+                    f"{name!r} {why}, so there is no Gaussian of it alone; take mean[{name!r}], "
+                    f"variance[{name!r}] and sample(key, shape)[{name!r}]"
+                )
+        known = ", ".join(n for names, _ in self.groups for n in names)
+        raise KeyError(f"there is no field {name!r}; there are {known}")
+
+    @property
+    def effective_draws(self) -> float:
+        """1 / Σ w_s²: the number of equally weighted draws worth as much."""
+        return float(1 / np.sum(self.weights**2))
+
+    def reweighted(self, weights, pareto_k: float, *, log_evidence=None) -> Posterior:
+        """The same components under other weights."""
+        evidence = self.log_evidence if log_evidence is None else log_evidence
+        return dataclasses.replace(self, weights=weights, pareto_k=pareto_k, log_evidence=evidence)
+
+    def _average(self, values):
+        if not self.latents:
+            return values
+        return jnp.tensordot(jnp.asarray(self.weights), values, axes=1)
+
+    def _total_variance(self, component: Gaussian):
+        if not self.latents:
+            return component.variance
+        mean = self._average(component.mean)
+        return self._average(component.variance + (component.mean - mean[None]) ** 2)
+
+    def _named(self, joint: list) -> dict[str, jax.Array]:
+        named = {}
+        for (names, shapes), value in zip(self.groups, joint, strict=True):
+            named |= fields_of(names, shapes, value)
+        return named
+
+
+def _sample_components(component: Gaussian, chosen, key):
+    """One draw from each chosen component, one at a time: a batch of covariances is not copied."""
+    noise = jax.random.normal(
+        key, (len(chosen), *component.batch_shape[1:], component.covariance.noise_size)
+    )
+    return jax.lax.map(
+        lambda pair: jax.tree.map(lambda x: x[pair[0]], component).transport(pair[1]),
+        (chosen, noise),
+    )

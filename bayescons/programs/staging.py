@@ -1,0 +1,326 @@
+"""A program entered once: its sites in order, and the equations between them.
+
+What a NumPyro program does between its `sample` statements is a function of arrays, and JAX can
+write it down. `stage` runs the program once, abstractly, and keeps that: every statement becomes a
+`Site` among the equations. `StagedProgram.replay` is then the program again, without the user's
+code: it computes what lies between two sites, compiled, and sends each site's message to NumPyro's
+handlers, as the program would. Whatever reads a program reads this one.
+
+Two programs that compute the same are equal, whatever their functions are called and whichever
+numbers they close over, so nothing is compiled twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from numpyro import handlers
+
+from bayescons import tracing
+from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
+from bayescons.functionals.functions import TracedFunction
+from bayescons.programs.fields import unwrapped
+from bayescons.programs.skeletons import Skeleton, take_apart
+from bayescons.programs.statements import FunctionalObservation, statement
+
+STAGED = 64  # programs kept, with the code compiled for them
+PASSED_ON = ("inspect",)  # messages that ask about handlers and leave nothing behind
+UNREAD = ("control_flow", "mutable")  # messages around code that is not looked into
+
+
+class Site(NamedTuple):
+    """One message of a program.
+
+    Attributes:
+        name: of the site.
+        kind: type of the message, "sample" or "deterministic", say.
+        latent: whether it is a sample site without a value.
+        observed: whether it is a sample site with an observed value.
+        fields: of a statement, names of the sites of its fields; None for all else.
+        plates: number of plates around it.
+        event_dims: axes of one event; those that no plate claims where a Normal has none.
+        shape: of its value, where that is one array, otherwise ().
+        scaled: number of leaves, the last, that make its distribution's scale.
+        message: how the message is put together from its leaves.
+    """
+
+    name: str
+    kind: str
+    latent: bool
+    observed: bool
+    fields: tuple[str, ...] | None
+    plates: int
+    event_dims: int
+    shape: tuple[int, ...]
+    scaled: int
+    message: Skeleton
+    value: Any
+
+    @property
+    def field_shape(self) -> tuple[int, ...]:
+        """Shape of one event: that of its value without the axes of plates."""
+        return self.shape[len(self.shape) - self.event_dims :]
+
+    @property
+    def token(self) -> tuple:
+        """What tells it from another site, apart from its arrays."""
+        return (*self[:-2], self.message.token, self.value)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StagedProgram:
+    """A program's sites and the equations between them.
+
+    Attributes:
+        equations: from (arguments, numbers of the program) to nothing; sites stand in them.
+        sites: in the order in which the program meets them.
+        unread: names of messages around code that was not looked into.
+    """
+
+    equations: tracing.Equations
+    sites: tuple[Site, ...]
+    unread: tuple[str, ...]
+    result: Any
+    parts: list = dataclasses.field(default_factory=list)
+
+    @property
+    def _identity(self) -> tuple:
+        return (self.equations, self.result.token, self.unread, *(s.token for s in self.sites))
+
+    def __eq__(self, other) -> bool:
+        return self is other or (
+            isinstance(other, StagedProgram) and self._identity == other._identity
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.equations)
+
+    def replay(self, arrays):
+        """The program with these numbers: sends every site's message.
+
+        Returns:
+            what the program returns; and whether a door in it was asked for something wrong.
+        """
+        jaxpr = self.equations.jaxpr
+        values = dict(zip(jaxpr.invars, arrays, strict=True))
+        named: dict[str, Any] = {}
+        for part in self.parts:
+            part(values)
+            if part.index is None:
+                continue
+            found = self.sites[part.index]
+            leaves = [tracing.read(atom, values) for atom in part.leaves]
+            if found.scaled:
+                leaves = leaves[: -found.scaled]
+            message = found.message.build(leaves)
+            if found.fields is not None:
+                observation = statement(message["fn"])
+                observation.fields = tuple(named[name] for name in found.fields)
+            value = tracing.send(message)
+            named[found.name] = value
+            values.update(zip(part.values, found.value.leaves(value), strict=True))
+        *result, doubtful = (tracing.read(atom, values) for atom in jaxpr.outvars)
+        return self.result.build(result), doubtful
+
+
+class Value(NamedTuple):
+    """How the value of a site is made of arrays: its tree, their shapes and types."""
+
+    tree: Any
+    types: tuple
+
+    def leaves(self, value) -> list:
+        """The arrays of a value; a key handed over in its old form, as numbers, is taken so."""
+        leaves = jax.tree.leaves(value)
+        return [
+            jax.random.key_data(leaf)
+            if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+            and not jnp.issubdtype(dtype, jax.dtypes.prng_key)
+            else leaf
+            for leaf, (_, dtype) in zip(leaves, self.types, strict=True)
+        ]
+
+
+_staged: OrderedDict = OrderedDict()
+
+
+def stage(program: Callable, args: tuple, kwargs: dict) -> tuple[StagedProgram, tuple]:
+    """A program as its sites and equations, and the numbers that go into them.
+
+    Arrays, and numbers with a decimal point, among the arguments go into the equations as
+    arguments; whole numbers, names and functions shape the program. A program that needs the
+    numbers themselves while it runs - it branches on one, or makes a grid of an array - is staged
+    for these numbers.
+
+    Raises:
+        What the program's own code raises.
+    """
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    moving = [_moves(leaf) for leaf in leaves]
+
+    def whole(arrays) -> tuple[tuple, dict]:
+        arrays = iter(arrays)
+        pairs = zip(leaves, moving, strict=True)
+        return jax.tree.unflatten(tree, [next(arrays) if m else leaf for leaf, m in pairs])
+
+    arrays = tuple(leaf for leaf, moves in zip(leaves, moving, strict=True) if moves)
+    try:
+        staged, numbers = _stage(
+            lambda *given: program(*whole(given)[0], **whole(given)[1]), arrays
+        )
+        return staged, (*arrays, *numbers)
+    except tracing.NEEDS_NUMBERS:
+        if not arrays or not tracing.known_now(arrays):
+            raise
+    return _stage(lambda: program(*args, **kwargs), ())
+
+
+def _stage(program: Callable, arrays: tuple) -> tuple[StagedProgram, tuple]:
+    recorder = _Recorder()
+
+    def run(*arrays):
+        recorder.begin()
+        with tracing.doubts() as doubts, handlers.block(), handlers.seed(rng_seed=0), recorder:
+            result = program(*arrays)
+        leaves, recorder.result = take_apart(result)
+        return [*(jnp.asarray(leaf) for leaf in leaves), doubts.any]
+
+    equations, numbers, _ = tracing.traced(run, *arrays)
+    staged = StagedProgram(
+        equations, tuple(recorder.sites), tuple(recorder.unread), recorder.result
+    )
+    kept = _staged.get(staged)
+    if kept is None:
+        if tracing.nested_sites(equations.jaxpr):
+            raise ValueError(
+                "the program has a sample statement inside a function that JAX traces by itself "
+                "(jit, vmap, scan, cond). Take the statement out of it, or write a plate"
+            )
+        staged.parts.extend(tracing.parts(equations.jaxpr))
+        kept = _staged[staged] = staged
+        if len(_staged) > STAGED:
+            _staged.popitem(last=False)
+    else:
+        _staged.move_to_end(staged)
+    return kept, numbers
+
+
+def _moves(leaf) -> bool:
+    """Whether an argument goes into the equations as a number."""
+    return isinstance(leaf, float | complex | np.ndarray | np.generic | jax.Array)
+
+
+class _Recorder(numpyro.primitives.Messenger):
+    """Put every message among the equations, and hide it from the handlers outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what a run that could not be traced has left."""
+        self.sites: list[Site] = []
+        self.unread: list[str] = []
+        self.values: dict[str, Any] = {}
+
+    def process_message(self, msg):
+        """Record a message; what it holds becomes the leaves of a site."""
+        msg["stop"] = True
+        if msg["type"] in PASSED_ON:
+            return
+        if msg["type"] in UNREAD:
+            self.unread.append(str(msg.get("name", msg["type"])))
+            msg.pop("stop")
+            return
+        known = statement(msg["fn"]) if msg["type"] == "sample" else None
+        fields = None if known is None else self._fields(known)
+        if known is not None:
+            self._trace_functional(known, fields)
+        original = {k: v for k, v in msg.items() if k != "stop"}
+        original["cond_indep_stack"] = list(msg.get("cond_indep_stack", []))
+        if known is not None:
+            known.fields = ()
+        latent = msg["type"] == "sample" and msg["value"] is None
+        leaves, skeleton = take_apart(original)
+        scale = _scale(msg["fn"]) if msg["type"] == "sample" and known is None else []
+        value = self._value(msg)
+        types = tuple((jnp.shape(v), jnp.result_type(v)) for v in jax.tree.leaves(value))
+        one = jax.tree.structure(value) == jax.tree.structure(0)
+        plates = len(original["cond_indep_stack"])
+        name = str(msg.get("name", f"{msg['type']} {len(self.sites)}"))
+        self.sites.append(
+            Site(
+                name=name,
+                kind=msg["type"],
+                latent=latent,
+                observed=bool(msg.get("is_observed", False)),
+                fields=fields,
+                plates=plates,
+                event_dims=event_dims(msg["fn"], plates) if msg["type"] == "sample" else 0,
+                shape=types[0][0] if one else (),
+                scaled=len(scale),
+                message=skeleton,
+                value=Value(jax.tree.structure(value), types),
+            )
+        )
+        results = tracing.site([*leaves, *scale], len(self.sites) - 1, types)
+        msg["value"] = jax.tree.unflatten(jax.tree.structure(value), results)
+        self.values[name] = msg["value"]
+
+    @staticmethod
+    def _value(msg):
+        """The value of a message, or one of its shape."""
+        if msg["value"] is not None:
+            return msg["value"]
+        if msg["type"] == "sample":
+            fn = msg["fn"]
+            discrete = fn.support is not None and fn.is_discrete
+            shape = fn.shape(msg["kwargs"].get("sample_shape", ()))
+            return jnp.zeros(shape, jnp.result_type(int if discrete else float))
+        if msg["type"] == "plate":
+            return jnp.zeros(msg["args"][1], jnp.result_type(int))
+        if msg["type"] == "prng_key":
+            return jax.random.PRNGKey(0)
+        return msg["fn"](*msg["args"], **msg["kwargs"])
+
+    def _fields(self, known: FunctionalObservation) -> tuple[str, ...]:
+        """Names of the sites whose values a statement was given."""
+        names = tuple(
+            next((site.name for site in self.sites if self.values[site.name] is field), None)
+            for field in known.fields
+        )
+        if None in names:
+            raise ValueError(
+                f"the field given to {known.name!r} is not the value of a latent sample site of "
+                "this program. Pass exactly what numpyro.sample returned, and put any "
+                "transformation into the functional: lambda u: G(transform(u))"
+            )
+        return names
+
+    def _trace_functional(self, known: FunctionalObservation, fields) -> None:
+        """A function of one field, or of several, as equations and numbers."""
+        if isinstance(known.functional, AbstractFunctional | JointFunctional | TracedFunction):
+            return
+        by_name = {site.name: site for site in self.sites}
+        shapes = [by_name[n].field_shape for n in fields]
+        known.functional = TracedFunction.of(known.functional, shapes)
+
+
+def event_dims(site, plates: int) -> int:
+    """Axes of one field: the event axes, or, where a Normal was not given `.to_event`, those that
+    no plate claims.
+    """
+    return site.event_dim or len(site.batch_shape) - plates
+
+
+def _scale(site) -> list:
+    """The scale of a site, where its distribution has one."""
+    base = unwrapped(site)
+    return [jnp.asarray(base.scale)] if "scale" in type(base).arg_constraints else []
