@@ -8,7 +8,7 @@ boundary enters in six ways:
 * `FNO + values`: as further inputs. All those below have these inputs too, so that they know as
   much as it.
 * `overwrite`: the end nodes of the output are overwritten, so that value or slope is right.
-* `reference`: the published elimination in every layer, then overwriting, with the oddities of the
+* `reference`: the published elimination in every layer, then overwriting, with the quirks of the
   public code.
 * `kernel`: the output is conditioned on the boundary under a learned stationary covariance.
 * `features`: the same under the covariance of the network's own last layer and of a smooth rest.

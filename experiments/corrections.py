@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 import bayescons as bc
-from bayescons.surrogates import Members, matched
+from bayescons.surrogates import Ensemble, moment_matched
 from experiments.cases import Slice
 
 AUTOREGRESSION = (
@@ -45,7 +45,7 @@ class Components(NamedTuple):
     draws: jax.Array
 
 
-Correction = Callable[[Members, jax.Array, jax.Array], Components]
+Correction = Callable[[Ensemble, jax.Array, jax.Array], Components]
 """(members of shape (S, 1, n), parameter, key) → components."""
 
 
@@ -92,7 +92,7 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
 
     def low_rank(constraint) -> Correction:
         def correct(members, value, key):
-            result = bc.update(matched(members), constraint(value))
+            result = bc.update(moment_matched(members), constraint(value))
             posterior = jax.tree.map(lambda a: a[None], result.posterior)
             return _components(posterior, jnp.zeros(1), key, draws * len(members.mean))
 
@@ -125,17 +125,17 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
     }
 
 
-def _prior(members: Members) -> jax.Array:
+def _prior(members: Ensemble) -> jax.Array:
     """Logarithms of the members' weights before any law is known."""
     return jnp.zeros(len(members.mean)) if members.log_weight is None else members.log_weight
 
 
-def _belief(members: Members) -> bc.Gaussian:
+def _belief(members: Ensemble) -> bc.Gaussian:
     return bc.diagonal(members.mean, members.scale, batch_dims=1)
 
 
 def _conditioned(
-    members: Members, constraint: bc.Constraint, key, draws: int, *, evidence: bool
+    members: Ensemble, constraint: bc.Constraint, key, draws: int, *, evidence: bool
 ) -> Components:
     result = bc.update(_belief(members), constraint)
     learnt = _prior(members) + result.log_evidence if evidence else _prior(members)

@@ -11,7 +11,7 @@ from flax import nnx
 import bayescons as bc
 from bayescons.functionals import BoundaryCondition, BoundaryConditions
 from bayescons.networks import ReferenceQuirks, SpectralConv, spectrum
-from bayescons.networks.elimination import Elimination, eliminated
+from bayescons.networks.elimination import Elimination, eliminate_ends
 
 LINE = bc.Grid(x=np.linspace(0, 1, 33))
 SPACE_TIME = bc.Grid(t=np.linspace(0, 1, 7), x=np.linspace(-1, 1, 21))
@@ -69,7 +69,7 @@ def test_with_padding_it_is_an_integral_with_its_kernel():
     )
 
 
-def many_calls(operator, hidden, axis, ends, oddities):
+def many_calls(operator, hidden, axis, ends, quirks):
     """The published elimination as published: unit fields through the whole layer, five to seven
     calls of it.
     """
@@ -83,8 +83,8 @@ def many_calls(operator, hidden, axis, ends, oddities):
         return call(unit)[at[target]][..., :1]
 
     def clamp(number):
-        small = (number if oddities.signed else np.abs(number)) < oddities.tolerance
-        return np.where(small, oddities.tolerance, number)
+        small = (number if quirks.signed else np.abs(number)) < quirks.tolerance
+        return np.where(small, quirks.tolerance, number)
 
     lower, upper, y = at["lower"], at["upper"], x.copy()
     k_nn, k_00 = clamp(entry("upper", "upper")), clamp(entry("lower", "lower"))
@@ -97,14 +97,14 @@ def many_calls(operator, hidden, axis, ends, oddities):
         y[lower] = 2 * x[lower] - (out[lower] - k_0n / k_nn * out[upper] + k_0n * x[upper]) / left
     z = y.copy()
     z[upper] = (
-        2 * y[lower if ends[0] == "lower" and oddities.upper_from_lower else upper]
+        2 * y[lower if ends[0] == "lower" and quirks.upper_from_lower else upper]
         - call(y)[upper] / k_nn
     )
     return call(z)
 
 
 @pytest.mark.parametrize(
-    ("grid", "ends", "oddities"),
+    ("grid", "ends", "quirks"),
     [
         (LINE, ("lower", "upper"), ReferenceQuirks.published(1)),
         (LINE, ("lower",), ReferenceQuirks.published(1)),
@@ -114,12 +114,12 @@ def many_calls(operator, hidden, axis, ends, oddities):
     ],
 )
 @pytest.mark.parametrize("padding", [None, 0.25])
-def test_one_transform_gives_what_many_calls_of_the_layer_give(grid, ends, oddities, padding):
+def test_one_transform_gives_what_many_calls_of_the_layer_give(grid, ends, quirks, padding):
     axis, own = grid.axis("x"), conv(len(grid), 3, 3)
     series = spectrum(grid, (3,) * len(grid), (padding,) * len(grid))
     hidden = jnp.asarray(np.random.default_rng(2).normal(size=(*grid.shape, 3)))
-    expected = many_calls(jax.jit(lambda v: own(v, series)), hidden, axis, ends, oddities)
-    mine = jax.jit(lambda v: eliminated(own, v, series, axis=axis, ends=ends, oddities=oddities))(
+    expected = many_calls(jax.jit(lambda v: own(v, series)), hidden, axis, ends, quirks)
+    mine = jax.jit(lambda v: eliminate_ends(own, v, series, axis=axis, ends=ends, quirks=quirks))(
         hidden
     )
     np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
@@ -132,7 +132,7 @@ def test_elimination_leaves_the_end_nodes_to_themselves(channels, shortcut):
     """
     own, series = conv(1, channels, channels), spectrum(LINE, (3,), (0.25,))
     hidden = jnp.asarray(np.random.default_rng(2).normal(size=(33, channels)))
-    oddities = ReferenceQuirks(shortcut=shortcut, tolerance=0.0)
+    quirks = ReferenceQuirks(shortcut=shortcut, tolerance=0.0)
     units = np.zeros((channels, 33, channels))
     blocks = {}
     for place in (0, -1):
@@ -140,9 +140,9 @@ def test_elimination_leaves_the_end_nodes_to_themselves(channels, shortcut):
         units[np.arange(channels), place, np.arange(channels)] = 1.0
         blocks[place] = np.asarray(jax.vmap(lambda v: own(v, series))(jnp.asarray(units)))
     both = np.asarray(
-        eliminated(own, hidden, series, axis=0, ends=("lower", "upper"), oddities=oddities)
+        eliminate_ends(own, hidden, series, axis=0, ends=("lower", "upper"), quirks=quirks)
     )
-    left = np.asarray(eliminated(own, hidden, series, axis=0, ends=("lower",), oddities=oddities))
+    left = np.asarray(eliminate_ends(own, hidden, series, axis=0, ends=("lower",), quirks=quirks))
     across = blocks[0][:, 0] - blocks[0][:, -1] @ np.linalg.solve(
         blocks[-1][:, -1], blocks[-1][:, 0]
     )
@@ -163,13 +163,13 @@ def test_blocks_are_for_one_axis():
         NotImplementedError,
         match=r"solves blocks, on one axis alone; take ReferenceQuirks\(shortcut=True\)",
     ):
-        eliminated(
+        eliminate_ends(
             conv(2, 2, 2),
             jnp.zeros((7, 21, 2)),
             spectrum(SPACE_TIME, (3, 3), (None, None)),
             axis=1,
             ends=("lower",),
-            oddities=ReferenceQuirks(shortcut=False),
+            quirks=ReferenceQuirks(shortcut=False),
         )
 
 

@@ -12,7 +12,7 @@ import bayescons as bc
 from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.networks import AttentiveNeuralProcess, Normal
 from bayescons.problems import Stefan, contexts
-from bayescons.surrogates import Members, latent_draws, latent_moments, matched, moments
+from bayescons.surrogates import Ensemble, latent_draws, latent_moments, moment_matched, moments
 from bayescons.surrogates import neural_process as beliefs
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -31,7 +31,7 @@ def members(request):
         jax.random.normal(keys[0], (12, *grid.shape)),
         jnp.exp(jax.random.normal(keys[1], (12, *grid.shape)) - 1),
     )
-    return Members(
+    return Ensemble(
         mean,
         scale,
         2 * jax.random.normal(keys[2], (12,)).at[0].set(-jnp.inf) if request.param else None,
@@ -39,7 +39,7 @@ def members(request):
 
 
 def test_moments_are_those_of_the_one_gaussian_that_matches_the_mixture(members):
-    found, belief = moments(members), matched(members, factor=False)
+    found, belief = moments(members), moment_matched(members, factor=False)
     np.testing.assert_allclose(found.mean, belief.mean, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(found.variance, belief.variance, rtol=1e-12)
 
@@ -64,7 +64,7 @@ def test_imposed_a_constraint_is_imposed_on_each_member_and_leaves_the_weights(m
 
 
 def test_the_mean_has_the_total_and_the_variance_of_a_small_spread_is_not_a_difference_of_large_numbers():
-    close = Members(
+    close = Ensemble(
         1e6 + 1e-3 * jax.random.normal(jax.random.key(2), (12, *grid.shape)),
         jnp.full((12, *grid.shape), 1e-6),
     )

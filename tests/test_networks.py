@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from bayescons.networks import (
     Attention,
     AttentiveNeuralProcess,
-    Ensemble,
+    DeepEnsemble,
     load_weights,
     parameter_count,
     pretrained,
@@ -24,7 +24,7 @@ from bayescons.networks import (
     save_weights,
 )
 from bayescons.networks.layers import dropout
-from bayescons.networks.neural_process import LEAST_SCALE, scaled
+from bayescons.networks.neural_process import LEAST_SCALE, scale_to_box
 from bayescons.problems import Diffusion, Stefan
 
 EPS = float(np.finfo(np.float32).eps)  # networks compute in single precision
@@ -41,7 +41,7 @@ def neural_process():
 
 @functools.cache
 def ensemble():
-    return Ensemble(members=3, width=WIDTH, heads=2, box=BOX, rngs=nnx.Rngs(0))
+    return DeepEnsemble(members=3, width=WIDTH, heads=2, box=BOX, rngs=nnx.Rngs(0))
 
 
 def readings(seed=1, *batch):
@@ -149,7 +149,7 @@ def test_the_decoder_acts_on_representation_latent_and_point_laid_side_by_side()
         jnp.asarray(rng.normal(size=shape).astype(np.float32))
         for shape in ((POINTS, WIDTH), (WIDTH,))
     )
-    decoder, x = network.decoder, scaled(points(), BOX)
+    decoder, x = network.decoder, scale_to_box(points(), BOX)
     hidden = jnp.concatenate([r, jnp.tile(z, (POINTS, 1)), decoder.embed(x)], axis=-1)
     for layer in decoder.hidden:
         hidden = jnp.maximum(layer(hidden), 0)
@@ -186,8 +186,8 @@ def test_attention_is_a_softmax_average_of_the_values_in_each_head():
 
 def test_the_corners_of_the_box_become_plus_and_minus_one():
     corners = jnp.asarray(np.array([LOWER, UPPER, (LOWER + UPPER) / 2]))
-    np.testing.assert_allclose(scaled(corners, BOX), [[-1, -1], [1, 1], [0, 0]], **ROUNDING)
-    np.testing.assert_array_equal(scaled(corners, None), np.asarray(corners, np.float32))
+    np.testing.assert_allclose(scale_to_box(corners, BOX), [[-1, -1], [1, 1], [0, 0]], **ROUNDING)
+    np.testing.assert_array_equal(scale_to_box(corners, None), np.asarray(corners, np.float32))
 
 
 def test_scales_are_never_below_a_thousandth():
@@ -218,7 +218,7 @@ def test_functions_in_a_batch_are_predicted_as_one_by_one():
 
 
 def test_members_differ_and_in_one_call_are_as_one_by_one():
-    given = scaled(readings()[0], BOX), readings()[1], scaled(points(), BOX)
+    given = scale_to_box(readings()[0], BOX), readings()[1], scale_to_box(points(), BOX)
     together = of_members(*readings(), points())
     definition, weights = nnx.split(ensemble().members)
     alone = [
@@ -232,7 +232,7 @@ def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="multiple of the number of heads; got width=8, heads=3"):
         AttentiveNeuralProcess(width=8, heads=3, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="two members or more; got members=1"):
-        Ensemble(members=1, rngs=nnx.Rngs(0))
+        DeepEnsemble(members=1, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("make", [neural_process, ensemble])
@@ -276,7 +276,8 @@ def test_files_that_hold_no_network_are_refused(tmp_path):
         load_weights(path)
     path.write_bytes(save({"a": np.zeros(2)}))
     with pytest.raises(
-        ValueError, match="holds a network called None; known are AttentiveNeuralProcess, Ensemble"
+        ValueError,
+        match="holds a network called None; known are AttentiveNeuralProcess, DeepEnsemble",
     ):
         load_weights(path)
     told = {
