@@ -71,14 +71,12 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
         if where.family == "diffusion":
             return bc.Constraint(ring, 0.0, name="ring")
         problem, time = where.problem(value), jnp.asarray(grid["t"])
-        lower, upper = (
-            bc.Constraint(walls_of[side], getattr(problem, side)(time), name=side)
-            for side in ("lower", "upper")
-        )
+        lower = bc.Constraint(walls_of["lower"], problem.lower(time), name="lower")
+        upper = bc.Constraint(walls_of["upper"], problem.upper(time), name="upper")
         return lower & upper
 
-    def imposed(constraint, *, evidence: bool) -> Correction:
-        return lambda members, value, key: _conditioned(
+    def condition_members(constraint, *, evidence: bool) -> Correction:
+        return lambda members, value, key: _condition(
             members, constraint(value), key, draws, evidence=evidence
         )
 
@@ -86,7 +84,7 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
         del value
         return _components(_belief(members), _prior(members), key, draws)
 
-    def projected(members, value, key):
+    def project(members, value, key):
         flat = bc.condition(bc.diagonal(members.mean, 1.0, batch_dims=1), total(value))
         return plain(members._replace(mean=flat.mean), value, key)
 
@@ -98,7 +96,7 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
 
         return correct
 
-    def smoothed(members, value, key):
+    def smooth_then_condition(members, value, key):
         noise = jnp.sqrt(_autoregressive(members.scale, AUTOREGRESSION))
         smooth = bc.condition(
             _belief(members), bc.Constraint(steps, 0.0, noise, name="second differences")
@@ -111,15 +109,15 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
 
     return {
         "ANP": plain,
-        "HardC-ANP": projected,
-        "ProbConserv-ANP": imposed(total, evidence=False),
-        "ProbConserv-ANP, second differences": smoothed,
-        "mass observed": imposed(total, evidence=True),
-        "mass + walls imposed": imposed(both, evidence=False),
-        "mass + walls observed": imposed(both, evidence=True),
+        "HardC-ANP": project,
+        "ProbConserv-ANP": condition_members(total, evidence=False),
+        "ProbConserv-ANP, second differences": smooth_then_condition,
+        "mass observed": condition_members(total, evidence=True),
+        "mass + walls imposed": condition_members(both, evidence=False),
+        "mass + walls observed": condition_members(both, evidence=True),
         "mass, low rank": low_rank(total),
         "mass + walls, low rank": low_rank(both),
-        "mass, quadrature scale": imposed(
+        "mass, quadrature scale": condition_members(
             lambda value: total(value, scale="quadrature"), evidence=False
         ),
     }
@@ -134,7 +132,7 @@ def _belief(members: Ensemble) -> bc.Gaussian:
     return bc.diagonal(members.mean, members.scale, batch_dims=1)
 
 
-def _conditioned(
+def _condition(
     members: Ensemble, constraint: bc.Constraint, key, draws: int, *, evidence: bool
 ) -> Components:
     result = bc.update(_belief(members), constraint)
@@ -156,5 +154,5 @@ def _autoregressive(scale: jax.Array, correlation: float) -> jax.Array:
     α² between those after next.
     """
     below, here, above = scale[..., :-2], scale[..., 1:-1], scale[..., 2:]
-    own = below**2 + 4 * here**2 + above**2
-    return own - 4 * correlation * here * (below + above) + 2 * correlation**2 * below * above
+    squares = below**2 + 4 * here**2 + above**2
+    return squares - 4 * correlation * here * (below + above) + 2 * correlation**2 * below * above

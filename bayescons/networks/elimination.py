@@ -94,7 +94,7 @@ def eliminate_ends(
         spectrum: of the grid.
         axis: number of the axis.
         ends: ("lower",), ("upper",) or ("lower", "upper").
-        quirks: which of the public code's are kept.
+        quirks: which of the public code's are followed.
     """
     if not quirks.shortcut and hidden.ndim > 2:
         raise NotImplementedError(
@@ -137,20 +137,20 @@ def eliminate_ends(
     if ends == ("lower",):
         change = state["lower"] - over(value("lower", mixed), entry("lower", "lower"))
         return spectrum.synthesise(mixed + conv.mix(coefficients("lower", change)))
-    goal, pivot, output = state["upper"], entry("upper", "upper"), value("upper", mixed)
+    goal, upper_pivot, output = state["upper"], entry("upper", "upper"), value("upper", mixed)
     if ends == ("upper",):
         return spectrum.synthesise(
-            mixed + conv.mix(coefficients("upper", goal - over(output, pivot)))
+            mixed + conv.mix(coefficients("upper", goal - over(output, upper_pivot)))
         )
     across, back = entry("lower", "upper"), entry("upper", "lower")
-    left = entry("lower", "lower") - times(over(across, pivot), back)
-    left = _clamp(left, quirks) if quirks.shortcut else left
-    residual = value("lower", mixed) - times(over(output, pivot), back) + times(goal, back)
-    change = state["lower"] - over(residual, left)
+    lower_pivot = entry("lower", "lower") - times(over(across, upper_pivot), back)
+    lower_pivot = _clamp(lower_pivot, quirks) if quirks.shortcut else lower_pivot
+    residual = value("lower", mixed) - times(over(output, upper_pivot), back) + times(goal, back)
+    change = state["lower"] - over(residual, lower_pivot)
     output = output + transfer("lower", "upper", change)
     if quirks.upper_from_lower:
         goal = 2 * (state["lower"] + change) - goal  # 2 y_0 in place of 2 y_N
-    both = coefficients("lower", change) + coefficients("upper", goal - over(output, pivot))
+    both = coefficients("lower", change) + coefficients("upper", goal - over(output, upper_pivot))
     return spectrum.synthesise(mixed + conv.mix(both))
 
 
@@ -201,7 +201,7 @@ class Elimination(LayerRule):
 
     def mollify(self, field: jax.Array) -> jax.Array:
         """Means of three at the nodes next to ends with a known value, where this quirk is
-        kept.
+        followed.
         """
         known = [
             side.end
