@@ -96,7 +96,8 @@ class Case:
         """The number that tells families of one name apart, and the grid: "ν = 0.1, N = 128"."""
         _, letter, name = LABELS[self.problem]
         times = f" × {self.times} times" if self.times > 1 else ""
-        return f"{letter} = {dataclasses.asdict(self.recipe('FNO', 0).family)[name]:g}, N = {self.points}{times}"
+        value = dataclasses.asdict(self.recipe("FNO", 0).family)[name]
+        return f"{letter} = {value:g}, N = {self.points}{times}"
 
 
 class Trained(NamedTuple):

@@ -82,9 +82,11 @@ def test_the_posterior_equals_tinygps(name):
         belief.mean, mean, atol=bound * float(np.abs(values).max()) * AMPLITUDE / NOISE
     )
     np.testing.assert_allclose(belief.variance, variance, atol=bound * AMPLITUDE**2)
-    given = log_evidence_of_readings(places, values, KNOWN, kernels=name, mean=curved)
+    likelihood = log_evidence_of_readings(places, values, KNOWN, kernels=name, mean=curved)
     np.testing.assert_allclose(
-        given, log_evidence, atol=bound * float(np.sum((values - curved(**places)) ** 2)) / NOISE**2
+        likelihood,
+        log_evidence,
+        atol=bound * float(np.sum((values - curved(**places)) ** 2)) / NOISE**2,
     )
 
 
@@ -98,8 +100,8 @@ def test_the_log_evidence_is_that_of_a_multivariate_normal():
         COUNT
     )
     expected = jax.scipy.stats.multivariate_normal.logpdf(values, jnp.full(COUNT, 0.3), matrix)
-    given = log_evidence_of_readings(places, values, KNOWN, kernels="matern52", mean=0.3)
-    np.testing.assert_allclose(given, expected, rtol=COUNT * np.linalg.cond(matrix) * EPS)
+    likelihood = log_evidence_of_readings(places, values, KNOWN, kernels="matern52", mean=0.3)
+    np.testing.assert_allclose(likelihood, expected, rtol=COUNT * np.linalg.cond(matrix) * EPS)
 
 
 def test_the_posterior_is_structured_and_shares_coordinates_with_the_grid():
@@ -239,9 +241,9 @@ def test_the_fit_recovers_the_lengths_that_made_the_readings():
         )
 
     truth = jnp.log(jnp.array([2.0, 0.8, 0.4, 0.1]))
-    found = fit_hyperparameters(places, values)
+    fitted = fit_hyperparameters(places, values)
     logs = jnp.log(
-        jnp.array([found.amplitude, found.lengths["t"], found.lengths["x"], found.noise])
+        jnp.array([fitted.amplitude, fitted.lengths["t"], fitted.lengths["x"], fitted.noise])
     )
     errors = np.sqrt(np.diag(np.linalg.inv(jax.jit(jax.hessian(cost))(logs))))
     assert (np.abs(logs - truth) < 3 * errors)[:3].all()
@@ -259,9 +261,14 @@ def test_the_fit_repeats_itself_and_scales_with_the_readings():
     assert first == again
     stretched = fit_hyperparameters({"t": 10 * places["t"], "x": places["x"]}, 3 * values)
     expected = [3 * first.amplitude, 10 * first.lengths["t"], first.lengths["x"], 3 * first.noise]
-    given = [stretched.amplitude, stretched.lengths["t"], stretched.lengths["x"], stretched.noise]
+    scaled_fit = [
+        stretched.amplitude,
+        stretched.lengths["t"],
+        stretched.lengths["x"],
+        stretched.noise,
+    ]
     np.testing.assert_allclose(
-        given, expected, rtol=1e-2
+        scaled_fit, expected, rtol=1e-2
     )  # the optimizer stops at 1e-5 in the slope; curvature is of order 10
 
 
@@ -301,8 +308,8 @@ def test_a_belief_exists_in_single_precision():
     )
     assert bool(jnp.isfinite(belief.mean).all())
     assert (belief.variance >= 0).all()
-    found = fit_hyperparameters(places, np.sin(places["t"] + places["x"]))
-    assert all(np.isfinite([found.amplitude, *found.lengths.values(), found.noise]))
+    fitted = fit_hyperparameters(places, np.sin(places["t"] + places["x"]))
+    assert all(np.isfinite([fitted.amplitude, *fitted.lengths.values(), fitted.noise]))
 
 
 def test_bad_readings_are_errors_that_say_what_to_write():
