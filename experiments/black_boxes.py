@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from bayescons.networks import load_weights, pretrained, pretrained_names
-from bayescons.surrogates import Members, ensemble_members, latent_draws, stretched_draws
+from bayescons.surrogates import Ensemble, ensemble_members, latent_draws, stretched_draws
 from experiments.cases import Slice
 from experiments.predictions import Box
 
@@ -32,7 +32,7 @@ def trained(name: str) -> Any | None:
 def neural_process(network: Any, where: Slice, *, draws: int) -> Box:
     """A neural process: one member for each draw of its latent."""
 
-    def members(value, key) -> Members:
+    def members(value, key) -> Ensemble:
         key_readings, key_latent = jax.random.split(key)
         return latent_draws(
             network, where.readings(value, key_readings), where.grid, key_latent, draws=draws
@@ -46,7 +46,7 @@ def stretched_neural_process(network: Any, where: Slice, *, draws: int) -> Box:
     stretch and draw of its latent.
     """
 
-    def members(value, key) -> Members:
+    def members(value, key) -> Ensemble:
         key_readings, key_latent = jax.random.split(key)
         return stretched_draws(
             network, where.readings(value, key_readings), where.grid, key_latent, draws=draws
@@ -58,7 +58,7 @@ def stretched_neural_process(network: Any, where: Slice, *, draws: int) -> Box:
 def ensemble(network: Any, where: Slice) -> Box:
     """A deep ensemble: its own members."""
 
-    def members(value, key) -> Members:
+    def members(value, key) -> Ensemble:
         key_readings, _ = jax.random.split(key)
         return ensemble_members(network, where.readings(value, key_readings), where.grid)
 

@@ -8,7 +8,7 @@ boundary enters in six ways:
 * `FNO + values`: as further inputs. All those below have these inputs too, so that they know as
   much as it.
 * `overwrite`: the end nodes of the output are overwritten, so that value or slope is right.
-* `reference`: the published elimination in every layer, then overwriting, with the oddities of the
+* `reference`: the published elimination in every layer, then overwriting, with the quirks of the
   public code.
 * `kernel`: the output is conditioned on the boundary under a learned stationary covariance.
 * `features`: the same under the covariance of the network's own last layer and of a smooth rest.
@@ -18,9 +18,8 @@ learning rates. Their weights are those of the lowest error on functions held ou
 corrected way with the lowest error there; everything tabled is of functions that are in neither
 set. Numbers are means over trainings from several seeds, which draw other functions too; in
 brackets stands the standard deviation between the trainings, not an error of the mean. A family
-counts as one with half the error by the median of its
-trainings: on the ring, where values at the ends say nothing new, one training of `FNO + values` in
-    three went wrong, and the mean with it.
+counts as one with half the error by the median of its trainings: on the ring, where values at the
+ends say nothing new, one training of `FNO + values` in three went wrong, and the mean with it.
 
 The boundary error is that of a value or of a slope as the stencil of third order finds it, the
 largest over sides and times, averaged over functions. `next to it` is the mean |error| on the five
@@ -34,11 +33,10 @@ has been trained, once. How far the ways differ depends on the budget: after sho
 differ less.
 
 In square brackets stand published numbers: of heat, the slope error of one function at the heated
-end. Published without a counterpart
-here: relative L2 .0123 (Stokes, space and time), .0215 (heat, space and time, 1,024 points), .00089
-(Burgers on a ring, space and time, ν = .01), all by the reference; "2 to 20 times" less than a
-Fourier operator without boundary values, whose last layer had no effect. The aim is half the error
-of one that has them.
+end. Published without a counterpart here: relative L2 .0123 (Stokes, space and time), .0215 (heat,
+space and time, 1,024 points), .00089 (Burgers on a ring, space and time, ν = .01), all by the
+reference; "2 to 20 times" less than a Fourier operator without boundary values, whose last layer
+had no effect. The aim is half the error of one that has them.
 """
 
 from __future__ import annotations
@@ -62,12 +60,11 @@ from experiments.operators import (
     METHODS,
     PLACES,
     Case,
-    Trained,
+    errors_by_metric,
     fields,
-    judged,
     new_functions,
     over_seeds,
-    trained,
+    train_once,
 )
 from experiments.rows import Row
 from experiments.tables import Table, against_targets, pivot
@@ -88,8 +85,11 @@ HEADLINE = {
     )
 }
 FIGURES = {
-    "": "Relative error in L2 on new functions, by the way in which boundary values enter: mean over trainings, and the standard deviation "
-    "between them. Last, Burgers' wave at its published size, trained once in two of the ways."
+    "": (
+        "Relative error in L2 on new functions, by the way in which boundary values enter: mean "
+        "over trainings, and the standard deviation between them. Last, Burgers' wave at its "
+        "published size, trained once in two of the ways."
+    )
 }
 
 
@@ -152,16 +152,16 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
     """A row for each case, method and metric; and how far the best is ahead."""
     out, gains = [], []
     for case in settings.cases:
-        found = {
-            m: [_measured(case, m, seed, settings, key) for seed in range(settings.seeds)]
+        measurements = {
+            m: [_measure(case, m, seed, settings, key) for seed in range(settings.seeds)]
             for m in settings.methods
         }
-        out += _compared(case, case.label, found)
-        if EQUAL in found and _best(found):
-            gains.append(np.median(_gain(found)))
+        out += _comparison_rows(case, case.label, measurements)
+        if EQUAL in measurements and _best(measurements):
+            gains.append(np.median(_gain(measurements)))
     for case in settings.published:
-        found = {method: [_measured(case, method, 0, settings, key)] for method in SHORT}
-        out += _compared(case, f"{case.label}, published size", found)
+        measurements = {method: [_measure(case, method, 0, settings, key)] for method in SHORT}
+        out += _comparison_rows(case, f"{case.label}, published size", measurements)
     if gains:
         halved = float(np.sum(np.array(gains) >= 2))
         out.append(
@@ -202,7 +202,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
     figure = panels.sheet(0.9 + 2.2 * lines)
-    grid, named = figure.subplots(lines, columns, squeeze=False), set[str]()
+    grid, titles = figure.subplots(lines, columns, squeeze=False), set[str]()
     for panel in grid.ravel()[len(shown) :]:
         panel.set_visible(False)
     for panel, (problem, parameter) in zip(grid.ravel(), shown, strict=False):
@@ -215,10 +215,10 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         panel.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
         title = (
             LABELS[problem][0]
-            if problem not in named
+            if problem not in titles
             else f"{LABELS[problem][0].split()[-1]}, {parameter.split(', ')[1]}"
         )
-        named.add(problem)
+        titles.add(problem)
         panels.finish(panel, ylabel="relative L2" if panel in grid[:, 0] else "")
         panel.set_title(title, fontsize=TITLE, pad=20)  # above the power of ten
         panel.set_xticks([])
@@ -249,70 +249,82 @@ def _point(panel, row: Row) -> None:
     panel.tick_params(labelsize=FONT)
 
 
-def _measured(
+def _measure(
     case: Case, method: str, seed: int, settings: Settings, key: jax.Array
 ) -> dict[str, float]:
     """One training: what is tabled, averaged over the new functions, and the largest boundary error
     of any.
     """
-    network, held_out, step = _trained(case, method, seed)
+    network, held_out, step = train_once(case.recipe(method, seed))
     samples = new_functions(case, key, settings.functions)
-    found = judged(network.boundary, fields(network, samples, together=case.size), samples)
-    means = {metric: float(values.mean()) for metric, values in found.items()}
+    errors = errors_by_metric(
+        network.boundary, fields(network, samples, together=case.size), samples
+    )
+    means = {metric: float(values.mean()) for metric, values in errors.items()}
     return means | {
-        "largest": float(found["boundary error"].max()),
+        "largest": float(errors["boundary error"].max()),
         "relative L2, held out": held_out,
         "seconds a step": step,
     }
 
 
-def _trained(case: Case, method: str, seed: int) -> Trained:
-    return trained(case.recipe(method, seed))
-
-
-def _compared(
-    case: Case, label: str, found: Mapping[str, Sequence[Mapping[str, float]]]
+def _comparison_rows(
+    case: Case, label: str, measurements: Mapping[str, Sequence[Mapping[str, float]]]
 ) -> list[Row]:
     """What is tabled of each method, and last of all how the best corrected one compares with the
     same information as inputs.
     """
-    out = [row for method, measured in found.items() for row in _rows(case, method, measured)]
-    best = _best(found)
+    out = [
+        row for method, measured in measurements.items() for row in _rows(case, method, measured)
+    ]
+    best = _best(measurements)
     if best is None:
         return out
     out.append(
-        _held(case, label, {method: found[method] for method in CORRECTED if method in found})
+        _largest_boundary_error(
+            case,
+            label,
+            {method: measurements[method] for method in CORRECTED if method in measurements},
+        )
     )
-    told = functools.partial(Row, "gain", label, f"best: {best}")
+    row = functools.partial(Row, "gain", label, f"best: {best}")
     if case.problem in HEADLINE:
         target, note = HEADLINE[case.problem]
         out.append(
-            told("relative L2", **over_seeds(_errors(found[best])), reference=target, note=note)
+            row(
+                "relative L2",
+                **over_seeds(_errors(measurements[best])),
+                reference=target,
+                note=note,
+            )
         )
-    if EQUAL in found:
-        gain = _gain(found)
+    if EQUAL in measurements:
+        gain = _gain(measurements)
         out += [
-            told(GAIN, **over_seeds(gain)),
-            told(LOSS, **over_seeds(1 / gain), reference="≤ 1.05"),
+            row(GAIN, **over_seeds(gain)),
+            row(LOSS, **over_seeds(1 / gain), reference="≤ 1.05"),
         ]
     return out
 
 
-def _best(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str | None:
+def _best(measurements: Mapping[str, Sequence[Mapping[str, float]]]) -> str | None:
     """The corrected way with the lowest error on functions held out; None where there is none."""
-    corrected = [method for method in CORRECTED if method in found]
+    corrected = [method for method in CORRECTED if method in measurements]
     return (
-        min(corrected, key=lambda method: _errors(found[method], "relative L2, held out").mean())
+        min(
+            corrected,
+            key=lambda method: _errors(measurements[method], "relative L2, held out").mean(),
+        )
         if corrected
         else None
     )
 
 
-def _gain(found: Mapping[str, Sequence[Mapping[str, float]]]) -> np.ndarray:
+def _gain(measurements: Mapping[str, Sequence[Mapping[str, float]]]) -> np.ndarray:
     """Error of the same information as inputs over that of the best corrected way, a ratio for each
     seed.
     """
-    return _errors(found[EQUAL]) / _errors(found[_best(found)])
+    return _errors(measurements[EQUAL]) / _errors(measurements[_best(measurements)])
 
 
 def _errors(measured: Sequence[Mapping[str, float]], metric: str = "relative L2") -> np.ndarray:
@@ -333,7 +345,9 @@ def _rows(case: Case, method: str, measured: Sequence[Mapping[str, float]]) -> l
     return out
 
 
-def _held(case: Case, label: str, corrected: Mapping[str, Sequence[Mapping[str, float]]]) -> Row:
+def _largest_boundary_error(
+    case: Case, label: str, corrected: Mapping[str, Sequence[Mapping[str, float]]]
+) -> Row:
     """The largest boundary error of any corrected way, training and function."""
     slopes = any(side.kind == "neumann" for side in case.recipe("FNO", 0).boundary.sides)
     largest = max(m["largest"] for measured in corrected.values() for m in measured)

@@ -37,7 +37,7 @@ from bayescons.gaussians.gaussian import Gaussian
 from bayescons.plots.fields import FONT, TRUTH
 from bayescons.surrogates import operator_effects, readouts
 from experiments import fields, panels
-from experiments.operators import Case, logarithmic, new_functions, trained
+from experiments.operators import Case, new_functions, scale_logarithmically, train_once
 from experiments.rows import Row, averaged
 from experiments.tables import Table, against_targets, pivot
 from models import insulated_rod
@@ -60,10 +60,12 @@ METRICS = {
 }
 NAMES = {"stokes_second": "Stokes", "burgers_wave": "Burgers wave", "forced_heat": "heat"}
 FIGURES = {
-    "": "Above, root mean square over the test functions of the error (broken) and of the standard deviation (full) of the last layer's "
-    "belief, alone and given what is known at the boundary. Below, how often central intervals "
-    "hold the truth on the five nodes next to each end, against their probability. All quantities "
-    "are dimensionless."
+    "": (
+        "Above, root mean square over the test functions of the error (broken) and of the standard "
+        "deviation (full) of the last layer's belief, alone and given what is known at the "
+        "boundary. Below, how often central intervals hold the truth on the five nodes next to "
+        "each end, against their probability. All quantities are dimensionless."
+    )
 }
 
 
@@ -108,7 +110,7 @@ SETTINGS = {
 }
 
 
-class Tested(NamedTuple):
+class TestCases(NamedTuple):
     """Test functions and what is believed of them.
 
     Attributes:
@@ -128,14 +130,14 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
     """A row for each family, stage, method and metric."""
     out = []
     for case in settings.training:
-        tested = beliefs((case, 0.0), settings, key)
-        for (method, stage), belief in tested.beliefs.items():
+        cases = beliefs((case, 0.0), settings, key)
+        for (method, stage), belief in cases.beliefs.items():
             row = functools.partial(Row, case.problem, stage, method)
-            found = _judged(tested, belief)
-            out += [row(name, **averaged(found[name])) for name in METRICS]
+            scores = _score(cases, belief)
+            out += [row(name, **averaged(scores[name])) for name in METRICS]
             if stage != ALONE:
                 out.append(
-                    row(DISTANCE, abs(float(found[NEAR].mean()) - LEVEL), reference="≤ 0.02")
+                    row(DISTANCE, abs(float(scores[NEAR].mean()) - LEVEL), reference="≤ 0.02")
                 )
     return out
 
@@ -165,22 +167,22 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     figure = panels.sheet(6.0)
     grid = figure.subplots(2, len(settings.training), squeeze=False)
     for (upper, lower), case in zip(grid.T, settings.training, strict=True):
-        tested = beliefs((case, 0.0), settings, key)
+        cases = beliefs((case, 0.0), settings, key)
         for place, stage in enumerate(STAGES):
-            if (LAYER, stage) not in tested.beliefs:
+            if (LAYER, stage) not in cases.beliefs:
                 continue
-            belief = tested.beliefs[LAYER, stage]
-            error = np.sqrt(np.mean((np.asarray(belief.mean) - tested.truth) ** 2, axis=0))
+            belief = cases.beliefs[LAYER, stage]
+            error = np.sqrt(np.mean((np.asarray(belief.mean) - cases.truth) ** 2, axis=0))
             spread = np.sqrt(np.mean(np.asarray(belief.variance), axis=0))
             inside = (
                 slice(None) if stage == ALONE or case.problem == "forced_heat" else slice(1, -1)
             )  # no logarithm of zero
-            upper.plot(tested.x[inside], spread[inside], **panels.look(place, dash=0))
+            upper.plot(cases.x[inside], spread[inside], **panels.look(place, dash=0))
             upper.plot(
-                tested.x[inside], error[inside], **panels.look(place, dash=1) | {"linewidth": 1.1}
+                cases.x[inside], error[inside], **panels.look(place, dash=1) | {"linewidth": 1.1}
             )
-            lower.plot(*_by_level(tested, belief), **panels.look(place, dash=0))
-        logarithmic(upper)
+            lower.plot(*_by_level(cases, belief), **panels.look(place, dash=0))
+        scale_logarithmically(upper)
         lower.plot([0, 1], [0, 1], **TRUTH)
         panels.finish(upper, title=NAMES[case.problem], xlabel="position x", ticks=2)
         panels.finish(lower, xlabel="probability", ticks=2)
@@ -193,16 +195,18 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
 
 
 @fields.once
-def beliefs(case: tuple[Case, float], settings: Settings, key: jax.Array) -> Tested:
+def beliefs(case: tuple[Case, float], settings: Settings, key: jax.Array) -> TestCases:
     """The test functions of a family, and what is believed of them by every method at every
     stage.
     """
-    own, (of_effects, of_tests) = case[0], jax.random.split(jax.random.fold_in(key, 1))
-    networks = [trained(own.recipe("FNO", seed)).network for seed in range(settings.members)]
+    training, (of_effects, of_tests) = case[0], jax.random.split(jax.random.fold_in(key, 1))
+    networks = [
+        train_once(training.recipe("FNO", seed)).network for seed in range(settings.members)
+    ]
     boundary = networks[0].boundary
     held_out, new = (
-        new_functions(own, of_effects, settings.held_out),
-        new_functions(own, of_tests, settings.functions),
+        new_functions(training, of_effects, settings.held_out),
+        new_functions(training, of_tests, settings.functions),
     )
     learn = functools.partial(operator_effects, samples=held_out, grid=boundary.grid)
     effects = {
@@ -219,12 +223,12 @@ def beliefs(case: tuple[Case, float], settings: Settings, key: jax.Array) -> Tes
         out[method, ALONE] = belief
         out |= {
             (method, stage): bc.condition(belief, known)
-            for stage, known in _known(own, boundary, new).items()
+            for stage, known in _constraints(training, boundary, new).items()
         }
-    return Tested(boundary.grid["x"], np.asarray(new.outputs, float), out, boundary)
+    return TestCases(boundary.grid["x"], np.asarray(new.outputs, float), out, boundary)
 
 
-def _known(case: Case, boundary: BoundaryConditions, new) -> dict[str, bc.Constraint]:
+def _constraints(case: Case, boundary: BoundaryConditions, new) -> dict[str, bc.Constraint]:
     """By stage, what is known of the test functions."""
     names, values = (
         tuple(map(str, boundary.sides)),
@@ -244,12 +248,12 @@ def _near(points: int) -> np.ndarray:
     return np.concatenate([np.arange(1, 1 + nodes), np.arange(points - 1 - nodes, points - 1)])
 
 
-def _judged(tested: Tested, belief: Gaussian) -> dict[str, np.ndarray]:
+def _score(cases: TestCases, belief: Gaussian) -> dict[str, np.ndarray]:
     """Metrics of each function, shape (F,)."""
-    mean, variance, truth = np.asarray(belief.mean), np.asarray(belief.variance), tested.truth
+    mean, variance, truth = np.asarray(belief.mean), np.asarray(belief.variance), cases.truth
     near, sd = _near(truth.shape[1]), np.sqrt(variance)
-    spreads = bc.functional_scale(belief, tested.boundary.functional)
-    found = {
+    spreads = bc.functional_scale(belief, cases.boundary.functional)
+    scores = {
         NEAR: coverage(
             mean[:, near], variance[:, near], truth[:, near], level=LEVEL, tolerance=0.0
         ),
@@ -260,16 +264,16 @@ def _judged(tested: Tested, belief: Gaussian) -> dict[str, np.ndarray]:
         "relative L2": np.linalg.norm(mean - truth, axis=1) / np.linalg.norm(truth, axis=1),
         "sd of what is known": np.max([np.asarray(s) for s in spreads], axis=0),
     }
-    return {name: np.asarray(values, float) for name, values in found.items()}
+    return {name: np.asarray(values, float) for name, values in scores.items()}
 
 
-def _by_level(tested: Tested, belief: Gaussian) -> tuple[np.ndarray, np.ndarray]:
+def _by_level(cases: TestCases, belief: Gaussian) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of central intervals, and the share of nodes near the boundary whose truth they
     hold.
     """
-    near, levels = _near(tested.truth.shape[1]), np.linspace(0.02, 0.99, 50)
+    near, levels = _near(cases.truth.shape[1]), np.linspace(0.02, 0.99, 50)
     size = (
-        np.abs(tested.truth - np.asarray(belief.mean))[:, near]
+        np.abs(cases.truth - np.asarray(belief.mean))[:, near]
         / np.sqrt(np.asarray(belief.variance))[:, near]
     )
     return levels, np.array([np.mean(size <= normal_quantile(level)) for level in levels])

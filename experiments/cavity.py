@@ -5,9 +5,8 @@ A lid slides over a square box of fluid at rest. What is known is velocity: zero
 lid's on the fourth. One operator predicts u and one v, for all snapshots at once, from the lid's
 speed; vorticity is the curl of the two. (The published experiment predicts vorticity, and takes its
 values on the walls, which nobody knows, from the test set.) Errors are relative, in L2 over all
-nodes of a
-snapshot: of both velocities together, and of vorticity against the curl of the true velocities on
-    the same nodes.
+nodes of a snapshot: of both velocities together, and of vorticity against the curl of the true
+velocities on the same nodes.
 
 In square brackets stand the published errors of vorticity in the first and the last of 25 snapshots
 on 50 × 50 nodes, read off a film, of an operator without boundary values; those with them, .0014
@@ -32,11 +31,11 @@ from experiments.operators import (
     CORRECTED,
     PLACES,
     Case,
+    errors_by_metric,
     fields,
-    judged,
-    logarithmic,
     new_functions,
-    trained,
+    scale_logarithmically,
+    train_once,
 )
 from experiments.rows import Row, averaged
 from experiments.tables import Table, against_targets, pivot
@@ -96,10 +95,10 @@ SETTINGS = {
 def rows(settings: Settings, key: jax.Array) -> list[Row]:
     """Errors of each method, and the largest error at a wall."""
     case, out = settings.case, []
-    truth, held = _true(settings, key), 0.0
+    truth, largest = _true_velocities(settings, key), 0.0
     for method in settings.methods:
-        found, walls = _found(method, settings, key)
-        errors = _errors(found, truth, case)
+        predicted, walls = _predict(method, settings, key)
+        errors = _errors(predicted, truth, case)
         for what, values in errors.items():
             for when, one in zip(
                 ("first", "worst", "last"),
@@ -120,7 +119,7 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
                         reference=beside,
                     )
                 )
-        held = max(held, walls) if method in CORRECTED else held
+        largest = max(largest, walls) if method in CORRECTED else largest
     return [
         *out,
         Row(
@@ -128,7 +127,7 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
             case.number,
             "every corrected way",
             "largest error of a wall's velocity",
-            held,
+            largest,
             reference="≤ 1e-6",
         ),
     ]
@@ -146,10 +145,10 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
     """By the ending of the file's name, see `FIGURES`."""
     del rows
     case = settings.case
-    truth = _true(settings, key)
-    found = {method: _found(method, settings, key)[0] for method in settings.methods}
+    truth = _true_velocities(settings, key)
+    predicted = {method: _predict(method, settings, key)[0] for method in settings.methods}
     exact = _vorticity(truth, case)[0, -1]
-    errors = {method: _vorticity(both, case)[0, -1] - exact for method, both in found.items()}
+    errors = {method: _vorticity(both, case)[0, -1] - exact for method, both in predicted.items()}
     lines = -(-(1 + len(errors)) // 2)
     figure = panels.sheet(3.0 * lines)
     places = figure.subplots(lines, 2, squeeze=False).ravel()
@@ -171,29 +170,29 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         panels.finish(panel, title=title, xlabel="x", ylabel="y", ticks=2)
         panel.grid(False)
         figure.colorbar(image, ax=panel, shrink=0.8)
-    return {"": figure, "_over_time": _over_time(found, truth, case)}
+    return {"": figure, "_over_time": _over_time(predicted, truth, case)}
 
 
 def _over_time(
-    found: dict[str, tuple[np.ndarray, np.ndarray]],
+    predicted: dict[str, tuple[np.ndarray, np.ndarray]],
     truth: tuple[np.ndarray, np.ndarray],
     case: Case,
 ) -> Figure:
     figure = panels.sheet(3.8)
     times = case.recipe("FNO", 0).boundary.grid["t"]
     row = figure.subplots(1, 2, sharey=True)
-    for method, both in found.items():
+    for method, both in predicted.items():
         for panel, (what, values) in zip(row, _errors(both, truth, case).items(), strict=True):
             panel.plot(times, values.mean(axis=0), **panels.look(PLACES[method]))
-            logarithmic(panel)
+            scale_logarithmically(panel)
             panels.finish(
                 panel,
                 title=what,
                 xlabel="time t (dimensionless)",
                 ylabel="relative L2" if panel is row[0] else "",
             )
-    logarithmic(row[0])
-    panels.legend_below(figure, [panels.line(PLACES[m], m) for m in found])
+    scale_logarithmically(row[0])
+    panels.legend_below(figure, [panels.line(PLACES[m], m) for m in predicted])
     return figure
 
 
@@ -201,7 +200,7 @@ def _of(field: str, case: Case) -> Case:
     return dataclasses.replace(case, numbers=(*case.numbers, ("field", field)))
 
 
-def _true(settings: Settings, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+def _true_velocities(settings: Settings, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     """Velocities u and v of the new flows, each (flows, times, x, y)."""
     samples = (
         new_functions(_of(field, settings.case), key, settings.functions) for field in FIELDS
@@ -210,7 +209,7 @@ def _true(settings: Settings, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     return u, v
 
 
-def _found(
+def _predict(
     method: str, settings: Settings, key: jax.Array
 ) -> tuple[tuple[np.ndarray, np.ndarray], float]:
     """Predicted velocities, and their largest error at a wall."""
@@ -218,12 +217,13 @@ def _found(
     for field in FIELDS:
         case = _of(field, settings.case)
         network, samples = (
-            trained(case.recipe(method, 0)).network,
+            train_once(case.recipe(method, 0)).network,
             new_functions(case, key, settings.functions),
         )
         out.append(fields(network, samples, together=case.size))
         walls = max(
-            walls, float(judged(network.boundary, out[-1], samples)["boundary error"].max())
+            walls,
+            float(errors_by_metric(network.boundary, out[-1], samples)["boundary error"].max()),
         )
     return (out[0], out[1]), walls
 
@@ -233,11 +233,11 @@ def _vorticity(both: tuple[np.ndarray, np.ndarray], case: Case) -> np.ndarray:
 
 
 def _errors(
-    found: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray], case: Case
+    predicted: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray], case: Case
 ) -> dict[str, np.ndarray]:
     """Relative errors by snapshot, (flows, times), of velocities and of vorticity."""
-    velocity = (np.stack(found), np.stack(truth))
-    vorticity = (_vorticity(found, case)[None], _vorticity(truth, case)[None])
+    velocity = (np.stack(predicted), np.stack(truth))
+    vorticity = (_vorticity(predicted, case)[None], _vorticity(truth, case)[None])
     return {
         name: np.sqrt(np.sum((one - other) ** 2, axis=(0, 3, 4)) / np.sum(other**2, axis=(0, 3, 4)))
         for name, (one, other) in {"velocity": velocity, "vorticity": vorticity}.items()

@@ -46,7 +46,7 @@ from bayescons.diagnostics.conformal import (
 )
 from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.plots.fields import FONT, TRUTH
-from bayescons.surrogates import matched
+from bayescons.surrogates import moment_matched
 from experiments import fields, panels
 from experiments.black_boxes import neural_process, trained
 from experiments.cases import Slice, held_out
@@ -248,7 +248,7 @@ def varied(where: Slice, factor: jax.Array, draws: int) -> Correction:
 
     def correct(members, value, key) -> Components:
         law = bc.Constraint(mass, where.total(value), name="mass")
-        posterior = reconditioned(matched(members), law, factor)
+        posterior = reconditioned(moment_matched(members), law, factor)
         sampled = posterior.sample(key, (draws * len(members.mean),))
         return Components(
             posterior.mean, posterior.variance, jnp.zeros(1), jnp.moveaxis(sampled, 1, 0)

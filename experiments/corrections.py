@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 import bayescons as bc
-from bayescons.surrogates import Members, matched
+from bayescons.surrogates import Ensemble, moment_matched
 from experiments.cases import Slice
 
 AUTOREGRESSION = (
@@ -45,7 +45,7 @@ class Components(NamedTuple):
     draws: jax.Array
 
 
-Correction = Callable[[Members, jax.Array, jax.Array], Components]
+Correction = Callable[[Ensemble, jax.Array, jax.Array], Components]
 """(members of shape (S, 1, n), parameter, key) → components."""
 
 
@@ -71,14 +71,12 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
         if where.family == "diffusion":
             return bc.Constraint(ring, 0.0, name="ring")
         problem, time = where.problem(value), jnp.asarray(grid["t"])
-        lower, upper = (
-            bc.Constraint(walls_of[side], getattr(problem, side)(time), name=side)
-            for side in ("lower", "upper")
-        )
+        lower = bc.Constraint(walls_of["lower"], problem.lower(time), name="lower")
+        upper = bc.Constraint(walls_of["upper"], problem.upper(time), name="upper")
         return lower & upper
 
-    def imposed(constraint, *, evidence: bool) -> Correction:
-        return lambda members, value, key: _conditioned(
+    def condition_members(constraint, *, evidence: bool) -> Correction:
+        return lambda members, value, key: _condition(
             members, constraint(value), key, draws, evidence=evidence
         )
 
@@ -86,19 +84,19 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
         del value
         return _components(_belief(members), _prior(members), key, draws)
 
-    def projected(members, value, key):
+    def project(members, value, key):
         flat = bc.condition(bc.diagonal(members.mean, 1.0, batch_dims=1), total(value))
         return plain(members._replace(mean=flat.mean), value, key)
 
     def low_rank(constraint) -> Correction:
         def correct(members, value, key):
-            result = bc.update(matched(members), constraint(value))
+            result = bc.update(moment_matched(members), constraint(value))
             posterior = jax.tree.map(lambda a: a[None], result.posterior)
             return _components(posterior, jnp.zeros(1), key, draws * len(members.mean))
 
         return correct
 
-    def smoothed(members, value, key):
+    def smooth_then_condition(members, value, key):
         noise = jnp.sqrt(_autoregressive(members.scale, AUTOREGRESSION))
         smooth = bc.condition(
             _belief(members), bc.Constraint(steps, 0.0, noise, name="second differences")
@@ -111,31 +109,31 @@ def corrections(where: Slice, *, draws: int = 1) -> dict[str, Correction]:
 
     return {
         "ANP": plain,
-        "HardC-ANP": projected,
-        "ProbConserv-ANP": imposed(total, evidence=False),
-        "ProbConserv-ANP, second differences": smoothed,
-        "mass observed": imposed(total, evidence=True),
-        "mass + walls imposed": imposed(both, evidence=False),
-        "mass + walls observed": imposed(both, evidence=True),
+        "HardC-ANP": project,
+        "ProbConserv-ANP": condition_members(total, evidence=False),
+        "ProbConserv-ANP, second differences": smooth_then_condition,
+        "mass observed": condition_members(total, evidence=True),
+        "mass + walls imposed": condition_members(both, evidence=False),
+        "mass + walls observed": condition_members(both, evidence=True),
         "mass, low rank": low_rank(total),
         "mass + walls, low rank": low_rank(both),
-        "mass, quadrature scale": imposed(
+        "mass, quadrature scale": condition_members(
             lambda value: total(value, scale="quadrature"), evidence=False
         ),
     }
 
 
-def _prior(members: Members) -> jax.Array:
+def _prior(members: Ensemble) -> jax.Array:
     """Logarithms of the members' weights before any law is known."""
     return jnp.zeros(len(members.mean)) if members.log_weight is None else members.log_weight
 
 
-def _belief(members: Members) -> bc.Gaussian:
+def _belief(members: Ensemble) -> bc.Gaussian:
     return bc.diagonal(members.mean, members.scale, batch_dims=1)
 
 
-def _conditioned(
-    members: Members, constraint: bc.Constraint, key, draws: int, *, evidence: bool
+def _condition(
+    members: Ensemble, constraint: bc.Constraint, key, draws: int, *, evidence: bool
 ) -> Components:
     result = bc.update(_belief(members), constraint)
     learnt = _prior(members) + result.log_evidence if evidence else _prior(members)
@@ -156,5 +154,5 @@ def _autoregressive(scale: jax.Array, correlation: float) -> jax.Array:
     α² between those after next.
     """
     below, here, above = scale[..., :-2], scale[..., 1:-1], scale[..., 2:]
-    own = below**2 + 4 * here**2 + above**2
-    return own - 4 * correlation * here * (below + above) + 2 * correlation**2 * below * above
+    squares = below**2 + 4 * here**2 + above**2
+    return squares - 4 * correlation * here * (below + above) + 2 * correlation**2 * below * above

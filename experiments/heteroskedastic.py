@@ -8,7 +8,7 @@ covariance of the belief and e = g'm - b the error of its total, each correction
   the variance at a point;
 * `HardC-ANP`: -g e / g'g, the same at every point but for the two at the ends, whose weight is
   half;
-* `mass, low rank`: -K g e / g'K g with the K of `matched` draws, diag σ² + F F': also along what
+* `mass, low rank`: -K g e / g'K g with the K of moment-matched draws, diag σ² + F F': also along what
   the draws of the latent differ in.
 
 Over the test functions, tabled are the share of the correction, Σ |u' - u|, that falls within 0.05

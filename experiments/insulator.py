@@ -24,14 +24,15 @@ from matplotlib.figure import Figure
 from bayescons.plots.fields import TRUTH
 from experiments import boundary_tables, panels
 from experiments.operators import (
+    CORRECTED,
     METHODS,
     PLACES,
     Case,
+    boundary_errors,
     fields,
-    missed,
     new_functions,
     over_seeds,
-    trained,
+    train_once,
 )
 from experiments.rows import Row
 from experiments.tables import Table, against_targets, pivot
@@ -45,8 +46,11 @@ METRICS = {
 PUBLISHED = {("FNO", LOWER): 1.99, ("FNO", UPPER): 11.09}
 NODES = 12  # from each end, in the figure
 FIGURES = {
-    "": "By how much the slope ∂u/∂x of one predicted temperature differs from the exact one, node by node near both ends. The "
-    "corrected ones are exact at the end itself. All quantities are dimensionless."
+    "": (
+        "By how much the slope ∂u/∂x of one predicted temperature differs from the exact one, node "
+        "by node near both ends. The corrected ones are exact at the end itself. All quantities "
+        "are dimensionless."
+    )
 }
 
 
@@ -83,18 +87,18 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
     samples = new_functions(case, key, settings.functions)
     out, largest = [], 0.0
     for method in settings.methods:
-        found: dict[str, list[float]] = {metric: [] for metric in METRICS}
+        errors: dict[str, list[float]] = {metric: [] for metric in METRICS}
         for seed in range(settings.seeds):
-            network = trained(case.recipe(method, seed)).network
+            network = train_once(case.recipe(method, seed)).network
             u = fields(network, samples)
-            at_ends = missed(network.boundary, u, samples)
+            at_ends = boundary_errors(network.boundary, u, samples)
             error = _slopes(u, case) - _slopes(np.asarray(samples.outputs, float), case)
             inside = np.sqrt(np.mean(error[:, 1:-1] ** 2, axis=1))
             for metric, values in zip(METRICS, (*at_ends, inside), strict=True):
-                found[metric].append(float(values.mean()))
-            if method not in ("FNO", "FNO + values"):
+                errors[metric].append(float(values.mean()))
+            if method in CORRECTED:
                 largest = max(largest, *(float(values.max()) for values in at_ends))
-        for metric, values in found.items():
+        for metric, values in errors.items():
             beside = PUBLISHED.get((method, metric))
             out.append(
                 Row(
@@ -136,11 +140,11 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         case.recipe("FNO", 0).boundary.grid["x"],
         _slopes(np.asarray(samples.outputs, float), case),
     )
-    found = {
-        m: _slopes(fields(trained(case.recipe(m, 0)).network, samples), case)
+    slopes_by_method = {
+        m: _slopes(fields(train_once(case.recipe(m, 0)).network, samples), case)
         for m in settings.methods
     }
-    error = np.abs(next(iter(found.values())) - exact)[:, [0, -1]].max(axis=1)
+    error = np.abs(next(iter(slopes_by_method.values())) - exact)[:, [0, -1]].max(axis=1)
     one = int(np.argsort(error)[len(error) // 2])
     figure = panels.sheet(4.2)
     nodes = min(NODES, len(x) // 2)
@@ -150,7 +154,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
         ("insulated", "heated"),
         strict=True,
     ):
-        for method, slopes in found.items():
+        for method, slopes in slopes_by_method.items():
             panel.plot(x[part], slopes[one, part] - exact[one, part], **panels.look(PLACES[method]))
         panel.axhline(0, **TRUTH)
         panels.finish(
@@ -160,7 +164,9 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
             ylabel="error of the slope ∂u/∂x" if end == "insulated" else "",
         )
     panels.legend_below(
-        figure, [*(panels.line(PLACES[m], m) for m in found), panels.truth("exact")], columns=4
+        figure,
+        [*(panels.line(PLACES[m], m) for m in slopes_by_method), panels.truth("exact")],
+        columns=4,
     )
     return {"": figure}
 

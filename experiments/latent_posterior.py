@@ -19,7 +19,7 @@ from flax import nnx
 import bayescons as bc
 from bayescons.networks import AttentiveNeuralProcess, pretrained, pretrained_names
 from bayescons.problems import Stefan, contexts
-from bayescons.surrogates import Members, Moments, latent_moments, moments
+from bayescons.surrogates import Ensemble, Moments, latent_moments, moments
 from experiments.mass_update import Size, field, numpy_update, unit_grid
 from experiments.measurement import memory
 
@@ -60,7 +60,7 @@ def conditioning(size: Size, draws: int) -> dict[str, float]:
     @jax.jit
     def run(mean, scale, total):
         def one(shift):
-            return moments(Members(mean + shift, scale), bc.Constraint(integral, total))
+            return moments(Ensemble(mean + shift, scale), bc.Constraint(integral, total))
 
         return jax.lax.map(one, jnp.arange(functions, dtype=mean.dtype) / functions)
 

@@ -1,11 +1,10 @@
 """Speed of operators: what a correction at the boundary costs, forward and in a training step.
 
 The same Fourier operator is run with each correction and without, boundary values among its inputs
-in both, float32, in one process and in
-turns: each is compiled, then all are timed one after another, several times round. Forward is one
-compiled call for a batch. A training step is loss, gradient and Adam on a fixed batch, several of
-them as one compiled call, as they run in training. Ratios are those of the medians to `FNO +
-values`.
+in both, float32, in one process and in turns: each is compiled, then all are timed one after
+another, several times round. Forward is one compiled call for a batch. A training step is loss,
+gradient and Adam on a fixed batch, several of them as one compiled call, as they run in training.
+Ratios are those of the medians to `FNO + values`.
 
 The public code takes 7.1 times as long forward and 6.2 times as long a step at the same size of one
 axis (processor, one thread; 24 and 75 ms without its correction), and 5.7 and 4.8 times with space
@@ -86,19 +85,26 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         )
         for method in (EQUAL, *settings.methods):
             for kind in KINDS:
-                own, plain = seconds[f"{method}, {kind}"], seconds[f"{EQUAL}, {kind}"]
+                corrected, plain = seconds[f"{method}, {kind}"], seconds[f"{EQUAL}, {kind}"]
                 count = settings.steps if kind == "training step" else 1
                 out.append(
-                    row(method, f"{kind}, ms", float(1e3 * np.median(own)) / count, n=own.size)
+                    row(
+                        method,
+                        f"{kind}, ms",
+                        float(1e3 * np.median(corrected)) / count,
+                        n=corrected.size,
+                    )
                 )
                 if method != EQUAL:
-                    ratio = float(np.median(own) / np.median(plain))
+                    ratio = float(np.median(corrected) / np.median(plain))
                     target = (
                         TARGETS.get(f"{kind}, with time" if case.times > 1 else kind)
                         if method == "features"
                         else None
                     )
-                    out.append(row(method, f"{kind}, ratio", ratio, n=own.size, reference=target))
+                    out.append(
+                        row(method, f"{kind}, ratio", ratio, n=corrected.size, reference=target)
+                    )
     return out
 
 
@@ -119,7 +125,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
             if any(row.method == m and row.metric.endswith("ratio") for row in rows)
         ]
         for offset, method in enumerate(methods):
-            found = {
+            ratios = {
                 (r.problem, r.parameter): r.mean
                 for r in rows
                 if (r.method, r.metric) == (method, f"{kind}, ratio")
@@ -127,7 +133,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
             places = np.arange(len(sizes)) + (offset - (len(methods) - 1) / 2) * 0.8 / len(methods)
             panel.bar(
                 places,
-                [found[size] for size in sizes],
+                [ratios[size] for size in sizes],
                 0.75 / len(methods),
                 color=COLOURS[PLACES[method]],
             )

@@ -25,21 +25,17 @@ from bayescons.training import OperatorRecipe, operators
 from bayescons.training.runs import weight_file
 from experiments.tables import compact
 
-KEPT = (
-    Path("results") / "operators"
-)  # a folder for each trained network, one for the functions; remove it to train anew
+# a folder for each trained network, one for the functions; remove it to train anew
+FOLDER = Path("results") / "operators"
 WORTH_KEEPING = 100  # steps; what has fewer is trained again where it is asked for
 ROUNDS = 12  # validations in a training
-METHODS = {  # mode of the correction, and whether boundary values are among the inputs
+CORRECTED = ("overwrite", "reference", "kernel", "features")  # of `networks.CORRECTIONS`
+METHODS = {  # name of the correction, and whether boundary values are among the inputs
     "FNO": ("none", "withheld"),
     "FNO + values": ("none", "given"),
-    "overwrite": ("overwrite", "given"),
-    "reference": ("reference", "given"),
-    "kernel": ("kernel", "given"),
-    "features": ("features", "given"),
+    **{name: (name, "given") for name in CORRECTED},
 }
 EQUAL = "FNO + values"  # has the same information as the corrected ones
-CORRECTED = ("overwrite", "reference", "kernel", "features")
 PLACES = {name: place for place, name in enumerate(METHODS)}  # which look a method has
 TESTED = 1_000_003  # sets the keys of test functions apart from those of trainings
 LABELS = {
@@ -60,9 +56,9 @@ class Case:
 
     Attributes:
         problem: name of the family.
-        numbers: of the family, where not its own, as (("viscosity", 0.02),). points, times,
-        samples, held_out, modes, width, depth, size, steps, rate: of the training, see
-        `OperatorRecipe`.
+        numbers: of the family, where not its own, as (("viscosity", 0.02),).
+        points, times, samples, held_out, modes, width, depth, size, steps, rate: of the training,
+            see `OperatorRecipe`.
     """
 
     problem: str
@@ -81,7 +77,7 @@ class Case:
     def recipe(self, method: str, seed: int) -> OperatorRecipe:
         """The training of a method, one of `METHODS`."""
         mode, values = METHODS[method]
-        sizes = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        sizes = dataclasses.asdict(self)
         sizes |= {"numbers": dict(self.numbers), "mode": mode, "values": values, "seed": seed}
         return operators.checked(OperatorRecipe(**sizes, round_steps=-(-self.steps // ROUNDS)))
 
@@ -100,9 +96,8 @@ class Case:
         """The number that tells families of one name apart, and the grid: "ν = 0.1, N = 128"."""
         _, letter, name = LABELS[self.problem]
         times = f" × {self.times} times" if self.times > 1 else ""
-        return (
-            f"{letter} = {getattr(self.recipe('FNO', 0).family, name):g}, N = {self.points}{times}"
-        )
+        value = dataclasses.asdict(self.recipe("FNO", 0).family)[name]
+        return f"{letter} = {value:g}, N = {self.points}{times}"
 
 
 class Trained(NamedTuple):
@@ -120,22 +115,22 @@ class Trained(NamedTuple):
     step: float
 
 
-_found: dict[str, Trained] = {}
+_trainings: dict[str, Trained] = {}
 
 
-def trained(recipe: OperatorRecipe) -> Trained:
-    """The network of a recipe: from this process, from `KEPT`, or trained now; an interrupted
+def train_once(recipe: OperatorRecipe) -> Trained:
+    """The network of a recipe: from this process, from `FOLDER`, or trained now; an interrupted
     training goes on.
     """
     settings = dataclasses.asdict(recipe) | {"jax": jax.__version__}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    if digest not in _found:
+    if digest not in _trainings:
         if recipe.steps >= WORTH_KEEPING:
-            _found[digest] = _run(recipe, KEPT / f"{recipe.name}-{digest}", KEPT / "data")
+            _trainings[digest] = _run(recipe, FOLDER / f"{recipe.name}-{digest}", FOLDER / "data")
         else:
             with tempfile.TemporaryDirectory() as folder:
-                _found[digest] = _run(recipe, Path(folder), Path(folder))
-    return _found[digest]
+                _trainings[digest] = _run(recipe, Path(folder), Path(folder))
+    return _trainings[digest]
 
 
 def _run(recipe: OperatorRecipe, folder: Path, data: Path) -> Trained:
@@ -165,7 +160,7 @@ def new_functions(case: Case, key: jax.Array, count: int, *, points: int | None 
     grid = recipe.family.grid(case.points if points is None else points, case.times)
     with jax.enable_x64(False):
         if case.problem == "cavity" and case.steps >= WORTH_KEEPING:  # has no closed form
-            return stored(recipe.family, key, count, grid, folder=KEPT / "data")
+            return stored(recipe.family, key, count, grid, folder=FOLDER / "data")
         return recipe.family.sample(key, count, grid)
 
 
@@ -173,16 +168,16 @@ def fields(network: BoundaryCorrected, samples: Samples, *, together: int = 20) 
     """The network's solutions for samples, computed in float32, so many at a time; as float64, to
     be judged without further rounding.
     """
-    given = (samples.inputs, samples.boundary)
+    arrays = (samples.inputs, samples.boundary)
     with jax.enable_x64(False):
-        found = jax.jit(
-            lambda given: jax.lax.map(lambda one: network(*one), given, batch_size=together)
-        )(given)
-    return np.asarray(found, np.float64)
+        predicted = jax.jit(
+            lambda arrays: jax.lax.map(lambda one: network(*one), arrays, batch_size=together)
+        )(arrays)
+    return np.asarray(predicted, np.float64)
 
 
-def judged(
-    boundary: BoundaryConditions, found: np.ndarray, samples: Samples
+def errors_by_metric(
+    boundary: BoundaryConditions, predicted: np.ndarray, samples: Samples
 ) -> dict[str, np.ndarray]:
     """By metric, one number for each function.
 
@@ -191,7 +186,7 @@ def judged(
     |error| on the five nodes next to each end of the axes that have sides.
     """
     truth = np.asarray(samples.outputs, np.float64)
-    axes, error, near = tuple(range(1, truth.ndim)), found - truth, []
+    axes, error, near = tuple(range(1, truth.ndim)), predicted - truth, []
     for name in boundary.axes:
         along = np.moveaxis(np.abs(error), 1 + boundary.grid.axis(name), 1)
         nodes = min(5, along.shape[1] // 2 - 1)
@@ -202,33 +197,35 @@ def judged(
         )
     return {
         "relative L2": np.sqrt(np.sum(error**2, axis=axes) / np.sum(truth**2, axis=axes)),
-        "boundary error": np.max(missed(boundary, found, samples), axis=0),
+        "boundary error": np.max(boundary_errors(boundary, predicted, samples), axis=0),
         "near the boundary": np.mean(near, axis=0),
     }
 
 
-def by_time(found: np.ndarray, samples: Samples) -> np.ndarray:
+def errors_by_time(predicted: np.ndarray, samples: Samples) -> np.ndarray:
     """Relative error in L2 of each function at each time, (n, times), for fields with time."""
     truth = np.asarray(samples.outputs, np.float64)
     space = tuple(range(2, truth.ndim))
-    return np.sqrt(np.sum((found - truth) ** 2, axis=space) / np.sum(truth**2, axis=space))
+    return np.sqrt(np.sum((predicted - truth) ** 2, axis=space) / np.sum(truth**2, axis=space))
 
 
-def missed(boundary: BoundaryConditions, found: np.ndarray, samples: Samples) -> list[np.ndarray]:
+def boundary_errors(
+    boundary: BoundaryConditions, predicted: np.ndarray, samples: Samples
+) -> list[np.ndarray]:
     """For each side, the largest difference of each function from what is known there, (n,)."""
     out = []
     for side, values in zip(boundary.sides, samples.boundary, strict=True):
         axis = boundary.grid.axis(side.axis)
         read = np.tensordot(
-            found, side.functional(boundary.grid).weights[axis], ((1 + axis,), (0,))
+            predicted, side.functional(boundary.grid).weights[axis], ((1 + axis,), (0,))
         )
         out.append(
-            np.abs(read - np.asarray(values, np.float64)).reshape(len(found), -1).max(axis=1)
+            np.abs(read - np.asarray(values, np.float64)).reshape(len(predicted), -1).max(axis=1)
         )
     return out
 
 
-def logarithmic(panel: Axes) -> None:
+def scale_logarithmically(panel: Axes) -> None:
     """A logarithmic axis of heights that has numbers even where it spans less than a decade; to be
     called once all is drawn.
     """

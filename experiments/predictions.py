@@ -23,7 +23,7 @@ from bayescons.diagnostics import (
 )
 from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.programs import importance_weights
-from bayescons.surrogates import Members
+from bayescons.surrogates import Ensemble
 from experiments.cases import JUMPS, Slice
 from experiments.corrections import Components, Correction
 
@@ -31,7 +31,7 @@ from experiments.corrections import Components, Correction
 KNOWN_BELOW = 1e-12
 BATCH = 10  # functions predicted at once
 
-Box = Callable[[jax.Array, jax.Array], Members]
+Box = Callable[[jax.Array, jax.Array], Ensemble]
 """(parameter, key) → what a black box believes of one function, members of shape (S, 1, points)."""
 
 

@@ -30,11 +30,11 @@ from experiments.operators import (
     METHODS,
     PLACES,
     Case,
+    errors_by_metric,
     fields,
-    judged,
-    logarithmic,
     new_functions,
-    trained,
+    scale_logarithmically,
+    train_once,
 )
 from experiments.rows import Row, averaged
 from experiments.tables import Table, against_targets, pivot
@@ -47,8 +47,10 @@ SETTLING = (
     "features",
 )  # of which it is expected; overwriting and the reference are shown beside
 FIGURES = {
-    "": "Above, the relative error in L2 on grids of N points; below, the change from each grid to the next, with 1/N in grey. Trained on "
-    "the coarsest."
+    "": (
+        "Above, the relative error in L2 on grids of N points; below, the change from each grid to "
+        "the next, with 1/N in grey. Trained on the coarsest."
+    )
 }
 
 
@@ -94,8 +96,8 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     """Errors by grid, changes by grid, and what was aimed at."""
     shown = []
     for name in dict.fromkeys(row.problem for row in rows):
-        own = [row for row in rows if row.problem == name]
-        shown.append(pivot(LABELS[name][0], own, {ERROR: ERROR, CHANGE: CHANGE}))
+        chosen = [row for row in rows if row.problem == name]
+        shown.append(pivot(LABELS[name][0], chosen, {ERROR: ERROR, CHANGE: CHANGE}))
     return [against_targets("Change of the output, as a power of 1/N", rows), *shown]
 
 
@@ -135,7 +137,7 @@ def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str
                     linestyle=":",
                 )
             panel.set(xscale="log")
-            logarithmic(panel)
+            scale_logarithmically(panel)
             first = column == 0
             title = LABELS[problem][0] if metric == ERROR else ""
             panels.finish(
@@ -158,7 +160,7 @@ def _points(row: Row) -> int:
 
 
 def _rows(case: Case, method: str, settings: Settings, key: jax.Array) -> list[Row]:
-    network, found, out = trained(case.recipe(method, 0)).network, [], []
+    network, predictions, out = train_once(case.recipe(method, 0)).network, [], []
     sizes = [(case.points - 1) * 2**doubling + 1 for doubling in range(settings.doublings + 1)]
     for points in sizes:
         samples = new_functions(case, key, settings.functions, points=points)
@@ -167,14 +169,14 @@ def _rows(case: Case, method: str, settings: Settings, key: jax.Array) -> list[R
             if points == case.points
             else case.recipe(method, 0).family.grid(points, case.times)
         )
-        found.append(fields(moved, samples))
-        error = judged(moved.boundary, found[-1], samples)["relative L2"]
+        predictions.append(fields(moved, samples))
+        error = errors_by_metric(moved.boundary, predictions[-1], samples)["relative L2"]
         out.append(Row(case.problem, f"N = {points}", method, ERROR, **averaged(error)))
     changes = []
-    for points, coarse, fine in zip(sizes, found, found[1:], strict=False):
+    for points, coarse, fine in zip(sizes, predictions, predictions[1:], strict=False):
         axes = tuple(range(1, coarse.ndim))
-        kept = fine[..., ::2]
-        change = np.sqrt(np.sum((kept - coarse) ** 2, axis=axes) / np.sum(coarse**2, axis=axes))
+        common = fine[..., ::2]
+        change = np.sqrt(np.sum((common - coarse) ** 2, axis=axes) / np.sum(coarse**2, axis=axes))
         changes.append(change.mean())
         out.append(Row(case.problem, f"N = {points}", method, CHANGE, **averaged(change)))
     if len(changes) > 1:

@@ -2,10 +2,9 @@
 predict it, over the depth and over time.
 
 The profile at the last time is predicted by the networks of `boundary_tables`. Over time, operators
-of space and time predict all snapshots
-at once, from the same initial state: at the wall the velocity U cos ωt is known, and it is the wall
-that drives the fluid. Errors over depth are |error| averaged over new functions; errors over time
-are relative to the size of each snapshot, in L2.
+of space and time predict all snapshots at once, from the same initial state: at the wall the
+velocity U cos ωt is known, and it is the wall that drives the fluid. Errors over depth are |error|
+averaged over new functions; errors over time are relative to the size of each snapshot, in L2.
 
 The published error over space and time, for ν = 0.1 and 500 points, is 0.0123 with the reference,
 after 25,000 steps of a larger network.
@@ -26,12 +25,12 @@ from experiments.operators import (
     METHODS,
     PLACES,
     Case,
-    by_time,
+    errors_by_metric,
+    errors_by_time,
     fields,
-    judged,
-    logarithmic,
     new_functions,
-    trained,
+    scale_logarithmically,
+    train_once,
 )
 from experiments.rows import Row, averaged
 from experiments.tables import Table, pivot
@@ -98,11 +97,11 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
     ):
         samples = new_functions(case, key, settings.functions)
         for method in methods:
-            network = trained(case.recipe(method, 0)).network
-            found = fields(network, samples, together=case.size)
-            measured = judged(network.boundary, found, samples)
+            network = train_once(case.recipe(method, 0)).network
+            predicted = fields(network, samples, together=case.size)
+            measured = errors_by_metric(network.boundary, predicted, samples)
             if case.times > 1:
-                errors = by_time(found, samples)
+                errors = errors_by_time(predicted, samples)
                 measured |= dict(
                     zip(OVER_TIME, (errors[:, 0], errors.max(axis=1), errors[:, -1]), strict=True)
                 )
@@ -137,14 +136,14 @@ def _profile(settings: Settings, key: jax.Array) -> Figure:
     figure = panels.sheet(4.2)
     left, right = figure.subplots(1, 2)
     for method in settings.methods:
-        found = fields(trained(case.recipe(method, 0)).network, samples)
-        left.plot(x, found[0], **panels.look(PLACES[method]))
-        error = np.abs(found - truth).mean(axis=0)
+        predicted = fields(train_once(case.recipe(method, 0)).network, samples)
+        left.plot(x, predicted[0], **panels.look(PLACES[method]))
+        error = np.abs(predicted - truth).mean(axis=0)
         right.plot(
             x, np.where(error > 1e-7, error, np.nan), **panels.look(PLACES[method])
         )  # what is exact has no logarithm
     left.plot(x, truth[0], **TRUTH)
-    logarithmic(right)
+    scale_logarithmically(right)
     panels.finish(
         left, title="velocity along the wall", xlabel="distance from the wall x", ylabel="u"
     )
@@ -163,10 +162,10 @@ def _over_time(settings: Settings, key: jax.Array) -> Figure:
     figure = panels.sheet(3.8)
     panel = figure.subplots()
     for method in settings.over_time:
-        network = trained(case.recipe(method, 0)).network
-        errors = by_time(fields(network, samples, together=case.size), samples).mean(axis=0)
+        network = train_once(case.recipe(method, 0)).network
+        errors = errors_by_time(fields(network, samples, together=case.size), samples).mean(axis=0)
         panel.plot(network.boundary.grid["t"], errors, **panels.look(PLACES[method]))
-    logarithmic(panel)
+    scale_logarithmically(panel)
     panels.finish(panel, xlabel="time t (dimensionless)", ylabel="relative L2 of a snapshot")
     panels.legend_below(figure, [panels.line(PLACES[m], m) for m in settings.over_time])
     return figure

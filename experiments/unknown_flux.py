@@ -40,7 +40,7 @@ from matplotlib.figure import Figure
 
 import bayescons as bc
 from bayescons.plots.fields import FONT, TRUTH
-from bayescons.surrogates import gaussian_process, latent_draws, matched, separable
+from bayescons.surrogates import gaussian_process, latent_draws, moment_matched, separable
 from experiments import fields, panels
 from experiments.black_boxes import trained
 from experiments.cases import Slice
@@ -263,7 +263,7 @@ def _estimates(case: Case, settings: Settings, key: jax.Array) -> dict[str, dict
         ):  # equal readings say nothing of how large a field is, and no process is fitted to them
             beliefs["GP"] = gaussian_process(grid, {"t": shown.t, "x": shown.x}, shown.u)
         if network:
-            beliefs["ANP"] = matched(
+            beliefs["ANP"] = moment_matched(
                 latent_draws(network, shown, grid, jax.random.fold_in(k, 1), draws=settings.latents)
             )
         for name, belief in beliefs.items():

@@ -44,16 +44,13 @@ def gained(grid=grid):
     """Heat that flux and source bring in until the last time, by quadrature in time and space."""
     t, x = np.linspace(0, problem.time_range[1], 201), grid["x"]
     source = problem.source(t[:, None], x[None, :]) @ quadrature_weights(x, "simpson")
-    inflow = problem.diffusivity * problem.wall(
-        0.0, problem.sides()[1], t
-    )  # the same for rods of every frequency
+    # the same for rods of every frequency
+    inflow = problem.diffusivity * problem.wall(0.0, problem.sides()[1], t)
     return quadrature_weights(t, "simpson") @ (inflow + source)
 
 
 def inputs(key):
-    """The network that comes with bayescons, its doubt from a hundred rods held out, and a new
-    one.
-    """
+    """The network that comes with bayescons, its doubt from a hundred rods held out, a new one."""
     held_out, new = jax.random.split(key)
     network = pretrained("operator_heat").network
     effects = operator_effects(network, problem.sample(held_out, 100, grid), grid)

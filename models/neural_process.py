@@ -13,7 +13,7 @@ import numpyro
 import bayescons as bc
 from bayescons.networks import pretrained
 from bayescons.problems import Stefan, contexts
-from bayescons.surrogates import field, latent
+from bayescons.surrogates import field_given_latent, latent_distribution
 
 problem = Stefan(threshold=0.6)
 grid = problem.grid(times=11, points=201)
@@ -23,8 +23,8 @@ def program(network, readings, total, learn=False, on=grid):
     """A latent, a field given it on a grid, and the conserved total, imposed or (`learn`)
     observed.
     """
-    z = numpyro.sample("z", latent(network, readings))
-    u = numpyro.sample("u", field(network, readings, on, z))
+    z = numpyro.sample("z", latent_distribution(network, readings))
+    u = numpyro.sample("u", field_given_latent(network, readings, on, z))
     state = bc.observe if learn else bc.impose
     state("energy", bc.integral(on, over="x"), u, total)
     return u

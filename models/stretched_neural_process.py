@@ -15,7 +15,7 @@ import numpyro.distributions as dist
 import bayescons as bc
 from bayescons.networks import pretrained
 from bayescons.problems import Stefan, contexts
-from bayescons.surrogates import field, latent
+from bayescons.surrogates import field_given_latent, latent_distribution
 
 problem = Stefan(threshold=0.5)
 grid = bc.Grid(t=[problem.time_of_interest], x=problem.grid()["x"])
@@ -23,9 +23,9 @@ grid = bc.Grid(t=[problem.time_of_interest], x=problem.grid()["x"])
 
 def program(network, readings, total):
     """A latent, a stretch, a field given both, and the conserved total, observed."""
-    z = numpyro.sample("z", latent(network, readings))
+    z = numpyro.sample("z", latent_distribution(network, readings))
     s = numpyro.sample("stretch", dist.LogNormal(0.0, 0.05))
-    u = numpyro.sample("u", field(network, readings, grid, z, stretch=s))
+    u = numpyro.sample("u", field_given_latent(network, readings, grid, z, stretch=s))
     bc.observe("energy", bc.integral(grid, over="x"), u, total)
     return u
 

@@ -2,28 +2,38 @@
 modes.
 """
 
+import dataclasses
 import functools
 import itertools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors import safe_open
+from safetensors.numpy import save
 
 import bayescons as bc
 from bayescons.functionals import BoundaryCondition, BoundaryConditions
-from bayescons.gaussians import row_covariance as gram
+from bayescons.gaussians import row_covariance
 from bayescons.networks import (
+    CORRECTIONS,
     AttentiveNeuralProcess,
     BoundaryCorrected,
     DeepOperator,
     FourierOperator,
+    KernelCorrection,
     KernelLift,
+    LayerCorrection,
+    ReferenceCorrection,
+    ReferenceQuirks,
     load_weights,
     save_weights,
 )
-from bayescons.networks.lifts import corrected, end_lifts
+from bayescons.networks.corrections import correction_named
+from bayescons.networks.lifts import apply_lifts, end_lifts, overwrite_ends
 
 LINE = bc.Grid(x=np.linspace(0, 1, 33))
 SPACE_TIME = bc.Grid(t=np.linspace(0, 1, 7), x=np.linspace(-1, 1, 21))
@@ -65,7 +75,8 @@ BOUNDARIES = {
         ),
     ),
 }
-EXACT = ("overwrite", "features", "kernel", "layers", "reference")
+EXACT = tuple(name for name in CORRECTIONS if name != "none")
+LEARNED = ("features", "kernel", "layers", "reference")
 CASES = [
     (kind, mode)
     for kind in BOUNDARIES
@@ -83,7 +94,7 @@ def random_like(state, seed, dtype):
 
 
 @functools.cache
-def network(kind, mode, **settings):
+def network(kind, mode):
     """Two layers of width four, with boundary values as inputs; and its weights apart."""
     boundary = BOUNDARIES[kind]
     base = FourierOperator(
@@ -94,7 +105,7 @@ def network(kind, mode, **settings):
         projection=8,
         rngs=nnx.Rngs(1),
     )
-    return BoundaryCorrected(base, boundary, mode=mode, rngs=nnx.Rngs(2), **settings)
+    return BoundaryCorrected(base, boundary, CORRECTIONS[mode](), rngs=nnx.Rngs(2))
 
 
 @functools.cache
@@ -110,7 +121,7 @@ def weights(kind, mode, seed=0, dtype=jnp.float64):
     return random_like(nnx.state(network(kind, mode), nnx.Param), seed, dtype)
 
 
-def given(kind, seed=0, dtype=jnp.float64):
+def boundary_data(kind, seed=0, dtype=jnp.float64):
     """A rough initial state, and values for every side that agree at corners but are otherwise
     arbitrary.
     """
@@ -126,7 +137,7 @@ def given(kind, seed=0, dtype=jnp.float64):
 
 
 def answer(kind, mode, seed=0, dtype=jnp.float64):
-    return compiled(kind, mode)(weights(kind, mode, seed, dtype), *given(kind, seed, dtype))
+    return compiled(kind, mode)(weights(kind, mode, seed, dtype), *boundary_data(kind, seed, dtype))
 
 
 def violation(boundary, field, values):
@@ -148,7 +159,7 @@ def violation(boundary, field, values):
 @pytest.mark.parametrize(("kind", "mode"), CASES)
 def test_arbitrary_boundary_values_hold_for_arbitrary_weights(kind, mode):
     for seed in range(3):
-        missed = violation(BOUNDARIES[kind], answer(kind, mode, seed), given(kind, seed)[1])
+        missed = violation(BOUNDARIES[kind], answer(kind, mode, seed), boundary_data(kind, seed)[1])
         assert max(missed) <= 1e-14  # fifty roundings; in absolute terms below 1e-12
 
 
@@ -157,13 +168,16 @@ def test_arbitrary_boundary_values_hold_for_arbitrary_weights(kind, mode):
     ("kind", "mode"), [c for c in CASES if c[0] in ("values", "slopes", "four walls")]
 )
 def test_they_hold_in_single_precision(kind, mode):
-    field, values = answer(kind, mode, 0, jnp.float32), given(kind, 0, jnp.float32)[1]
+    field, values = answer(kind, mode, 0, jnp.float32), boundary_data(kind, 0, jnp.float32)[1]
     assert field.dtype == jnp.float32
     assert max(violation(BOUNDARIES[kind], field, values)) <= 20 * np.finfo(np.float32).eps
 
 
 def test_a_network_alone_holds_nothing():
-    assert max(violation(BOUNDARIES["values"], answer("values", "none"), given("values")[1])) > 0.1
+    assert (
+        max(violation(BOUNDARIES["values"], answer("values", "none"), boundary_data("values")[1]))
+        > 0.1
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,7 +188,7 @@ def test_a_network_alone_holds_nothing():
 )
 def test_the_correction_is_the_conjugate_update_with_its_covariance(kind, mode):
     definition, _, rest = nnx.split(network(kind, mode), nnx.Param, ...)
-    state, values = given(kind)
+    state, values = boundary_data(kind)
     belief, constraint = nnx.merge(definition, weights(kind, mode), rest).belief(state, values)
     mean, ours = np.asarray(bc.condition(belief, constraint).mean), np.asarray(answer(kind, mode))
     np.testing.assert_allclose(ours, mean, rtol=0, atol=1e-11 * np.abs(mean).max())
@@ -182,7 +196,7 @@ def test_the_correction_is_the_conjugate_update_with_its_covariance(kind, mode):
 
 def test_the_correction_of_four_walls_is_one_conjugate_update_too():
     definition, _, rest = nnx.split(network("four walls", "kernel"), nnx.Param, ...)
-    state, values = given("four walls")
+    state, values = boundary_data("four walls")
     belief, constraint = nnx.merge(definition, weights("four walls", "kernel"), rest).belief(
         state, values
     )
@@ -198,7 +212,7 @@ def test_the_correction_of_four_walls_is_one_conjugate_update_too():
 def test_after_the_correction_nothing_is_uncertain_at_the_boundary():
     definition, _, rest = nnx.split(network("values", "features"), nnx.Param, ...)
     belief, constraint = nnx.merge(definition, weights("values", "features"), rest).belief(
-        *given("values")
+        *boundary_data("values")
     )
     before, after = (np.asarray(b.variance) for b in (belief, bc.condition(belief, constraint)))
     assert np.all(after[[0, -1]] <= 1e-12 * before[[0, -1]])
@@ -208,19 +222,19 @@ def test_after_the_correction_nothing_is_uncertain_at_the_boundary():
 @pytest.mark.parametrize("kind", BOUNDARIES)
 def test_correcting_twice_changes_nothing(kind):
     boundary, rng = BOUNDARIES[kind], np.random.default_rng(3)
-    field, values = jnp.asarray(rng.normal(size=boundary.grid.shape)), given(kind)[1]
+    field, values = jnp.asarray(rng.normal(size=boundary.grid.shape)), boundary_data(kind)[1]
     for lifts in (end_lifts(boundary), KernelLift(boundary, length=0.2)(boundary)):
-        once = corrected(
+        once = apply_lifts(
             field, values, boundary, [jnp.asarray(lift, jnp.float64) for lift in lifts]
         )
-        once = corrected(once, values, boundary, end_lifts(boundary))
-        twice = corrected(once, values, boundary, lifts)
+        once = overwrite_ends(once, values, boundary)
+        twice = apply_lifts(once, values, boundary, lifts)
         np.testing.assert_allclose(twice, once, rtol=0, atol=1e-12 * float(jnp.abs(once).max()))
 
 
 def test_a_change_of_the_values_arrives_at_the_boundary_undiminished():
     for kind, mode in (("slopes", "kernel"), ("values", "layers"), ("values in time", "reference")):
-        boundary, (state, values) = BOUNDARIES[kind], given(kind)
+        boundary, (state, values) = BOUNDARIES[kind], boundary_data(kind)
         change = tuple(jnp.ones_like(v) for v in values)
         answered = functools.partial(compiled(kind, mode), weights(kind, mode), state)
         _, moved = jax.jvp(answered, (values,), (change,))
@@ -228,9 +242,9 @@ def test_a_change_of_the_values_arrives_at_the_boundary_undiminished():
             np.testing.assert_allclose(got, expected, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("mode", ["features", "kernel", "layers", "reference"])
+@pytest.mark.parametrize("mode", LEARNED)
 def test_every_weight_that_matters_has_a_derivative(mode):
-    state, values = given("values")
+    state, values = boundary_data("values")
     slopes = jax.grad(lambda w: jnp.sum(compiled("values", mode)(w, state, values) ** 2))(
         weights("values", mode)
     )
@@ -240,7 +254,7 @@ def test_every_weight_that_matters_has_a_derivative(mode):
 
 
 def test_periodic_ends_are_equal():
-    for mode in ("features", "kernel", "layers", "reference"):
+    for mode in LEARNED:
         field = answer("periodic", mode)
         assert abs(float(field[-1] - field[0])) <= 4 * np.finfo(float).eps * float(
             jnp.abs(field).max()
@@ -260,7 +274,7 @@ def test_the_ends_of_a_padded_kernel_hardly_know_of_each_other(length):
         boundary = BOUNDARIES[kind]
         covariance = KernelLift(boundary, length=length).stationary(boundary)
         axes = tuple(sorted(covariance.independent & boundary.functional.pointwise))
-        blocks = gram.form(boundary.functional, covariance, axes)
+        blocks = row_covariance.form(boundary.functional, covariance, axes)
         assert float(jnp.linalg.cond(blocks).max()) < 2
 
 
@@ -286,7 +300,9 @@ def smooth(points):
 def test_the_same_weights_on_finer_grids_converge(mode, kind, counts):
     sides = (BoundaryCondition("x", "lower", kind), BoundaryCondition("x", "upper", kind))
     base = FourierOperator((3,), 4, depth=2, sides=2, projection=8, rngs=nnx.Rngs(1))
-    model = BoundaryCorrected(base, BoundaryConditions(LINE, sides), mode=mode, rngs=nnx.Rngs(2))
+    model = BoundaryCorrected(
+        base, BoundaryConditions(LINE, sides), CORRECTIONS[mode](), rngs=nnx.Rngs(2)
+    )
     nnx.update(model, random_like(nnx.state(model, nnx.Param), 4, jnp.float64))
     fields = []
     for n in counts:
@@ -309,7 +325,7 @@ def test_what_is_known_moves_the_interior_alike_on_every_grid(mode, kind):
     sides = (BoundaryCondition("x", "lower", kind), BoundaryCondition("x", "upper", kind))
     base = FourierOperator((3,), 4, depth=2, projection=8, rngs=nnx.Rngs(1))
     model, moves = (
-        BoundaryCorrected(base, BoundaryConditions(LINE, sides), mode=mode, length=0.1),
+        BoundaryCorrected(base, BoundaryConditions(LINE, sides), CORRECTIONS[mode](length=0.1)),
         [],
     )
     for n in (65, 129, 257, 513):
@@ -328,7 +344,7 @@ def test_functions_in_a_batch_are_as_one_by_one():
         (
             jnp.stack([a, b])
             for a, b in zip(
-                *(jax.tree.leaves(given("values", seed)) for seed in (0, 1)), strict=True
+                *(jax.tree.leaves(boundary_data("values", seed)) for seed in (0, 1)), strict=True
             )
         ),
         None,
@@ -340,29 +356,71 @@ def test_functions_in_a_batch_are_as_one_by_one():
     for seed in (0, 1):
         np.testing.assert_allclose(
             together[seed],
-            compiled("values", "kernel")(weights("values", "kernel"), *given("values", seed)),
+            compiled("values", "kernel")(
+                weights("values", "kernel"), *boundary_data("values", seed)
+            ),
             rtol=0,
             atol=1e-13,
         )
 
 
+@pytest.mark.parametrize("mode", CORRECTIONS)
 @pytest.mark.parametrize("kind", ["values", "mixed"])
-def test_weights_survive_a_file_to_the_last_bit(tmp_path, kind):
-    own = network(kind, "layers")
-    save_weights(tmp_path / "w.safetensors", own, {"steps": 1})
-    back = load_weights(tmp_path / "w.safetensors").network
-    assert back.settings == own.settings
-    assert back.boundary == own.boundary
+def test_weights_survive_a_file_to_the_last_bit(tmp_path, kind, mode):
+    before = network(kind, mode)
+    save_weights(tmp_path / "w.safetensors", before, {"steps": 1})
+    after = load_weights(tmp_path / "w.safetensors").network
+    assert after.settings == before.settings
+    assert (after.boundary, after.correction) == (before.boundary, before.correction)
     for a, b in zip(
-        jax.tree.leaves(nnx.state(back, nnx.Param)),
-        jax.tree.leaves(nnx.state(own, nnx.Param)),
+        jax.tree.leaves(nnx.state(after, nnx.Param)),
+        jax.tree.leaves(nnx.state(before, nnx.Param)),
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
 
 
+FIRST_NAMES = {
+    "features": {"lift.": "last."},
+    "kernel": {"lift.": "kernel."},
+    "layers": {"lift.": ""},
+}
+
+
+@pytest.mark.parametrize("mode", CORRECTIONS)
+def test_a_file_of_the_first_version_has_the_same_weights_under_other_names(tmp_path, mode):
+    """It has a length and quirks whatever the correction, and another name for the lift's arrays."""
+    before, path = network("values", mode), tmp_path / "w.safetensors"
+    save_weights(path, before, {"steps": 1})
+    with safe_open(str(path), framework="numpy") as file:
+        text, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    quirks = dataclasses.asdict(ReferenceQuirks.published(1))
+    settings = {"length": None, "oddities": quirks} | json.loads(text["settings"])
+    settings.pop("quirks", None)
+    for now, first in FIRST_NAMES.get(mode, {}).items():
+        arrays = {
+            first + name.removeprefix(now) if name.startswith(now) else name: array
+            for name, array in arrays.items()
+        }
+    path.write_bytes(save(arrays, metadata=text | {"settings": json.dumps(settings)}))
+    after = load_weights(path).network
+    state, values = boundary_data("values", dtype=jnp.float32)
+    np.testing.assert_array_equal(after(state, values), before(state, values))
+
+
+def test_quirks_of_the_reference_survive_a_file(tmp_path):
+    base, boundary = network("values", "none").network, BOUNDARIES["values"]
+    quirks = ReferenceQuirks(tolerance=0.5, mollified=True)
+    save_weights(
+        tmp_path / "w.safetensors",
+        BoundaryCorrected(base, boundary, ReferenceCorrection(quirks)),
+        {},
+    )
+    assert load_weights(tmp_path / "w.safetensors").network.correction.quirks == quirks
+
+
 def test_a_deep_operator_is_corrected_as_any_other_and_reads_any_grid(tmp_path):
-    boundary, (state, values) = BOUNDARIES["slopes in time"], given("slopes in time")
+    boundary, (state, values) = BOUNDARIES["slopes in time"], boundary_data("slopes in time")
     base = DeepOperator(
         ("t", "x"), sensors=9, width=8, depth=1, against=("x", "x"), rngs=nnx.Rngs(0)
     )
@@ -392,16 +450,16 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(
         ValueError, match="unknown mode 'exact'; there are 'none', 'overwrite', 'features'"
     ):
-        BoundaryCorrected(base, boundary, mode="exact")
+        correction_named("exact")
     with pytest.raises(
         ValueError,
-        match=r"corrects the layers of a FourierOperator; got a AttentiveNeuralProcess\. Use mode='kernel'",
+        match=r"LayerCorrection corrects the layers of a FourierOperator; got a AttentiveNeuralProcess\.",
     ):
         BoundaryCorrected(
-            AttentiveNeuralProcess(width=4, heads=2, rngs=nnx.Rngs(0)), boundary, mode="layers"
+            AttentiveNeuralProcess(width=4, heads=2, rngs=nnx.Rngs(0)), boundary, LayerCorrection()
         )
     with pytest.raises(ValueError, match=r"fraction of the axis between 0 and 0\.5; got 0\.7"):
-        BoundaryCorrected(base, boundary, mode="kernel", length=0.7)
+        BoundaryCorrected(base, boundary, KernelCorrection(length=0.7))
     with pytest.raises(ValueError, match="resolves 1 to 2 modes; got 3"):
         base(jnp.zeros(5), bc.Grid(x=np.linspace(0, 1, 5)), (jnp.zeros(()),) * 2, axes=("x", "x"))
     with pytest.raises(
@@ -414,5 +472,5 @@ def test_what_does_not_fit_is_refused():
         base(jnp.zeros(33), LINE)
     with pytest.raises(ValueError, match=r"one for each axis; the grid has axes t, x"):
         base(jnp.zeros(21), SPACE_TIME, (jnp.zeros(7),) * 2, axes=("x", "x"))
-    with pytest.raises(ValueError, match="mode 'none' has no covariance"):
+    with pytest.raises(ValueError, match="NoCorrection has no covariance"):
         network("values", "none").belief(jnp.zeros(33), (0.0, 0.0))

@@ -411,7 +411,9 @@ def test_the_demo_conserves_mass_and_leaves_figures_and_draws(
 
     known = Hyperparameters(amplitude=0.4, lengths={"t": 0.1, "x": 0.2}, noise=1e-3)
     monkeypatch.setattr(
-        sys.modules["bayescons.surrogates.gaussian_process"], "fit", lambda *_, **__: known
+        sys.modules["bayescons.surrogates.gaussian_process"],
+        "fit_hyperparameters",
+        lambda *_, **__: known,
     )
     monkeypatch.setitem(demo.SIZES, "quick", demo.Size(times=5, points=21, draws=20))
     monkeypatch.setenv("COLUMNS", "80")

@@ -11,7 +11,7 @@ from flax import nnx
 import bayescons as bc
 from bayescons.functionals import BoundaryCondition, BoundaryConditions
 from bayescons.networks import ReferenceQuirks, SpectralConv, spectrum
-from bayescons.networks.elimination import Elimination, eliminated
+from bayescons.networks.elimination import Elimination, eliminate_ends
 
 LINE = bc.Grid(x=np.linspace(0, 1, 33))
 SPACE_TIME = bc.Grid(t=np.linspace(0, 1, 7), x=np.linspace(-1, 1, 21))
@@ -31,45 +31,49 @@ BOUNDARIES = {
 
 
 def conv(axes, inputs=2, outputs=3, seed=0):
-    own = SpectralConv(inputs, outputs, modes=(3,) * axes, rngs=nnx.Rngs(seed))
-    own.kernel = nnx.Param(jnp.asarray(np.random.default_rng(seed).normal(size=own.kernel.shape)))
-    return own
+    convolution = SpectralConv(inputs, outputs, modes=(3,) * axes, rngs=nnx.Rngs(seed))
+    convolution.kernel = nnx.Param(
+        jnp.asarray(np.random.default_rng(seed).normal(size=convolution.kernel.shape))
+    )
+    return convolution
 
 
 @pytest.mark.parametrize("grid", [LINE, SPACE_TIME, PLANE], ids=len)
 def test_without_padding_a_convolution_is_the_truncated_fast_transform(grid):
-    own, axes = conv(len(grid)), tuple(range(len(grid)))
+    convolution, axes = conv(len(grid)), tuple(range(len(grid)))
     field = np.random.default_rng(1).normal(size=(*grid.shape, 2))
     transformed = np.fft.rfftn(field, axes=axes)
     out = np.zeros((*transformed.shape[:-1], 3), complex)
-    kernel = np.asarray(own.kernel[0] + 1j * own.kernel[1])
+    kernel = np.asarray(convolution.kernel[0] + 1j * convolution.kernel[1])
     for index in np.ndindex(kernel.shape[:-2]):
         wave = (*(i - 3 for i in index[:-1]), index[-1])
         out[wave] = transformed[wave] @ kernel[index]
     expected = np.fft.irfftn(out, s=grid.shape, axes=axes)
-    mine = own(jnp.asarray(field), spectrum(grid, (3,) * len(grid), (None,) * len(grid)))
+    mine = convolution(jnp.asarray(field), spectrum(grid, (3,) * len(grid), (None,) * len(grid)))
     np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
 
 
 def test_with_padding_it_is_an_integral_with_its_kernel():
-    own, x, period = conv(1), LINE["x"], 1.25
+    convolution, x, period = conv(1), LINE["x"], 1.25
     k = np.arange(3)
     waves = np.exp(2j * np.pi * k * (x[:, None, None] - x[None, :, None]) / period) * np.where(
         k == 0, 1, 2
     )
     kernel = (
-        np.einsum("xyk,kio->xyio", waves, np.asarray(own.kernel[0] + 1j * own.kernel[1])).real
+        np.einsum(
+            "xyk,kio->xyio", waves, np.asarray(convolution.kernel[0] + 1j * convolution.kernel[1])
+        ).real
         / period
     )
     trapezoid = np.full(33, 1 / 32) * np.where((x == 0) | (x == 1), 0.5, 1.0)
     field = np.random.default_rng(1).normal(size=(33, 2))
     expected = np.einsum("xyio,y,yi->xo", kernel, trapezoid, field)
     np.testing.assert_allclose(
-        own(jnp.asarray(field), spectrum(LINE, (3,), (0.25,))), expected, rtol=0, atol=1e-12
+        convolution(jnp.asarray(field), spectrum(LINE, (3,), (0.25,))), expected, rtol=0, atol=1e-12
     )
 
 
-def many_calls(operator, hidden, axis, ends, oddities):
+def many_calls(operator, hidden, axis, ends, quirks):
     """The published elimination as published: unit fields through the whole layer, five to seven
     calls of it.
     """
@@ -83,8 +87,8 @@ def many_calls(operator, hidden, axis, ends, oddities):
         return call(unit)[at[target]][..., :1]
 
     def clamp(number):
-        small = (number if oddities.signed else np.abs(number)) < oddities.tolerance
-        return np.where(small, oddities.tolerance, number)
+        small = (number if quirks.signed else np.abs(number)) < quirks.tolerance
+        return np.where(small, quirks.tolerance, number)
 
     lower, upper, y = at["lower"], at["upper"], x.copy()
     k_nn, k_00 = clamp(entry("upper", "upper")), clamp(entry("lower", "lower"))
@@ -97,14 +101,14 @@ def many_calls(operator, hidden, axis, ends, oddities):
         y[lower] = 2 * x[lower] - (out[lower] - k_0n / k_nn * out[upper] + k_0n * x[upper]) / left
     z = y.copy()
     z[upper] = (
-        2 * y[lower if ends[0] == "lower" and oddities.upper_from_lower else upper]
+        2 * y[lower if ends[0] == "lower" and quirks.upper_from_lower else upper]
         - call(y)[upper] / k_nn
     )
     return call(z)
 
 
 @pytest.mark.parametrize(
-    ("grid", "ends", "oddities"),
+    ("grid", "ends", "quirks"),
     [
         (LINE, ("lower", "upper"), ReferenceQuirks.published(1)),
         (LINE, ("lower",), ReferenceQuirks.published(1)),
@@ -114,14 +118,14 @@ def many_calls(operator, hidden, axis, ends, oddities):
     ],
 )
 @pytest.mark.parametrize("padding", [None, 0.25])
-def test_one_transform_gives_what_many_calls_of_the_layer_give(grid, ends, oddities, padding):
-    axis, own = grid.axis("x"), conv(len(grid), 3, 3)
+def test_one_transform_gives_what_many_calls_of_the_layer_give(grid, ends, quirks, padding):
+    axis, convolution = grid.axis("x"), conv(len(grid), 3, 3)
     series = spectrum(grid, (3,) * len(grid), (padding,) * len(grid))
     hidden = jnp.asarray(np.random.default_rng(2).normal(size=(*grid.shape, 3)))
-    expected = many_calls(jax.jit(lambda v: own(v, series)), hidden, axis, ends, oddities)
-    mine = jax.jit(lambda v: eliminated(own, v, series, axis=axis, ends=ends, oddities=oddities))(
-        hidden
-    )
+    expected = many_calls(jax.jit(lambda v: convolution(v, series)), hidden, axis, ends, quirks)
+    mine = jax.jit(
+        lambda v: eliminate_ends(convolution, v, series, axis=axis, ends=ends, quirks=quirks)
+    )(hidden)
     np.testing.assert_allclose(mine, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
@@ -130,19 +134,21 @@ def test_elimination_leaves_the_end_nodes_to_themselves(channels, shortcut):
     """With one channel, or with blocks: (K z)_N = x_N K_NN and, where the left end is eliminated
     alone, (K z)_0 = x_0 K_00.
     """
-    own, series = conv(1, channels, channels), spectrum(LINE, (3,), (0.25,))
+    convolution, series = conv(1, channels, channels), spectrum(LINE, (3,), (0.25,))
     hidden = jnp.asarray(np.random.default_rng(2).normal(size=(33, channels)))
-    oddities = ReferenceQuirks(shortcut=shortcut, tolerance=0.0)
+    quirks = ReferenceQuirks(shortcut=shortcut, tolerance=0.0)
     units = np.zeros((channels, 33, channels))
     blocks = {}
     for place in (0, -1):
         units[:] = 0
         units[np.arange(channels), place, np.arange(channels)] = 1.0
-        blocks[place] = np.asarray(jax.vmap(lambda v: own(v, series))(jnp.asarray(units)))
+        blocks[place] = np.asarray(jax.vmap(lambda v: convolution(v, series))(jnp.asarray(units)))
     both = np.asarray(
-        eliminated(own, hidden, series, axis=0, ends=("lower", "upper"), oddities=oddities)
+        eliminate_ends(convolution, hidden, series, axis=0, ends=("lower", "upper"), quirks=quirks)
     )
-    left = np.asarray(eliminated(own, hidden, series, axis=0, ends=("lower",), oddities=oddities))
+    left = np.asarray(
+        eliminate_ends(convolution, hidden, series, axis=0, ends=("lower",), quirks=quirks)
+    )
     across = blocks[0][:, 0] - blocks[0][:, -1] @ np.linalg.solve(
         blocks[-1][:, -1], blocks[-1][:, 0]
     )
@@ -163,13 +169,13 @@ def test_blocks_are_for_one_axis():
         NotImplementedError,
         match=r"solves blocks, on one axis alone; take ReferenceQuirks\(shortcut=True\)",
     ):
-        eliminated(
+        eliminate_ends(
             conv(2, 2, 2),
             jnp.zeros((7, 21, 2)),
             spectrum(SPACE_TIME, (3, 3), (None, None)),
             axis=1,
             ends=("lower",),
-            oddities=ReferenceQuirks(shortcut=False),
+            quirks=ReferenceQuirks(shortcut=False),
         )
 
 

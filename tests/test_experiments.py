@@ -19,7 +19,7 @@ import pytest
 import bayescons as bc
 from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.sampling import Method, chains
-from bayescons.surrogates import Members
+from bayescons.surrogates import Ensemble
 from experiments import __main__ as command
 from experiments import (
     boundary_tables,
@@ -390,7 +390,7 @@ def test_what_was_left_out_stands_in_a_table_of_its_own():
 @pytest.mark.parametrize("scale", [None, 1e-6, 1e-3, 1.0])
 def test_a_soft_total_leaves_one_part_in_one_plus_p_a_of_the_error(scale):
     where, rng = Slice("stefan", 21), np.random.default_rng(0)
-    members = Members(
+    members = Ensemble(
         jnp.asarray(rng.normal(size=(4, 1, 21))), jnp.asarray(rng.uniform(0.1, 1.0, (4, 1, 21)))
     )
     after = limiting_precision.stated(where, scale)(members, 0.6, jax.random.key(0))

@@ -19,7 +19,7 @@ from bayescons.grids import Grid
 from bayescons.surrogates import (
     KERNELS,
     Hyperparameters,
-    fit,
+    fit_hyperparameters,
     gaussian_process,
     log_evidence_of_readings,
     separable,
@@ -82,9 +82,11 @@ def test_the_posterior_equals_tinygps(name):
         belief.mean, mean, atol=bound * float(np.abs(values).max()) * AMPLITUDE / NOISE
     )
     np.testing.assert_allclose(belief.variance, variance, atol=bound * AMPLITUDE**2)
-    given = log_evidence_of_readings(places, values, KNOWN, kernels=name, mean=curved)
+    likelihood = log_evidence_of_readings(places, values, KNOWN, kernels=name, mean=curved)
     np.testing.assert_allclose(
-        given, log_evidence, atol=bound * float(np.sum((values - curved(**places)) ** 2)) / NOISE**2
+        likelihood,
+        log_evidence,
+        atol=bound * float(np.sum((values - curved(**places)) ** 2)) / NOISE**2,
     )
 
 
@@ -98,8 +100,8 @@ def test_the_log_evidence_is_that_of_a_multivariate_normal():
         COUNT
     )
     expected = jax.scipy.stats.multivariate_normal.logpdf(values, jnp.full(COUNT, 0.3), matrix)
-    given = log_evidence_of_readings(places, values, KNOWN, kernels="matern52", mean=0.3)
-    np.testing.assert_allclose(given, expected, rtol=COUNT * np.linalg.cond(matrix) * EPS)
+    likelihood = log_evidence_of_readings(places, values, KNOWN, kernels="matern52", mean=0.3)
+    np.testing.assert_allclose(likelihood, expected, rtol=COUNT * np.linalg.cond(matrix) * EPS)
 
 
 def test_the_posterior_is_structured_and_shares_coordinates_with_the_grid():
@@ -239,9 +241,9 @@ def test_the_fit_recovers_the_lengths_that_made_the_readings():
         )
 
     truth = jnp.log(jnp.array([2.0, 0.8, 0.4, 0.1]))
-    found = fit(places, values)
+    fitted = fit_hyperparameters(places, values)
     logs = jnp.log(
-        jnp.array([found.amplitude, found.lengths["t"], found.lengths["x"], found.noise])
+        jnp.array([fitted.amplitude, fitted.lengths["t"], fitted.lengths["x"], fitted.noise])
     )
     errors = np.sqrt(np.diag(np.linalg.inv(jax.jit(jax.hessian(cost))(logs))))
     assert (np.abs(logs - truth) < 3 * errors)[:3].all()
@@ -255,21 +257,26 @@ def test_the_fit_recovers_the_lengths_that_made_the_readings():
 
 def test_the_fit_repeats_itself_and_scales_with_the_readings():
     places, values = simulated(noise=0.1)
-    first, again = fit(places, values), fit(places, values)
+    first, again = fit_hyperparameters(places, values), fit_hyperparameters(places, values)
     assert first == again
-    stretched = fit({"t": 10 * places["t"], "x": places["x"]}, 3 * values)
+    stretched = fit_hyperparameters({"t": 10 * places["t"], "x": places["x"]}, 3 * values)
     expected = [3 * first.amplitude, 10 * first.lengths["t"], first.lengths["x"], 3 * first.noise]
-    given = [stretched.amplitude, stretched.lengths["t"], stretched.lengths["x"], stretched.noise]
+    scaled_fit = [
+        stretched.amplitude,
+        stretched.lengths["t"],
+        stretched.lengths["x"],
+        stretched.noise,
+    ]
     np.testing.assert_allclose(
-        given, expected, rtol=1e-2
+        scaled_fit, expected, rtol=1e-2
     )  # the optimizer stops at 1e-5 in the slope; curvature is of order 10
 
 
 def test_a_known_noise_is_kept():
     places, values = simulated(noise=0.1)
-    assert fit(places, values, noise=0.25).noise == 0.25
+    assert fit_hyperparameters(places, values, noise=0.25).noise == 0.25
     places, values = {n: c[:20] for n, c in places.items()}, values[:20]
-    assert fit(places, values, noise=0.0).noise == 0.0
+    assert fit_hyperparameters(places, values, noise=0.0).noise == 0.0
 
 
 def test_the_mean_between_two_walls_takes_their_values():
@@ -301,8 +308,8 @@ def test_a_belief_exists_in_single_precision():
     )
     assert bool(jnp.isfinite(belief.mean).all())
     assert (belief.variance >= 0).all()
-    found = fit(places, np.sin(places["t"] + places["x"]))
-    assert all(np.isfinite([found.amplitude, *found.lengths.values(), found.noise]))
+    fitted = fit_hyperparameters(places, np.sin(places["t"] + places["x"]))
+    assert all(np.isfinite([fitted.amplitude, *fitted.lengths.values(), fitted.noise]))
 
 
 def test_bad_readings_are_errors_that_say_what_to_write():
@@ -314,7 +321,7 @@ def test_bad_readings_are_errors_that_say_what_to_write():
     with pytest.raises(ValueError, match=r"one shape \(r,\).*values \(11,\)"):
         gaussian_process(GRID, places, values[1:])
     with pytest.raises(ValueError, match=r"values \(12, 1\)"):
-        fit(places, values[:, None])
+        fit_hyperparameters(places, values[:, None])
     with pytest.raises(
         ValueError,
         match=r"coordinates must name the axes 't', 'x'; got 't', 'y'. Write coordinates=",
@@ -339,7 +346,7 @@ def test_bad_hyperparameters_are_errors_that_say_what_to_write():
     with pytest.raises(ValueError, match="leave noise out"):
         gaussian_process(GRID, places, values, noise=0.1, hyperparameters=KNOWN)
     with pytest.raises(ValueError, match="noise must be at least zero"):
-        fit(places, values, noise=-1.0)
+        fit_hyperparameters(places, values, noise=-1.0)
     with pytest.raises(ValueError, match="mean must give a number or an array that broadcasts"):
         separable(GRID, LENGTHS, mean=np.zeros(9))
 
@@ -347,9 +354,9 @@ def test_bad_hyperparameters_are_errors_that_say_what_to_write():
 def test_readings_from_which_nothing_can_be_learnt_are_errors():
     places, values = readings()
     with pytest.raises(ValueError, match="share one coordinate along 't'"):
-        fit(places | {"t": np.zeros(COUNT)}, values)
+        fit_hyperparameters(places | {"t": np.zeros(COUNT)}, values)
     with pytest.raises(ValueError, match="equal the mean everywhere"):
-        fit(places, np.ones(COUNT), mean=1.0)
+        fit_hyperparameters(places, np.ones(COUNT), mean=1.0)
 
 
 def test_exact_readings_that_contradict_each_other_are_an_error_that_names_them():

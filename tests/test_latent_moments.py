@@ -12,7 +12,7 @@ import bayescons as bc
 from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.networks import AttentiveNeuralProcess, Normal
 from bayescons.problems import Stefan, contexts
-from bayescons.surrogates import Members, latent_draws, latent_moments, matched, moments
+from bayescons.surrogates import Ensemble, latent_draws, latent_moments, moment_matched, moments
 from bayescons.surrogates import neural_process as beliefs
 
 EPS32 = float(np.finfo(np.float32).eps)
@@ -31,7 +31,7 @@ def members(request):
         jax.random.normal(keys[0], (12, *grid.shape)),
         jnp.exp(jax.random.normal(keys[1], (12, *grid.shape)) - 1),
     )
-    return Members(
+    return Ensemble(
         mean,
         scale,
         2 * jax.random.normal(keys[2], (12,)).at[0].set(-jnp.inf) if request.param else None,
@@ -39,32 +39,32 @@ def members(request):
 
 
 def test_moments_are_those_of_the_one_gaussian_that_matches_the_mixture(members):
-    found, belief = moments(members), matched(members, factor=False)
-    np.testing.assert_allclose(found.mean, belief.mean, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(found.variance, belief.variance, rtol=1e-12)
+    estimate, belief = moments(members), moment_matched(members, factor=False)
+    np.testing.assert_allclose(estimate.mean, belief.mean, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(estimate.variance, belief.variance, rtol=1e-12)
 
 
 def test_imposed_a_constraint_is_imposed_on_each_member_and_leaves_the_weights(members):
-    given = [
+    conditioned = [
         bc.condition(bc.diagonal(mean, scale), mass)
         for mean, scale in zip(*members[:2], strict=True)
     ]
     logs = np.zeros(12) if members.log_weight is None else np.asarray(members.log_weight)
     weights = np.exp(logs) / np.exp(logs).sum()
     means, variances = (
-        np.stack([getattr(belief, part) for belief in given]) for part in ("mean", "variance")
+        np.stack([getattr(belief, part) for belief in conditioned]) for part in ("mean", "variance")
     )
     mean = np.tensordot(weights, means, 1)
     between = np.tensordot(weights, (means - mean) ** 2, 1) / (1 - np.sum(weights**2))
-    found = moments(members, mass)
-    np.testing.assert_allclose(found.mean, mean, rtol=1e-12, atol=1e-14)
+    estimate = moments(members, mass)
+    np.testing.assert_allclose(estimate.mean, mean, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(
-        found.variance, np.tensordot(weights, variances, 1) + between, rtol=1e-11, atol=1e-15
+        estimate.variance, np.tensordot(weights, variances, 1) + between, rtol=1e-11, atol=1e-15
     )
 
 
 def test_the_mean_has_the_total_and_the_variance_of_a_small_spread_is_not_a_difference_of_large_numbers():
-    close = Members(
+    close = Ensemble(
         1e6 + 1e-3 * jax.random.normal(jax.random.key(2), (12, *grid.shape)),
         jnp.full((12, *grid.shape), 1e-6),
     )
@@ -82,11 +82,11 @@ def test_the_mean_has_the_total_and_the_variance_of_a_small_spread_is_not_a_diff
 def test_moments_of_a_latent_are_those_of_its_draws(draws, constraint):
     key = jax.random.key(3)
     expected = moments(latent_draws(network, readings, grid, key, draws=draws), constraint)
-    found = latent_moments(network, readings, grid, key, constraint, draws=draws)
+    estimate = latent_moments(network, readings, grid, key, constraint, draws=draws)
     # the same float32 arithmetic, perhaps in another order: a few layers of a few dozen terms each
-    np.testing.assert_allclose(found.mean, expected.mean, atol=100 * EPS32)
+    np.testing.assert_allclose(estimate.mean, expected.mean, atol=100 * EPS32)
     np.testing.assert_allclose(
-        jnp.sqrt(found.variance), jnp.sqrt(expected.variance), atol=100 * EPS32
+        jnp.sqrt(estimate.variance), jnp.sqrt(expected.variance), atol=100 * EPS32
     )
 
 
@@ -117,8 +117,8 @@ class Line:
 
 def test_in_pairs_a_field_that_is_linear_in_the_latent_has_its_exact_mean():
     t, x = (np.broadcast_to(grid.mesh()[axis], grid.shape) for axis in ("t", "x"))
-    found = latent_moments(Line(), readings, grid, jax.random.key(5), draws=2, pairs=True)
-    np.testing.assert_allclose(found.mean, -t, atol=1e-14)
+    estimate = latent_moments(Line(), readings, grid, jax.random.key(5), draws=2, pairs=True)
+    np.testing.assert_allclose(estimate.mean, -t, atol=1e-14)
     many = latent_moments(Line(), readings, grid, jax.random.key(5), draws=20_000, pairs=True)
     # the variance of 10,000 independent squares of normal numbers: five standard errors of
     # √(2/10,000)

@@ -11,15 +11,15 @@ from flax import nnx
 
 import bayescons as bc
 from bayescons.functionals.quadrature import quadrature_weights
-from bayescons.networks import AttentiveNeuralProcess, Ensemble
+from bayescons.networks import AttentiveNeuralProcess, DeepEnsemble
 from bayescons.problems import Stefan, contexts
 from bayescons.surrogates import (
-    Members,
+    Ensemble,
     ensemble_members,
-    field,
-    latent,
+    field_given_latent,
+    latent_distribution,
     latent_draws,
-    matched,
+    moment_matched,
     stretched_draws,
 )
 
@@ -34,7 +34,7 @@ network = AttentiveNeuralProcess(width=8, heads=2, box=((0.0, 0.0), (0.1, 1.0)),
 def members():
     """Twelve beliefs about one field that differ a good deal."""
     key_mean, key_scale = jax.random.split(jax.random.key(1))
-    return Members(
+    return Ensemble(
         jax.random.normal(key_mean, (12, *grid.shape)),
         jnp.exp(jax.random.normal(key_scale, (12, *grid.shape)) - 1),
     )
@@ -43,7 +43,7 @@ def members():
 @pytest.mark.parametrize("factor", [True, False], ids=["with its factor", "on the diagonal"])
 def test_one_gaussian_has_the_mean_and_the_variances_of_the_mixture(members, factor):
     mean, scale = np.asarray(members.mean), np.asarray(members.scale)
-    belief = matched(members, factor=factor)
+    belief = moment_matched(members, factor=factor)
     np.testing.assert_allclose(belief.mean, mean.mean(axis=0), rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(
         belief.variance, (scale**2).mean(axis=0) + mean.var(axis=0, ddof=1), rtol=1e-12
@@ -51,9 +51,11 @@ def test_one_gaussian_has_the_mean_and_the_variances_of_the_mixture(members, fac
 
 
 def test_weights_of_members_are_those_of_copies(members):
-    copied = Members(*(jnp.concatenate([a[:3], a[:2], a[:1]]) for a in members[:2]))
-    weighted = Members(members.mean[:3], members.scale[:3], jnp.log(jnp.array([3.0, 2.0, 1.0])) + 5)
-    one, other = matched(weighted), matched(copied)
+    copied = Ensemble(*(jnp.concatenate([a[:3], a[:2], a[:1]]) for a in members[:2]))
+    weighted = Ensemble(
+        members.mean[:3], members.scale[:3], jnp.log(jnp.array([3.0, 2.0, 1.0])) + 5
+    )
+    one, other = moment_matched(weighted), moment_matched(copied)
     np.testing.assert_allclose(one.mean, other.mean, rtol=1e-12, atol=1e-14)
     # the unbiased share differs, 1 - Σ w² = 11/18 for the weights and 1 - 1/6 for six equals
     own = (np.asarray(members.scale[:3]) ** 2 * np.array([3, 2, 1]).reshape(3, 1, 1) / 6).sum(
@@ -67,16 +69,18 @@ def test_weights_of_members_are_those_of_copies(members):
 def test_a_stretch_moves_the_prediction_and_one_leaves_it_alone():
     z = jnp.zeros(8)
     fine = bc.Grid(t=[0.05], x=np.linspace(0, 1, 21))
-    wide = field(network, readings, fine, z, stretch=2.0).mean
+    wide = field_given_latent(network, readings, fine, z, stretch=2.0).mean
     np.testing.assert_allclose(
-        field(network, readings, fine, z, stretch=1.0).mean,
-        field(network, readings, fine, z).mean,
+        field_given_latent(network, readings, fine, z, stretch=1.0).mean,
+        field_given_latent(network, readings, fine, z).mean,
         rtol=0,
     )
     halves = bc.Grid(
         t=[0.05], x=np.linspace(0, 0.5, 21)
     )  # the stretched network is asked at half of each position
-    np.testing.assert_allclose(wide, field(network, readings, halves, z).mean, atol=100 * EPS32)
+    np.testing.assert_allclose(
+        wide, field_given_latent(network, readings, halves, z).mean, atol=100 * EPS32
+    )
 
 
 def test_stretched_draws_are_draws_at_each_stretch_with_its_prior():
@@ -89,7 +93,7 @@ def test_stretched_draws_are_draws_at_each_stretch_with_its_prior():
 
 
 def test_the_factor_keeps_the_covariance_of_the_members(members):
-    belief = matched(members)
+    belief = moment_matched(members)
     unit = jnp.zeros(grid.shape).at[1, 4].set(1.0)
     mean = np.asarray(members.mean).reshape(12, -1)
     expected = np.cov(mean.T)[:, 1 * 11 + 4]
@@ -98,7 +102,7 @@ def test_the_factor_keeps_the_covariance_of_the_members(members):
 
 
 def test_without_the_factor_times_are_independent(members):
-    assert matched(members, factor=False).covariance.independent == {0, 1}
+    assert moment_matched(members, factor=False).covariance.independent == {0, 1}
 
 
 def test_draws_of_the_latent_are_the_fields_of_their_latents():
@@ -107,7 +111,7 @@ def test_draws_of_the_latent_are_the_fields_of_their_latents():
     noise = jax.random.normal(key, (n, *found.mean.shape), found.mean.dtype)
     drawn = latent_draws(network, readings, grid, key, draws=n)
     for s in range(n):
-        one = field(network, readings, grid, found.mean + found.scale * noise[s])
+        one = field_given_latent(network, readings, grid, found.mean + found.scale * noise[s])
         # the same float32 arithmetic, perhaps in another order: a few layers of a few dozen terms
         # each
         np.testing.assert_allclose(drawn.mean[s], one.mean, atol=100 * EPS32)
@@ -115,14 +119,14 @@ def test_draws_of_the_latent_are_the_fields_of_their_latents():
 
 
 def test_the_latent_is_a_numpyro_distribution_over_vectors():
-    z = latent(network, readings)
+    z = latent_distribution(network, readings)
     assert z.event_shape == (8,)
     assert z.batch_shape == ()
 
 
 def test_an_ensemble_gives_a_belief_a_member():
     found = ensemble_members(
-        Ensemble(members=3, width=8, heads=2, rngs=nnx.Rngs(0)), readings, grid
+        DeepEnsemble(members=3, width=8, heads=2, rngs=nnx.Rngs(0)), readings, grid
     )
     assert found.mean.shape == found.scale.shape == (3, *grid.shape)
     assert float(found.scale.min()) >= 1e-3
@@ -130,8 +134,8 @@ def test_an_ensemble_gives_a_belief_a_member():
 
 def program(total, state=bc.impose):
     """A neural process and its total."""
-    z = numpyro.sample("z", latent(network, readings))
-    u = numpyro.sample("u", field(network, readings, grid, z))
+    z = numpyro.sample("z", latent_distribution(network, readings))
+    u = numpyro.sample("u", field_given_latent(network, readings, grid, z))
     state("mass", bc.integral(grid, over="x"), u, total)
 
 
@@ -140,7 +144,7 @@ def by_hand(latents, total):
     evidence over all times.
     """
     g, b = quadrature_weights(grid["x"]), np.asarray(total)
-    beliefs = [field(network, readings, grid, z) for z in latents]
+    beliefs = [field_given_latent(network, readings, grid, z) for z in latents]
     mean, variance = (
         np.stack([np.asarray(getattr(one, what), float) for one in beliefs])
         for what in ("mean", "variance")

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from bayescons.networks.layers import Attention, Embedded, dropout, linear
+from bayescons.networks.layers import Attention, EmbeddedRows, dropout, linear
 
 EPS = float(np.finfo(np.float32).eps)
 WIDTH = 8
 
 
-def rows(count: int, seed: int) -> Embedded:
+def rows(count: int, seed: int) -> EmbeddedRows:
     numbers = np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
-    return Embedded(jnp.asarray(numbers), linear(3, WIDTH, rngs=nnx.Rngs(seed)))
+    return EmbeddedRows(jnp.asarray(numbers), linear(3, WIDTH, rngs=nnx.Rngs(seed)))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from bayescons.networks import (
     Attention,
     AttentiveNeuralProcess,
-    Ensemble,
+    DeepEnsemble,
     load_weights,
     parameter_count,
     pretrained,
@@ -24,7 +24,7 @@ from bayescons.networks import (
     save_weights,
 )
 from bayescons.networks.layers import dropout
-from bayescons.networks.neural_process import LEAST_SCALE, scaled
+from bayescons.networks.neural_process import LEAST_SCALE, scale_to_box
 from bayescons.problems import Diffusion, Stefan
 
 EPS = float(np.finfo(np.float32).eps)  # networks compute in single precision
@@ -41,7 +41,7 @@ def neural_process():
 
 @functools.cache
 def ensemble():
-    return Ensemble(members=3, width=WIDTH, heads=2, box=BOX, rngs=nnx.Rngs(0))
+    return DeepEnsemble(members=3, width=WIDTH, heads=2, box=BOX, rngs=nnx.Rngs(0))
 
 
 def readings(seed=1, *batch):
@@ -82,8 +82,8 @@ def _predicted(definition, weights, inputs, values, where, key):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _of_members(definition, weights, *given):
-    return nnx.merge(definition, weights).predict(*given)
+def _of_members(definition, weights, *arguments):
+    return nnx.merge(definition, weights).predict(*arguments)
 
 
 def close(one, other):
@@ -102,12 +102,12 @@ def test_the_published_network_has_989826_parameters():
 
 
 def test_a_prediction_is_deterministic_and_drops_out_with_a_key_only():
-    given = (*readings(), points())
-    same(predicted(*given), predicted(*given))
-    once, again, other = (predicted(*given, jax.random.key(seed)) for seed in (0, 0, 1))
+    arguments = (*readings(), points())
+    same(predicted(*arguments), predicted(*arguments))
+    once, again, other = (predicted(*arguments, jax.random.key(seed)) for seed in (0, 0, 1))
     same(once, again)
     for a, b, c in zip(
-        *(jax.tree.leaves(p) for p in (predicted(*given), once, other)), strict=True
+        *(jax.tree.leaves(p) for p in (predicted(*arguments), once, other)), strict=True
     ):
         assert not np.allclose(a, b, atol=1e-3)
         assert not np.allclose(b, c, atol=1e-3)
@@ -116,12 +116,12 @@ def test_a_prediction_is_deterministic_and_drops_out_with_a_key_only():
 @pytest.mark.float32
 def test_dropping_out_leaves_zeros_and_scales_the_rest_up():
     values = jnp.arange(1.0, 10_001.0)
-    kept = dropout(values, 0.25, jax.random.key(0)) / values
-    assert set(np.unique(np.asarray(kept, np.float32))) <= {
+    survivors = dropout(values, 0.25, jax.random.key(0)) / values
+    assert set(np.unique(np.asarray(survivors, np.float32))) <= {
         np.float32(0),
         *np.float32([4 / 3 - EPS, 4 / 3, 4 / 3 + EPS]),
     }
-    assert abs(np.mean(np.asarray(kept) == 0) - 0.25) < 5 * math.sqrt(
+    assert abs(np.mean(np.asarray(survivors) == 0) - 0.25) < 5 * math.sqrt(
         0.25 * 0.75 / 10_000
     )  # five standard deviations
     assert dropout(values, 0.25, None) is values
@@ -149,7 +149,7 @@ def test_the_decoder_acts_on_representation_latent_and_point_laid_side_by_side()
         jnp.asarray(rng.normal(size=shape).astype(np.float32))
         for shape in ((POINTS, WIDTH), (WIDTH,))
     )
-    decoder, x = network.decoder, scaled(points(), BOX)
+    decoder, x = network.decoder, scale_to_box(points(), BOX)
     hidden = jnp.concatenate([r, jnp.tile(z, (POINTS, 1)), decoder.embed(x)], axis=-1)
     for layer in decoder.hidden:
         hidden = jnp.maximum(layer(hidden), 0)
@@ -186,8 +186,8 @@ def test_attention_is_a_softmax_average_of_the_values_in_each_head():
 
 def test_the_corners_of_the_box_become_plus_and_minus_one():
     corners = jnp.asarray(np.array([LOWER, UPPER, (LOWER + UPPER) / 2]))
-    np.testing.assert_allclose(scaled(corners, BOX), [[-1, -1], [1, 1], [0, 0]], **ROUNDING)
-    np.testing.assert_array_equal(scaled(corners, None), np.asarray(corners, np.float32))
+    np.testing.assert_allclose(scale_to_box(corners, BOX), [[-1, -1], [1, 1], [0, 0]], **ROUNDING)
+    np.testing.assert_array_equal(scale_to_box(corners, None), np.asarray(corners, np.float32))
 
 
 def test_scales_are_never_below_a_thousandth():
@@ -204,8 +204,8 @@ def test_scales_are_never_below_a_thousandth():
 
 
 def test_float64_readings_are_answered_in_float32():
-    given = jax.tree.map(lambda a: a.astype(jnp.float64), (*readings(), points()))
-    answers = predicted(*given), of_members(*given)
+    arguments = jax.tree.map(lambda a: a.astype(jnp.float64), (*readings(), points()))
+    answers = predicted(*arguments), of_members(*arguments)
     assert {leaf.dtype for leaf in jax.tree.leaves(answers)} == {np.dtype(np.float32)}
     close(answers, (predicted(*readings(), points()), of_members(*readings(), points())))
 
@@ -218,11 +218,12 @@ def test_functions_in_a_batch_are_predicted_as_one_by_one():
 
 
 def test_members_differ_and_in_one_call_are_as_one_by_one():
-    given = scaled(readings()[0], BOX), readings()[1], scaled(points(), BOX)
+    arguments = scale_to_box(readings()[0], BOX), readings()[1], scale_to_box(points(), BOX)
     together = of_members(*readings(), points())
     definition, weights = nnx.split(ensemble().members)
     alone = [
-        nnx.merge(definition, jax.tree.map(lambda a, m=m: a[m], weights))(*given) for m in range(3)
+        nnx.merge(definition, jax.tree.map(lambda a, m=m: a[m], weights))(*arguments)
+        for m in range(3)
     ]
     close(together, jax.tree.map(lambda *parts: jnp.stack(parts), *alone))
     assert np.abs(np.diff(together.mean, axis=0)).min() > 1e-3
@@ -232,7 +233,7 @@ def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="multiple of the number of heads; got width=8, heads=3"):
         AttentiveNeuralProcess(width=8, heads=3, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="two members or more; got members=1"):
-        Ensemble(members=1, rngs=nnx.Rngs(0))
+        DeepEnsemble(members=1, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("make", [neural_process, ensemble])
@@ -245,10 +246,10 @@ def test_weights_and_card_survive_a_file_to_the_last_bit(tmp_path, make, monkeyp
 
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, name, refuse)
-    network, kept = load_weights(tmp_path / "w.safetensors")
+    network, card_of_file = load_weights(tmp_path / "w.safetensors")
     assert type(network) is type(make())
     assert network.settings == make().settings
-    assert kept == card
+    assert card_of_file == card
     same(nnx.to_pure_dict(nnx.state(network)), nnx.to_pure_dict(nnx.state(make())))
 
 
@@ -276,15 +277,16 @@ def test_files_that_hold_no_network_are_refused(tmp_path):
         load_weights(path)
     path.write_bytes(save({"a": np.zeros(2)}))
     with pytest.raises(
-        ValueError, match="holds a network called None; known are AttentiveNeuralProcess, Ensemble"
+        ValueError,
+        match="holds a network called None; known are AttentiveNeuralProcess, DeepEnsemble",
     ):
         load_weights(path)
-    told = {
+    text = {
         "network": "AttentiveNeuralProcess",
         "settings": '{"width": 8, "heads": 2}',
         "card": "{}",
     }
-    path.write_bytes(save({"a": np.zeros(2)}, metadata=told))
+    path.write_bytes(save({"a": np.zeros(2)}, metadata=text))
     with pytest.raises(ValueError, match="do not fit its network: a, decoder"):
         load_weights(path)
 

@@ -12,7 +12,13 @@ from scipy import stats
 import bayescons as bc
 from bayescons.diagnostics import coverage
 from bayescons.functionals.boundary_conditions import BoundaryConditions
-from bayescons.networks import BoundaryCorrected, FourierOperator
+from bayescons.networks import (
+    BoundaryCorrected,
+    FeatureCorrection,
+    FourierOperator,
+    LayerCorrection,
+    NoCorrection,
+)
 from bayescons.problems import BurgersWave, ForcedHeat
 from bayescons.surrogates import (
     RandomEffects,
@@ -135,13 +141,13 @@ def test_channels_that_repeat_others_change_nothing():
 @pytest.mark.parametrize("family", [wave, heat], ids=["values", "slopes"])
 def test_the_mean_given_the_boundary_is_that_of_the_corrected_network(family):
     boundary = BoundaryConditions(family.grid(POINTS), family.sides())
-    corrected = BoundaryCorrected(network, boundary, mode="features")
+    corrected = BoundaryCorrected(network, boundary, FeatureCorrection())
     key = jax.random.key(6)
-    corrected.last.weights[...] = 0.1 * jax.random.normal(key, (1, 6), jnp.float32)
-    corrected.last.share[...] = jnp.full(1, -10.0)  # nothing smooth beside the features: e^-100
+    corrected.lift.weights[...] = 0.1 * jax.random.normal(key, (1, 6), jnp.float32)
+    corrected.lift.share[...] = jnp.full(1, -10.0)  # nothing smooth beside the features: e^-100
     effects = RandomEffects(
-        jnp.diag(jnp.sqrt(corrected.last.variances()[0])),
-        corrected.last.rests(corrected.boundary)[0],
+        jnp.diag(jnp.sqrt(corrected.lift.variances()[0])),
+        corrected.lift.rests(corrected.boundary)[0],
         np.zeros(1),
     )
     samples = family.sample(key, 1, boundary.grid)
@@ -219,12 +225,14 @@ def test_a_network_that_reads_boundary_values_asks_for_them():
         operator_effects(reads, samples, grid)
     plain = operator_effects(reads, samples, grid, sides=wave.sides())
     wrapped = operator_effects(
-        BoundaryCorrected(reads, BoundaryConditions(grid, wave.sides()), mode="none"), samples, grid
+        BoundaryCorrected(reads, BoundaryConditions(grid, wave.sides()), NoCorrection()),
+        samples,
+        grid,
     )
     np.testing.assert_array_equal(plain.variance, wrapped.variance)
     with pytest.raises(ValueError, match="corrects the layers"):
         readout(
-            BoundaryCorrected(network, BoundaryConditions(grid, wave.sides()), mode="layers"),
+            BoundaryCorrected(network, BoundaryConditions(grid, wave.sides()), LayerCorrection()),
             samples.inputs[0],
             grid,
         )

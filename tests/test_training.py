@@ -21,7 +21,7 @@ from flax import nnx
 from safetensors.numpy import load_file
 
 from bayescons.cli import main
-from bayescons.networks import AttentiveNeuralProcess, Ensemble, Normal, load_weights
+from bayescons.networks import AttentiveNeuralProcess, DeepEnsemble, Normal, load_weights
 from bayescons.problems import Diffusion, Stefan
 from bayescons.training import (
     Checkpoints,
@@ -177,7 +177,7 @@ def test_the_evidence_bound_is_the_formula_with_its_noise_put_in():
 
 @pytest.mark.usefixtures("simply_compiled")
 def test_the_loss_of_an_ensemble_is_the_sum_of_its_members_own():
-    network = Ensemble(members=2, width=4, heads=1, rngs=nnx.Rngs(0))
+    network = DeepEnsemble(members=2, width=4, heads=1, rngs=nnx.Rngs(0))
     (batch, each), predict, expected = (
         of_two_functions(),
         nnx.jit(lambda network, *given: network.predict(*given)),
@@ -425,7 +425,7 @@ def test_a_recipe_that_cannot_be_carried_out_says_what_to_change(changes, messag
 
 
 def test_a_card_tells_what_its_first_weights_had_been_through():
-    network = Ensemble(members=2, width=8, heads=2, rngs=nnx.Rngs(0))
+    network = DeepEnsemble(members=2, width=8, heads=2, rngs=nnx.Rngs(0))
     log = [{"step": 2, "loss": 1.0, "validation": 2.0, "seconds": 3.0}]
     before, recipe = None, {"start": None, "tails": 3.0}
     for rate in (1e-3, 4e-4, 1e-4):
@@ -639,7 +639,7 @@ def test_an_ensemble_is_trained_by_the_command_and_whatever_the_default_float(tm
     assert "step 4 of 4" in capsys.readouterr().out
     assert json.loads((tmp_path / "settings.json").read_text())["tails"] is None
     assert [line["step"] for line in lines_of(tmp_path)] == [2, 4]
-    assert "Ensemble (2 members): width 4" in (tmp_path / "ensemble_diffusion.md").read_text()
+    assert "DeepEnsemble (2 members): width 4" in (tmp_path / "ensemble_diffusion.md").read_text()
     assert {a.dtype for a in load_file(tmp_path / "ensemble_diffusion.safetensors").values()} == {
         np.dtype(np.float32)
     }

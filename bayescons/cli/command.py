@@ -292,12 +292,12 @@ class Train:
     patience: Annotated[str, arg(metavar="N|none", help_behavior_hint=PRESETS_OWN)] = PRESET
     """Stop when so many validations in a row have brought nothing lower; none: go on to the end."""
     mode: Annotated[
-        Literal["none", "overwrite", "features", "kernel", "layers", "reference"] | None,
+        str | None,
         arg(metavar="MODE", help_behavior_hint="(default: features)"),
     ] = None
-    """How boundary values are imposed (operator): not at all (none), by overwriting, by the
-    covariance of the last layer (features), by a learned kernel (kernel, layers), or by the
-    published elimination (reference).
+    """How boundary values are imposed (operator), a name of bayescons.networks.CORRECTIONS: not at
+    all (none), by overwriting (overwrite), by the covariance of the last layer (features), by a
+    learned kernel (kernel, layers), or by the published elimination (reference).
     """
     values: Annotated[
         Literal["given", "withheld"] | None,

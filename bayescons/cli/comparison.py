@@ -36,7 +36,7 @@ from bayescons.grids import Grid
 from bayescons.networks import pretrained
 from bayescons.problems import Readings, Stefan, contexts
 from bayescons.programs import conjugate, observe
-from bayescons.surrogates import gaussian_process, latent_draws, matched
+from bayescons.surrogates import gaussian_process, latent_draws, moment_matched
 
 BELIEFS = {"anp": "ANP belief", "gp": "GP belief"}
 PROJECTED, CONDITIONED = "projection", "bayescons"
@@ -197,7 +197,7 @@ def _neural_process(grid: Grid, readings: Readings, key: jax.Array) -> Gaussian:
     covariance.
     """
     network = pretrained("anp_stefan").network
-    return matched(
+    return moment_matched(
         jax.jit(lambda readings: latent_draws(network, readings, grid, key, draws=LATENTS))(
             readings
         )

@@ -14,8 +14,8 @@ import numpy as np
 from flax import nnx
 
 from bayescons.grids import Grid
-from bayescons.networks.fourier_operator import TIME
 from bayescons.networks.layers import RELU_GAIN, linear
+from bayescons.networks.operator_network import TIME
 
 
 class Perceptron(nnx.Module):
@@ -84,7 +84,11 @@ class DeepOperator(nnx.Module):
     def settings(self) -> dict[str, Any]:
         """The arguments it was made with, but for the random numbers."""
         return {
-            name: getattr(self, name) for name in ("axes", "sensors", "width", "depth", "against")
+            "axes": self.axes,
+            "sensors": self.sensors,
+            "width": self.width,
+            "depth": self.depth,
+            "against": self.against,
         }
 
     @property

@@ -4,13 +4,13 @@ end nodes overwritten.
 With K the layer's integral operator (linear, nodes × channels) and ends 0 and N, Gaussian
 elimination by products with K alone, the left end before the right:
 
-    y = x + e_0 δ_0,   δ_0 = x_0 - [(Kx)_0 - K_0N/K_NN (Kx)_N + K_0N x_N] / K̃_00,   K̃_00 = K_00 -
-    K_N0 K_0N/K_NN z = y + e_N δ_N,   δ_N = x_N - (Ky)_N / K_NN
+    y = x + e_0 δ_0,   δ_0 = x_0 - [(Kx)_0 - K_0N/K_NN (Kx)_N + K_0N x_N] / K̃_00
+    z = y + e_N δ_N,   δ_N = x_N - (Ky)_N / K_NN,   K̃_00 = K_00 - K_N0 K_0N/K_NN
 
 after which (Kz)_0 = K̃_00 x_0 and (Kz)_N = K_NN x_N. As published this takes seven calls of the
 layer. But x changes at two nodes and K is linear, so K z = K x + K e_0 δ_0 + K e_N δ_N, of which
-the spectra of e_0 and e_N are known and the values at an end are sums over
-modes: one transform and one inverse transform do.
+the spectra of e_0 and e_N are known and the values at an end are sums over modes: one transform and
+one inverse transform do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy as np
 from flax import nnx
 
 from bayescons.functionals.boundary_conditions import BoundaryConditions
-from bayescons.networks.lifts import corrected, end_lifts
+from bayescons.networks.layer_rules import LayerRule
+from bayescons.networks.lifts import overwrite_ends
 from bayescons.networks.spectral import SpectralConv, Spectrum, Waves
 
 MOLLIFIED = 5  # nodes at each end, the first of which stays as it is
@@ -75,14 +76,14 @@ class ReferenceQuirks:
         )
 
 
-def eliminated(
+def eliminate_ends(
     conv: SpectralConv,
     hidden: jax.Array,
     spectrum: Spectrum,
     *,
     axis: int,
     ends: tuple[str, ...],
-    oddities: ReferenceQuirks,
+    quirks: ReferenceQuirks,
 ) -> jax.Array:
     """K z after elimination at some `ends` of one axis, by one transform each way: (*points,
     channels) → (*points, channels).
@@ -93,9 +94,9 @@ def eliminated(
         spectrum: of the grid.
         axis: number of the axis.
         ends: ("lower",), ("upper",) or ("lower", "upper").
-        oddities: which of the public code's are kept.
+        quirks: which of the public code's are followed.
     """
-    if not oddities.shortcut and hidden.ndim > 2:
+    if not quirks.shortcut and hidden.ndim > 2:
         raise NotImplementedError(
             "without the shortcut the elimination solves blocks, on one axis alone; take "
             "ReferenceQuirks(shortcut=True)"
@@ -114,7 +115,7 @@ def eliminated(
     def value(end: str, mixed: jax.Array) -> jax.Array:
         return jnp.squeeze(faces[end].synthesise(mixed), axis)
 
-    def passed(source: str, target: str, change: jax.Array) -> jax.Array:
+    def transfer(source: str, target: str, change: jax.Array) -> jax.Array:
         """K e_source change at the target, without the field between: on one axis a product with
         one block, made once for a batch.
         """
@@ -126,42 +127,42 @@ def eliminated(
         """K_ab, from the state at one end to the output at another. It does not depend on the
         state: once for a batch.
         """
-        if not oddities.shortcut:
+        if not quirks.shortcut:
             return _block(conv, spectrum.waves[0], places[source], places[target])
-        number = passed(source, target, jnp.ones(state[source].shape, hidden.dtype))[..., :1]
-        return _clamped(number, oddities) if source == target else number
+        number = transfer(source, target, jnp.ones(state[source].shape, hidden.dtype))[..., :1]
+        return _clamp(number, quirks) if source == target else number
 
-    times, over = (jnp.multiply, _divided) if oddities.shortcut else (jnp.matmul, _right_solve)
+    times, over = (jnp.multiply, jnp.divide) if quirks.shortcut else (jnp.matmul, _right_solve)
     mixed = conv.mix(spectrum.analyse(hidden))
     if ends == ("lower",):
         change = state["lower"] - over(value("lower", mixed), entry("lower", "lower"))
         return spectrum.synthesise(mixed + conv.mix(coefficients("lower", change)))
-    wanted, own, output = state["upper"], entry("upper", "upper"), value("upper", mixed)
+    goal, upper_pivot, output = state["upper"], entry("upper", "upper"), value("upper", mixed)
     if ends == ("upper",):
         return spectrum.synthesise(
-            mixed + conv.mix(coefficients("upper", wanted - over(output, own)))
+            mixed + conv.mix(coefficients("upper", goal - over(output, upper_pivot)))
         )
     across, back = entry("lower", "upper"), entry("upper", "lower")
-    left = entry("lower", "lower") - times(over(across, own), back)
-    left = _clamped(left, oddities) if oddities.shortcut else left
-    missed = value("lower", mixed) - times(over(output, own), back) + times(wanted, back)
-    change = state["lower"] - over(missed, left)
-    output = output + passed("lower", "upper", change)
-    if oddities.upper_from_lower:
-        wanted = 2 * (state["lower"] + change) - wanted  # 2 y_0 in place of 2 y_N
-    both = coefficients("lower", change) + coefficients("upper", wanted - over(output, own))
+    lower_pivot = entry("lower", "lower") - times(over(across, upper_pivot), back)
+    lower_pivot = _clamp(lower_pivot, quirks) if quirks.shortcut else lower_pivot
+    residual = value("lower", mixed) - times(over(output, upper_pivot), back) + times(goal, back)
+    change = state["lower"] - over(residual, lower_pivot)
+    output = output + transfer("lower", "upper", change)
+    if quirks.upper_from_lower:
+        goal = 2 * (state["lower"] + change) - goal  # 2 y_0 in place of 2 y_N
+    both = coefficients("lower", change) + coefficients("upper", goal - over(output, upper_pivot))
     return spectrum.synthesise(mixed + conv.mix(both))
 
 
-class Elimination:
+class Elimination(LayerRule):
     """The published rule for every layer: eliminate, overwrite, mollify, halve. Made anew for each
     function's values.
     """
 
     def __init__(
-        self, boundary: BoundaryConditions, values: tuple[jax.Array, ...], oddities: ReferenceQuirks
+        self, boundary: BoundaryConditions, values: tuple[jax.Array, ...], quirks: ReferenceQuirks
     ):
-        self.boundary, self.values, self.oddities = boundary, values, oddities
+        self.boundary, self.values, self.quirks = boundary, values, quirks
         self.axis_name = boundary.axes[0]
         self.axis = boundary.grid.axis(self.axis_name)
 
@@ -178,20 +179,18 @@ class Elimination:
         """
         del index
         ends = self._ends()
-        where = {"axis": self.axis, "ends": ends, "oddities": self.oddities}
-        out = eliminated(conv, hidden, spectrum, **where) if ends else conv(hidden, spectrum)
+        where = {"axis": self.axis, "ends": ends, "quirks": self.quirks}
+        out = eliminate_ends(conv, hidden, spectrum, **where) if ends else conv(hidden, spectrum)
         out = out + point(hidden)
-        out = corrected(
-            out, [2 * v[..., None] for v in self.values], self.boundary, end_lifts(self.boundary)
-        )
+        out = overwrite_ends(out, [2 * v[..., None] for v in self.values], self.boundary)
         slopes = any(side.kind in ("neumann", "robin") for side in self.boundary.sides)
         out = self.mollify(out)
-        return out / 2 if slopes and self.oddities.half else out
+        return out / 2 if slopes and self.quirks.half else out
 
     def activate(self, hidden: jax.Array) -> jax.Array:
         """GELU, at interior nodes alone unless `active_ends`."""
         active = jax.nn.gelu(hidden, approximate=False)
-        if self.oddities.active_ends:
+        if self.quirks.active_ends:
             return active
         for name in self.boundary.axes:
             axis = self.boundary.grid.axis(name)
@@ -201,15 +200,15 @@ class Elimination:
         return active
 
     def mollify(self, field: jax.Array) -> jax.Array:
-        """Means of three at the nodes next to ends with a known value, where this oddity is
-        kept.
+        """Means of three at the nodes next to ends with a known value, where this quirk is
+        followed.
         """
         known = [
             side.end
             for side in self.boundary.sides
             if side.axis == self.axis_name and side.kind == "dirichlet"
         ]
-        if not (self.oddities.mollified and known):
+        if not (self.quirks.mollified and known):
             return field
         points = field.shape[self.axis]
         near = np.zeros(points, bool)
@@ -225,7 +224,7 @@ class Elimination:
                 stated.setdefault(side.end, []).append(side.kind)
         ends = [end for end in ("lower", "upper") if end in stated]
         if (
-            self.oddities.upper_only
+            self.quirks.upper_only
             and "upper" in ends
             and all("dirichlet" not in stated[end] for end in ends)
         ):
@@ -233,9 +232,9 @@ class Elimination:
         return tuple(ends)
 
 
-def _clamped(number: jax.Array, oddities: ReferenceQuirks) -> jax.Array:
-    small = (number if oddities.signed else jnp.abs(number)) < oddities.tolerance
-    return jnp.where(small, oddities.tolerance, number)
+def _clamp(number: jax.Array, quirks: ReferenceQuirks) -> jax.Array:
+    small = (number if quirks.signed else jnp.abs(number)) < quirks.tolerance
+    return jnp.where(small, quirks.tolerance, number)
 
 
 def _block(conv: SpectralConv, wave: Waves, source: int, target: int) -> jax.Array:
@@ -246,10 +245,6 @@ def _block(conv: SpectralConv, wave: Waves, source: int, target: int) -> jax.Arr
         np.stack([factor * np.cos(phase), -factor * np.sin(phase)]), conv.kernel.dtype
     )
     return jnp.tensordot(weights, conv.kernel[...], 2)
-
-
-def _divided(rows: jax.Array, number: jax.Array) -> jax.Array:
-    return rows / number
 
 
 def _right_solve(rows: jax.Array, block: jax.Array) -> jax.Array:

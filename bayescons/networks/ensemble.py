@@ -1,4 +1,4 @@
-"""A deep ensemble: the same network several times over, from different beginnings; where the
+"""A deep ensemble: the same network several times over, from different first weights; where the
 members differ, they do not know.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from bayescons.networks.neural_process import Box, Decoder, DeterministicPath, Normal, scaled
+from bayescons.networks.neural_process import Box, Decoder, DeterministicPath, Normal, scale_to_box
 
 
 class Regressor(nnx.Module):
@@ -28,7 +28,7 @@ class Regressor(nnx.Module):
         )
 
 
-class Ensemble(nnx.Module):
+class DeepEnsemble(nnx.Module):
     """M independent regressors with a variance of their own at every point (heteroskedastic heads).
 
         u(x) | readings, member m ~ N(μ_m(x), σ_m(x)²)
@@ -46,8 +46,8 @@ class Ensemble(nnx.Module):
     training range the spread is too small.
 
     Source: Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive uncertainty
-        estimation using deep ensembles",
-    NeurIPS 2017: different random beginnings are enough, no bootstrap.
+    estimation using deep ensembles", NeurIPS 2017: different first weights are enough, no
+    bootstrap.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Ensemble(nnx.Module):
         """Inputs (n, 2), values (n,), points (m, 2) → means and scales of the members, shape (M,
         m).
         """
-        arguments = (scaled(inputs, self.box), values, scaled(points, self.box))
+        arguments = (scale_to_box(inputs, self.box), values, scale_to_box(points, self.box))
         definition, weights = nnx.split(
             self.members
         )  # split, so that it may stand inside any transformation of JAX

@@ -5,7 +5,7 @@ on any grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,61 +13,18 @@ import numpy as np
 from flax import nnx
 
 from bayescons.grids import Grid
+from bayescons.networks.layer_rules import LayerRule, PlainLayers
 from bayescons.networks.layers import linear
-from bayescons.networks.spectral import SpectralConv, Spectrum, spectrum
-
-TIME = "t"  # the axis along which an initial state is repeated
-
-
-@runtime_checkable
-class LayerRule(Protocol):
-    """What a correction inside the network does: it stands in place of a layer's sum and of its
-    activation.
-    """
-
-    def combine(
-        self,
-        index: int,
-        conv: SpectralConv,
-        point: nnx.Linear,
-        hidden: jax.Array,
-        spectrum: Spectrum,
-    ) -> jax.Array:
-        """Layer `index`, before its activation: (*points, width) → (*points, width)."""
-        ...
-
-    def activate(self, hidden: jax.Array) -> jax.Array:
-        """The activation."""
-        ...
-
-
-class Plain:
-    """The layer as it is: K v + W v + b, and GELU."""
-
-    def combine(
-        self,
-        index: int,
-        conv: SpectralConv,
-        point: nnx.Linear,
-        hidden: jax.Array,
-        spectrum: Spectrum,
-    ) -> jax.Array:
-        """K v + W v + b."""
-        del index
-        return conv(hidden, spectrum) + point(hidden)
-
-    def activate(self, hidden: jax.Array) -> jax.Array:
-        """x Φ(x), elementwise."""
-        # Without the barrier XLA makes the layer's sum anew in each product that reads it: on a
-        # processor half as much time again forward.
-        return jax.nn.gelu(jax.lax.optimization_barrier(hidden), approximate=False)
+from bayescons.networks.operator_network import TIME
+from bayescons.networks.spectral import SpectralConv, spectrum
 
 
 class FourierOperator(nnx.Module):
     """Initial state a(x), coordinates, boundary values → u: a Fourier neural operator (FNO).
 
-        v₀ = P [a, coordinates, values],   v_j = GELU(K_j v_{j-1} + W_j v_{j-1} + b_j),   u = Q
-        GELU(Q' v_depth + q')
+        v₀ = P [a, coordinates, values]
+        v_j = GELU(K_j v_{j-1} + W_j v_{j-1} + b_j)
+        u = Q GELU(Q' v_depth + q')
 
     No activation follows the last K, and every layer takes part (in the published one-dimensional
     code the last does not). Written for one function; batch it with `jax.vmap`. Its weights do not
@@ -123,8 +80,16 @@ class FourierOperator(nnx.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments it was made with, but for the random numbers."""
-        names = ("modes", "width", "depth", "padding", "channels", "sides", "outputs", "projection")
-        return {name: getattr(self, name) for name in names}
+        return {
+            "modes": self.modes,
+            "width": self.width,
+            "depth": self.depth,
+            "padding": self.padding,
+            "channels": self.channels,
+            "sides": self.sides,
+            "outputs": self.outputs,
+            "projection": self.projection,
+        }
 
     @property
     def paddings(self) -> tuple[float | int | None, ...]:
@@ -172,7 +137,7 @@ class FourierOperator(nnx.Module):
         """The last hidden layer, (*grid.shape, projection), of which the output is a linear map
         (`head`).
         """
-        rule = Plain() if rule is None else rule
+        rule = PlainLayers() if rule is None else rule
         hidden = self.lift(self._channels(inputs, grid, values, axes))
         series = spectrum(grid, self.modes, self.paddings)
         for index, (conv, point) in enumerate(zip(self.convs, self.points, strict=True)):

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.random import threefry_2x32
 
-RELU_GAIN = math.sqrt(
-    2.0
-)  # keeps the variance of activations through a rectifier (He et al., ICCV 2015)
+# keeps the variance of activations through a rectifier (He et al., ICCV 2015)
+RELU_GAIN = math.sqrt(2.0)
 
 
 def linear(
@@ -58,7 +57,7 @@ def dropout(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Embedded:
+class EmbeddedRows:
     """Rows x E + e of few numbers x, not multiplied out: a product with W acts on the few numbers,
     (x E + e) W = x (E W) + e W.
 
@@ -116,15 +115,15 @@ class Attention(nnx.Module):
 
     def __call__(
         self,
-        queries: jax.Array | Embedded,
-        keys: jax.Array | Embedded,
-        values: jax.Array | Embedded,
+        queries: jax.Array | EmbeddedRows,
+        keys: jax.Array | EmbeddedRows,
+        values: jax.Array | EmbeddedRows,
         key: jax.Array | None = None,
     ) -> jax.Array:
         """Queries (n, width), keys and values (m, width) → (n, width); drops out with a key."""
         key_weights, key_output = (None, None) if key is None else jax.random.split(key)
-        given = ((self.query, queries), (self.key, keys), (self.value, values))
-        q, k, v = (self._by_head(rows @ layer.kernel[...]) for layer, rows in given)
+        inputs = ((self.query, queries), (self.key, keys), (self.value, values))
+        q, k, v = (self._by_head(rows @ layer.kernel[...]) for layer, rows in inputs)
         scores = jnp.einsum("qhd,khd->hqk", q / math.sqrt(q.shape[-1]), k)
         weights = dropout(jax.nn.softmax(scores), self.rate, key_weights)
         attended = jnp.einsum("hqk,khd->qhd", weights, v).reshape(len(q), -1)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from bayescons.networks.layers import RELU_GAIN, Attention, Embedded, linear
+from bayescons.networks.layers import RELU_GAIN, Attention, EmbeddedRows, linear
 
 LEAST_SCALE = 1e-3  # of the predicted standard deviation, in the unit of the field
 
@@ -49,8 +49,8 @@ class LatentPath(nnx.Module):
         self, inputs: jax.Array, values: jax.Array, key: jax.Array | None = None
     ) -> Normal:
         """Inputs (n, 2), values (n,) → mean and scale of shape (width,)."""
-        readings = Embedded(_beside(inputs, values), self.embed)
-        for attend, k in zip(self.attention, _split(key, 2), strict=True):
+        readings = EmbeddedRows(_append_values(inputs, values), self.embed)
+        for attend, k in zip(self.attention, _split_key(key, 2), strict=True):
             readings = attend(readings, readings, readings, k)
         hidden = jax.nn.relu(self.hidden(jnp.mean(readings, axis=0)))
         return Normal(self.mean(hidden), jnp.exp(self.log_variance(hidden) / 2))
@@ -74,11 +74,11 @@ class DeterministicPath(nnx.Module):
         self, inputs: jax.Array, values: jax.Array, points: jax.Array, key: jax.Array | None = None
     ) -> jax.Array:
         """Inputs (n, 2), values (n,), points (m, 2) → (m, width)."""
-        keys = _split(key, 4)
-        readings = Embedded(_beside(inputs, values), self.embed)
+        keys = _split_key(key, 4)
+        readings = EmbeddedRows(_append_values(inputs, values), self.embed)
         for attend, k in zip(self.attention, keys[:2], strict=True):
             readings = attend(readings, readings, readings, k)
-        queries, where = Embedded(points, self.query), Embedded(inputs, self.where)
+        queries, where = EmbeddedRows(points, self.query), EmbeddedRows(inputs, self.where)
         for attend, k in zip(self.cross, keys[2:], strict=True):
             queries = attend(queries, where, readings, k)
         return queries
@@ -100,14 +100,14 @@ class Decoder(nnx.Module):
         self.output = linear(size, 2, rngs=rngs)
 
     def __call__(self, representation: jax.Array, z: jax.Array, points: jax.Array) -> Normal:
-        """R (m, width), z (latent,), points (m, 2) → mean and scale of shape (m,)."""
+        """r (m, width), z (latent,), points (m, 2) → mean and scale of shape (m,)."""
         first, *others = self.hidden
         # The first layer acts on [r, z, x], but z is one vector for all points: its share is
         # computed once, and under a `vmap` over z the points' share is.
         of_r, of_z, of_x = jnp.split(first.kernel[...], self.split)
         hidden = jax.nn.relu(
             representation @ of_r
-            + Embedded(points, self.embed) @ of_x
+            + EmbeddedRows(points, self.embed) @ of_x
             + (z @ of_z + first.bias[...])[None]
         )
         for layer in others:
@@ -120,9 +120,9 @@ class AttentiveNeuralProcess(nnx.Module):
     """Readings (x_c, y_c) of a field, a latent z and points x → u(x) ~ N(μ, σ²), independent given
     z.
 
-        z ~ q(z | readings) = N(μ_z, diag σ_z²)            latent path: what all points share r =
-        cross-attention from points to readings       deterministic path: what is near each point μ,
-        raw = decoder[r, z, x],    σ = softplus(raw) + 1e-3
+        z ~ q(z | readings) = N(μ_z, diag σ_z²)        latent path: what all points share
+        r = cross-attention from points to readings    deterministic path: what is near each point
+        μ, raw = decoder[r, z, x],    σ = softplus(raw) + 1e-3
 
     With width 128 there are 989,826 parameters. It is written for one function, shapes (n, 2) and
     (n,); batch it with `jax.vmap`. Weights are float32, and inputs are taken to be. It drops out
@@ -167,7 +167,7 @@ class AttentiveNeuralProcess(nnx.Module):
         """q(z | readings): inputs (n, 2) as (t, x), values (n,) → mean and scale of shape
         (width,).
         """
-        return self.latent_path(scaled(inputs, self.box), values, key)
+        return self.latent_path(scale_to_box(inputs, self.box), values, key)
 
     def represent(
         self, inputs: jax.Array, values: jax.Array, points: jax.Array, key: jax.Array | None = None
@@ -176,15 +176,15 @@ class AttentiveNeuralProcess(nnx.Module):
         depend on z.
         """
         return self.deterministic_path(
-            scaled(inputs, self.box), values, scaled(points, self.box), key
+            scale_to_box(inputs, self.box), values, scale_to_box(points, self.box), key
         )
 
     def decode(self, representation: jax.Array, z: jax.Array, points: jax.Array) -> Normal:
         """N(μ, σ²) at the points (m, 2), given r (m, width) and z (width,)."""
-        return self.decoder(representation, z, scaled(points, self.box))
+        return self.decoder(representation, z, scale_to_box(points, self.box))
 
 
-def scaled(points: jax.Array, box: Box | None) -> jax.Array:
+def scale_to_box(points: jax.Array, box: Box | None) -> jax.Array:
     """Points (m, 2) of a box mapped to [-1, 1]², or left as they are; float32."""
     if box is None:
         return points.astype(jnp.float32)
@@ -197,9 +197,9 @@ def parameter_count(network: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
 
 
-def _beside(inputs: jax.Array, values: jax.Array) -> jax.Array:
+def _append_values(inputs: jax.Array, values: jax.Array) -> jax.Array:
     return jnp.concatenate([inputs, values.astype(inputs.dtype)[:, None]], axis=-1)
 
 
-def _split(key: jax.Array | None, count: int) -> list:
+def _split_key(key: jax.Array | None, count: int) -> list:
     return [None] * count if key is None else list(jax.random.split(key, count))

@@ -168,8 +168,8 @@ class SpectralConv(nnx.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, *, modes: tuple[int, ...], rngs: nnx.Rngs):
-        kept = (*(2 * m for m in modes[:-1]), modes[-1])
-        draw = jax.random.uniform(rngs.params(), (2, *kept, inputs, outputs), jnp.float32)
+        counts = (*(2 * m for m in modes[:-1]), modes[-1])
+        draw = jax.random.uniform(rngs.params(), (2, *counts, inputs, outputs), jnp.float32)
         self.kernel = nnx.Param(draw / (inputs * outputs))
 
     def __call__(self, field: jax.Array, spectrum: Spectrum) -> jax.Array:
@@ -180,11 +180,11 @@ class SpectralConv(nnx.Module):
         """R_k' v̂_k: (2, *modes, inputs) → (2, *modes, outputs), as one real product for each
         mode.
         """
-        *kept, inputs, outputs = self.kernel.shape[1:]
+        *counts, inputs, outputs = self.kernel.shape[1:]
         real, imaginary = self.kernel[...].reshape(2, -1, inputs, outputs)
         pair = jnp.concatenate([coefficients[0], coefficients[1]], axis=-1).reshape(-1, 2 * inputs)
         blocks = jnp.concatenate(
             [jnp.concatenate([real, imaginary], -1), jnp.concatenate([-imaginary, real], -1)], -2
         )
-        mixed = jnp.einsum("ki,kio->ko", pair, blocks).reshape(*kept, 2 * outputs)
+        mixed = jnp.einsum("ki,kio->ko", pair, blocks).reshape(*counts, 2 * outputs)
         return jnp.stack(jnp.split(mixed, 2, axis=-1))

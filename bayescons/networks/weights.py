@@ -21,14 +21,17 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from bayescons.networks.boundary_corrected import rebuilt
+from bayescons.networks.boundary_corrected import BoundaryCorrected, current_array_names
 from bayescons.networks.deep_operator import DeepOperator
-from bayescons.networks.ensemble import Ensemble
+from bayescons.networks.ensemble import DeepEnsemble
 from bayescons.networks.fourier_operator import FourierOperator
 from bayescons.networks.neural_process import AttentiveNeuralProcess
 
-OWN = (AttentiveNeuralProcess, Ensemble, FourierOperator, DeepOperator)
-NETWORKS = {kind.__name__: kind for kind in OWN} | {"BoundaryCorrected": rebuilt}
+OWN = (AttentiveNeuralProcess, DeepEnsemble, FourierOperator, DeepOperator)
+NETWORKS = {kind.__name__: kind for kind in OWN} | {
+    "BoundaryCorrected": BoundaryCorrected.from_settings,
+    "Ensemble": DeepEnsemble,  # what the first version called it
+}
 SUFFIX = ".safetensors"
 
 
@@ -97,6 +100,7 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
             f"{', '.join(NETWORKS)}"
         )
     network = NETWORKS[text["network"]](**_tuples(json.loads(text["settings"])), rngs=nnx.Rngs(0))
+    arrays = current_array_names(network, arrays)
     state = nnx.state(network, nnx.Param)
     expected = {name: value.shape for name, value in _named(state).items()}
     found = {name: value.shape for name, value in arrays.items()}

@@ -2,25 +2,20 @@
 it on a grid.
 """
 
-from bayescons.surrogates.gaussian_process import (
-    KERNELS,
+from bayescons.surrogates.ensembles import Ensemble, Moments, moment_matched, moments
+from bayescons.surrogates.gaussian_process import gaussian_process
+from bayescons.surrogates.hyperparameters import (
     Hyperparameters,
-    fit,
-    gaussian_process,
+    fit_hyperparameters,
     log_evidence_of_readings,
-    separable,
-    straight_between,
 )
 from bayescons.surrogates.neural_process import (
-    Members,
-    Moments,
+    LatentNetwork,
     ensemble_members,
-    field,
-    latent,
+    field_given_latent,
+    latent_distribution,
     latent_draws,
     latent_moments,
-    matched,
-    moments,
     stretched_draws,
 )
 from bayescons.surrogates.operator_network import (
@@ -30,4 +25,5 @@ from bayescons.surrogates.operator_network import (
     readout,
     readouts,
 )
+from bayescons.surrogates.priors import KERNELS, separable, straight_between
 from bayescons.surrogates.random_effects import RandomEffects, random_effects

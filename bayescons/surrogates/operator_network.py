@@ -4,13 +4,13 @@ it becomes.
 A network gives one field and no doubt about it. Doubt is learned from functions held out of its
 training, as random effects of its last layer (`RandomEffects`):
 
-    u_i = Φ_i w_i + c + e_i,    w_i ~ N(ŵ, Σ),    e_i ~ N(0, diag d),      so that    u_i ~ N(Φ_i ŵ
-    + c, Φ_i Σ Φ_i' + diag d)
+    u_i = Φ_i w_i + c + e_i,    w_i ~ N(ŵ, Σ),    e_i ~ N(0, diag d)
+    so that    u_i ~ N(Φ_i ŵ + c, Φ_i Σ Φ_i' + diag d)
 
 Φ_i is the last hidden layer on the grid for function i, ŵ and c are the network's own. Each
 function has weights of its own, of which its boundary values, its total or a few readings tell; so
 they correct all of the field, in the shapes that the network has made for it. On a grid with time
-there is one w for the whole field: what is seen at one time corrects the others.
+there is one w for the whole field: what is observed at one time corrects the others.
 
 Several networks, trained from different beginnings, are an ensemble. Their belief is the same with
 the members' deviations (u_m - mean)/√(M - 1) for Φ: low rank where members differ, a diagonal for
@@ -69,10 +69,10 @@ def readout(
     """The field that one function becomes, and the features Φ of its errors.
 
     Args:
-        networks: a `FourierOperator` or another network with `features` and `output`, whose last
-            hidden layer is Φ; a `BoundaryCorrected`, of which the network before its correction is
-            asked (the correction is the conditioning to come); or a sequence of two or more, whose
-            mean is the field and whose deviations from it over √(M - 1) are Φ.
+        networks: a `FourierOperator` or another `OperatorNetwork`, whose last hidden layer is Φ; a
+            `BoundaryCorrected`, of which the network before its correction is asked (the correction
+            is the conditioning to come); or a sequence of two or more, whose mean is the field and
+            whose deviations from it over √(M - 1) are Φ.
         inputs: the initial state, (*space). For a batch, map over it.
         grid: where the field is wanted.
         values: of the boundary, one for each side, for networks that read them; others leave them
@@ -81,15 +81,15 @@ def readout(
 
     Raises:
         ValueError: for a network that reads boundary values and is given none, or one whose layers
-            are corrected (modes "layers" and "reference"): it has no output before the correction.
+            are corrected (`Correction.corrects_layers`): it has no output before the correction.
     """
     members = tuple(networks) if isinstance(networks, Sequence) else (networks,)
-    found = [_of_one(member, inputs, grid, values, sides) for member in members]
-    if len(found) == 1:
-        return found[0]
-    fields = jnp.stack([one.mean for one in found], axis=-1)
+    single = [_member_readout(member, inputs, grid, values, sides) for member in members]
+    if len(single) == 1:
+        return single[0]
+    fields = jnp.stack([one.mean for one in single], axis=-1)
     mean = jnp.mean(fields, axis=-1)
-    return Readout(mean, (fields - mean[..., None]) / math.sqrt(len(found) - 1))
+    return Readout(mean, (fields - mean[..., None]) / math.sqrt(len(single) - 1))
 
 
 def readouts(
@@ -127,16 +127,16 @@ def operator_belief(
         bc.observe("wall", bc.dirichlet(grid, "x", "lower"), u, wall)
 
     after which the wall has no variance and the interior has moved. Given the values at a boundary
-    its mean is that of mode "features" of `networks.BoundaryCorrected` with the same covariance of
-    the weights and nothing smooth beside them; on grids with time that mode takes each time for
-    itself, this belief does not.
+    its mean is that of a `FeatureCorrection` with the same covariance of the weights and nothing
+    smooth beside them; on grids with time that correction takes each time for itself, this belief
+    does not.
 
     Raises:
         ValueError: for effects of other channels or of another grid.
     """
-    found = readout(networks, inputs, grid, values, sides=sides)
+    mean, features = readout(networks, inputs, grid, values, sides=sides)
     dtype = jnp.result_type(float)
-    return effects.belief(found.mean.astype(dtype), found.features.astype(dtype))
+    return effects.belief(mean.astype(dtype), features.astype(dtype))
 
 
 def operator_effects(
@@ -162,8 +162,8 @@ def operator_effects(
         rank: how many directions of a last layer may vary ("full" alone).
         settings: `pointwise`, `steps` and `tolerance` of `random_effects`.
 
-    Where it fails: trained upon functions have smaller errors than others, and intervals learned
-        from them are too narrow.
+    Where it fails: functions that a network was trained on have smaller errors than others, and
+    intervals learned from them are too narrow.
     """
     if structure is None:
         structure = "one" if isinstance(networks, Sequence) and len(networks) > 1 else "full"
@@ -178,7 +178,7 @@ def operator_effects(
     )
 
 
-def _of_one(
+def _member_readout(
     network: Any,
     inputs: jax.Array,
     grid: Grid,
@@ -187,10 +187,10 @@ def _of_one(
 ) -> Readout:
     """Field and last hidden layer of one network."""
     if isinstance(network, BoundaryCorrected):
-        if network.mode in ("layers", "reference"):
+        if network.correction.corrects_layers:
             raise ValueError(
-                f"mode {network.mode!r} corrects the layers: there is no output before it. Use "
-                "mode='features' or 'none'"
+                f"{type(network.correction).__name__} corrects the layers: there is no output "
+                "before it. Take FeatureCorrection() or NoCorrection()"
             )
         network, sides = network.network, network.boundary.sides
     if not network.sides:
@@ -201,6 +201,6 @@ def _of_one(
             f"{len(sides)} sides. Give one for each, in the order of sides=problem.sides()"
         )
     else:
-        given = BoundaryConditions(grid, tuple(sides)).arrays(values)
-        features = network.features(inputs, grid, given, axes=tuple(side.axis for side in sides))
+        arrays = BoundaryConditions(grid, tuple(sides)).arrays(values)
+        features = network.features(inputs, grid, arrays, axes=tuple(side.axis for side in sides))
     return Readout(network.output(features), features)

@@ -12,7 +12,7 @@ prediction becomes the belief N(mean, Φ Σ Φ' + diag d), which any fact about 
 the shapes in which errors have been seen to come.
 
 Source: Laird and Ware, "Random-effects models for longitudinal data", Biometrics 38 (1982), for the
-    model and its EM.
+model and its EM.
 """
 
 from __future__ import annotations
@@ -75,15 +75,15 @@ class RandomEffects(NamedTuple):
                 f"the effects are of {len(self.root)} channels; got features of "
                 f"{features.shape[-1]}"
             )
-        own, field = jnp.shape(self.variance), mean.shape[batch_dims:]
-        if own not in ((), field):
+        grid, field = jnp.shape(self.variance), mean.shape[batch_dims:]
+        if grid not in ((), field):
             raise ValueError(
-                f"each point of a grid of shape {own} has a variance of its own; got a field of "
+                f"each point of a grid of shape {grid} has a variance of its own; got a field of "
                 f"shape {field}. On another grid use effects that were fitted with "
                 "pointwise=False; for a batch of fields write batch_dims"
             )
         variance = jnp.asarray(self.variance, mean.dtype).reshape(
-            (1,) * (mean.ndim - len(own)) + own
+            (1,) * (mean.ndim - len(grid)) + grid
         )
         factor = features @ self.root.astype(features.dtype)
         return Gaussian(mean, LowRank(jnp.broadcast_to(variance, mean.shape), factor, len(field)))
@@ -103,9 +103,11 @@ def random_effects(
 
     With Σ = A A' and D = diag d, one step is
 
-        C_i = (I + A'Φ_i'D⁻¹Φ_i A)⁻¹,    m_i = C_i A'Φ_i'D⁻¹ error_i        (weights given the
-        errors: N(A m_i, A C_i A')) Σ ← A mean_i(m_i m_i' + C_i) A',    d ← mean_i[(error_i - Φ_i A
-        m_i)² + diag Φ_i A C_i A'Φ_i']
+        C_i = (I + A'Φ_i'D⁻¹Φ_i A)⁻¹,    m_i = C_i A'Φ_i'D⁻¹ error_i
+        Σ ← A mean_i(m_i m_i' + C_i) A'
+        d ← mean_i[(error_i - Φ_i A m_i)² + diag Φ_i A C_i A'Φ_i']
+
+    (given the errors, the weights of function i are N(A m_i, A C_i A')),
 
     which never lowers the likelihood. It costs F (N R² + R³) for N points and R directions of the
     channels; nothing N x N is formed. It runs on the host, in double precision.
@@ -136,7 +138,7 @@ def random_effects(
     mends one level), not of every kind of function. Outside the range of these functions nothing is
     promised. Few functions (F ≲ 2R) give a Σ that is too sure of some directions: lower the rank.
     """
-    features, errors = _checked(features, errors)
+    features, errors = _check(features, errors)
     if structure not in STRUCTURES:
         raise ValueError(
             f"unknown structure {structure!r}; there are {', '.join(map(repr, STRUCTURES))}"
@@ -158,26 +160,23 @@ def random_effects(
 
     likelihoods = [-math.inf]
     with jax.enable_x64(True):
-        known, root, variance = (
-            (jnp.asarray(flat), jnp.asarray(errors)),
-            jnp.asarray(root),
-            jnp.asarray(variance),
-        )
+        arrays = jnp.asarray(flat), jnp.asarray(errors)
+        root, variance = jnp.asarray(root), jnp.asarray(variance)
         value, new_root, new_variance = _step(
-            *known, root, variance, structure=structure, pointwise=pointwise
+            *arrays, root, variance, structure=structure, pointwise=pointwise
         )
         while len(likelihoods) <= steps and float(value) - likelihoods[-1] > tolerance:
             likelihoods.append(float(value))
             root, variance = new_root, jnp.maximum(new_variance, FLOOR * size)
             value, new_root, new_variance = _step(
-                *known, root, variance, structure=structure, pointwise=pointwise
+                *arrays, root, variance, structure=structure, pointwise=pointwise
             )
     dtype = jnp.result_type(float)
     root, variance = basis @ np.asarray(root), np.asarray(variance)
-    own = variance.reshape(grid) if pointwise else variance[0]
+    variance = variance.reshape(grid) if pointwise else variance[0]
     return RandomEffects(
         jnp.asarray(root, dtype),
-        jnp.asarray(own, dtype),
+        jnp.asarray(variance, dtype),
         np.array([*likelihoods[1:], float(value)]),
     )
 
@@ -186,9 +185,9 @@ def random_effects(
 def _step(features, errors, root, variance, *, structure: str, pointwise: bool):
     """The log likelihood at Σ and d, nats a function, and the next of both."""
     (functions, points), rank = errors.shape, root.shape[1]
-    seen = features @ root  # (functions, points, R)
-    weighted = seen / variance[None, :, None]
-    precision = jnp.einsum("fpr,fps->frs", weighted, seen) + jnp.eye(rank)[None]
+    projected = features @ root  # (functions, points, R)
+    weighted = projected / variance[None, :, None]
+    precision = jnp.einsum("fpr,fps->frs", weighted, projected) + jnp.eye(rank)[None]
     lower = jnp.linalg.cholesky(precision)
     whole = jnp.broadcast_to(jnp.eye(rank), precision.shape)
     inverse = jax.lax.linalg.triangular_solve(lower, whole, left_side=True, lower=True)
@@ -201,35 +200,33 @@ def _step(features, errors, root, variance, *, structure: str, pointwise: bool):
 
     mean = jnp.einsum("fsr,fs->fr", inverse, half)
     second = (jnp.einsum("fsr,fst->rt", inverse, inverse) + mean.T @ mean) / functions
-    left = (errors - jnp.einsum("fpr,fr->fp", seen, mean)) ** 2 + jnp.sum(
-        jnp.einsum("fpr,fsr->fps", seen, inverse) ** 2, axis=-1
+    square = (errors - jnp.einsum("fpr,fr->fp", projected, mean)) ** 2 + jnp.sum(
+        jnp.einsum("fpr,fsr->fps", projected, inverse) ** 2, axis=-1
     )
-    new = jnp.mean(left, axis=0) if pointwise else jnp.full(points, jnp.mean(left))
+    new = jnp.mean(square, axis=0) if pointwise else jnp.full(points, jnp.mean(square))
     if structure == "full":
         return likelihood, root @ jnp.linalg.cholesky(second), new
-    own = jnp.einsum("rs,st,rt->r", root, second, root)
-    return (
-        likelihood,
-        jnp.diag(jnp.sqrt(own if structure == "diagonal" else jnp.full(rank, jnp.mean(own)))),
-        new,
-    )
+    diagonal = jnp.einsum("rs,st,rt->r", root, second, root)
+    if structure == "one":
+        diagonal = jnp.full(rank, jnp.mean(diagonal))
+    return likelihood, jnp.diag(jnp.sqrt(diagonal)), new
 
 
 def _directions(features, rank: int | None) -> np.ndarray:
     """Leading directions of the channels as columns, each with a mean square of one over functions
     and points.
     """
-    gram = np.einsum("fpc,fpk->ck", features, features, optimize=True) / (
+    second_moment = np.einsum("fpc,fpk->ck", features, features, optimize=True) / (
         features.shape[0] * features.shape[1]
     )
-    values, vectors = np.linalg.eigh(gram)
+    values, vectors = np.linalg.eigh(second_moment)
     values, vectors = values[::-1], vectors[:, ::-1]
-    kept = values > NEGLIGIBLE * max(values[0], np.finfo(float).tiny)
-    kept[len(kept) if rank is None else rank :] = False
-    return vectors[:, kept] / np.sqrt(values[kept])
+    resolved = values > NEGLIGIBLE * max(values[0], np.finfo(float).tiny)
+    resolved[len(resolved) if rank is None else rank :] = False
+    return vectors[:, resolved] / np.sqrt(values[resolved])
 
 
-def _checked(features, errors) -> tuple[np.ndarray, np.ndarray]:
+def _check(features, errors) -> tuple[np.ndarray, np.ndarray]:
     if not (concrete(features) and concrete(errors)):
         raise TypeError(
             "features and errors are read on the host and cannot be traced; keep random_effects "

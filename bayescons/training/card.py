@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 
+from bayescons.networks.corrections import CORRECTIONS
 from bayescons.networks.neural_process import parameter_count
 from bayescons.networks.weights import save_weights
 from bayescons.results.files import whole_file
@@ -46,14 +47,6 @@ _LOSSES = {
         "negative log likelihoods of the targets, in nats a function, summed over the members"
     ),
     "operator": "relative errors in L2, averaged over functions",
-}
-_MODES = {
-    "none": "",
-    "overwrite": "; the end nodes of its output are overwritten",
-    "features": "; its output is corrected at the boundary by the covariance of its last layer",
-    "kernel": "; its output is corrected at the boundary by a learned kernel",
-    "layers": "; its layers and its output are corrected at the boundary by learned kernels",
-    "reference": "; its layers are corrected at the boundary by the published elimination",
 }
 
 
@@ -262,7 +255,7 @@ def _of_operator(card: Mapping[str, Any]) -> tuple[str, str, dict[str, str]]:
         ),
     }
     return (
-        network + _MODES[recipe["mode"]],
+        "; ".join(filter(None, (network, CORRECTIONS[recipe["mode"]].summary))),
         f"initial state{'' if alone else ' and boundary values'} → the field",
         functions,
     )

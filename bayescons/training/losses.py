@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from bayescons.networks.ensemble import Ensemble
+from bayescons.networks.ensemble import DeepEnsemble
 from bayescons.networks.neural_process import AttentiveNeuralProcess, Normal
 from bayescons.training.data import Functions
 
@@ -54,7 +54,7 @@ def evidence_bound(
 
 
 def ensemble_loss(
-    network: Ensemble, batch: Functions, key: jax.Array, *, tails: float | None = None
+    network: DeepEnsemble, batch: Functions, key: jax.Array, *, tails: float | None = None
 ) -> jax.Array:
     """Negative log likelihood of all members, in nats a function, averaged over the batch.
 

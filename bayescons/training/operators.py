@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from bayescons.functionals.boundary_conditions import BoundaryConditions
-from bayescons.networks.boundary_corrected import MODES, BoundaryCorrected
+from bayescons.networks.boundary_corrected import BoundaryCorrected
+from bayescons.networks.corrections import correction_named
 from bayescons.networks.fourier_operator import FourierOperator
 from bayescons.problems.operators import OperatorProblem, Samples
 from bayescons.problems.stored import stored
@@ -35,8 +36,8 @@ class OperatorRecipe:
 
     Attributes:
         problem: name of the family, as "stokes_second".
-        mode: how its boundary values are made to hold, of `networks.BoundaryCorrected`; "none" for
-            not at all.
+        mode: how its boundary values are made to hold, a name of `networks.CORRECTIONS`; "none"
+            for not at all.
         values: "given" to the network among its inputs, whatever the mode, or "withheld" from it.
         numbers: fields of the family that differ from its own, as {"viscosity": 0.02}.
         points: of the grid along each axis of space.
@@ -181,8 +182,7 @@ def checked(recipe: OperatorRecipe) -> OperatorRecipe:
         recipe, problem=kind.name, numbers=json.loads(json.dumps(dict(recipe.numbers)))
     )
     check_steps(recipe, ("points", "times", "samples", "held_out", "modes", "depth", "order"))
-    if recipe.mode not in MODES:
-        raise ValueError(f"unknown mode {recipe.mode!r}; there are {', '.join(map(repr, MODES))}")
+    _ = correction_named(recipe.mode)
     if recipe.values not in ("given", "withheld"):
         raise ValueError(
             f"boundary values are 'given' to the network or 'withheld'; got {recipe.values!r}"
@@ -218,7 +218,8 @@ def network(recipe: OperatorRecipe) -> BoundaryCorrected:
         sides=len(boundary.sides) if recipe.values == "given" else 0,
         rngs=nnx.Rngs(recipe.seed),
     )
-    return BoundaryCorrected(own, boundary, mode=recipe.mode, rngs=nnx.Rngs(recipe.seed + 1))
+    correction = correction_named(recipe.mode)()
+    return BoundaryCorrected(own, boundary, correction, rngs=nnx.Rngs(recipe.seed + 1))
 
 
 def functions(recipe: OperatorRecipe, which: Literal["learned", "held out"], data: Path) -> Samples:

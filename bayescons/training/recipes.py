@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import jax
 from flax import nnx
 
-from bayescons.networks.ensemble import Ensemble
+from bayescons.networks.ensemble import DeepEnsemble
 from bayescons.networks.neural_process import AttentiveNeuralProcess, Box
 from bayescons.networks.weights import Pretrained, load_weights, pretrained, pretrained_names
 from bayescons.problems.problem import Problem
@@ -266,7 +266,7 @@ def _network(recipe: Recipe, box: Box | None) -> Any:
         "rngs": nnx.Rngs(recipe.seed),
     }
     if recipe.kind == "ensemble":
-        return Ensemble(members=recipe.members, **sizes)
+        return DeepEnsemble(members=recipe.members, **sizes)
     return AttentiveNeuralProcess(rate=recipe.dropout, **sizes)
 
 
