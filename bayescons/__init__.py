@@ -2,7 +2,9 @@
 boundary conditions.
 """
 
-from bayescons.diagnostics.sbc import sbc
+import importlib
+from typing import TYPE_CHECKING
+
 from bayescons.functionals.balances import balance, cell_balance
 from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
 from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, robin
@@ -11,10 +13,8 @@ from bayescons.functionals.functions import functional
 from bayescons.functionals.initial_values import initial
 from bayescons.functionals.regularity import second_difference
 from bayescons.functionals.residuals import residuals
-from bayescons.gaussians.composites import BlockDiagonal, Conditioned, Marginal, Scaled
 from bayescons.gaussians.conditioning import (
     Constraint,
-    Update,
     condition,
     functional_scale,
     log_evidence,
@@ -22,15 +22,115 @@ from bayescons.gaussians.conditioning import (
     update,
 )
 from bayescons.gaussians.consistency import InconsistentConstraintsError
-from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
 from bayescons.grids import Grid
-from bayescons.linting.report import check
-from bayescons.programs.comparison import LawComparison, compare_laws
 from bayescons.programs.conjugate import conjugate
 from bayescons.programs.exact import exact
-from bayescons.programs.posterior import Posterior
 from bayescons.programs.soft import StiffnessWarning, soft
 from bayescons.programs.statements import VanishingNoiseError, impose, observe
-from bayescons.sampling.mixing import NotMixedWarning
-from bayescons.sampling.sample import sample
+
+if TYPE_CHECKING:
+    from bayescons import (
+        diagnostics,
+        functionals,
+        gaussians,
+        linting,
+        networks,
+        plots,
+        problems,
+        programs,
+        restrictions,
+        results,
+        sampling,
+        solvers,
+        surrogates,
+        training,
+    )
+    from bayescons.diagnostics.simulation_based import sbc
+    from bayescons.linting.report import check
+    from bayescons.programs.comparison import compare_laws
+    from bayescons.sampling.mixing import NotMixedWarning
+    from bayescons.sampling.sample import sample
+
+__all__ = [
+    "BoundaryCondition",
+    "BoundaryConditions",
+    "Constraint",
+    "Gaussian",
+    "Grid",
+    "InconsistentConstraintsError",
+    "NotMixedWarning",
+    "StiffnessWarning",
+    "VanishingNoiseError",
+    "balance",
+    "cell_balance",
+    "check",
+    "compare_laws",
+    "condition",
+    "conjugate",
+    "dense",
+    "diagonal",
+    "dirichlet",
+    "exact",
+    "functional",
+    "functional_scale",
+    "impose",
+    "initial",
+    "integral",
+    "kronecker",
+    "log_evidence",
+    "low_rank",
+    "neumann",
+    "observe",
+    "periodic",
+    "quadrature_scale",
+    "residuals",
+    "robin",
+    "sample",
+    "sbc",
+    "second_difference",
+    "soft",
+    "update",
+]
+
+# What draws, judges and reports brings in samplers and statistics, as long to import as all else
+# together: it comes when it is asked for. This is the one package that holds code beside imports.
+_LATER = {
+    "NotMixedWarning": "bayescons.sampling.mixing",
+    "check": "bayescons.linting.report",
+    "compare_laws": "bayescons.programs.comparison",
+    "sample": "bayescons.sampling.sample",
+    "sbc": "bayescons.diagnostics.simulation_based",
+}
+_PACKAGES = (
+    "diagnostics",
+    "functionals",
+    "gaussians",
+    "linting",
+    "networks",
+    "plots",
+    "problems",
+    "programs",
+    "restrictions",
+    "results",
+    "sampling",
+    "solvers",
+    "surrogates",
+    "training",
+)
+
+
+def __getattr__(name: str):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("bayescons")
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"bayescons.{name}")
+    raise AttributeError(f"module 'bayescons' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_PACKAGES, "__version__"])

@@ -22,6 +22,8 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
+from jax._src.config import eager_constant_folding
+from jax.core import eval_context
 from jax.interpreters import partial_eval
 from numpyro.ops.provenance import eval_provenance, track_deps_rules
 from numpyro.primitives import apply_stack
@@ -143,30 +145,50 @@ def compiled(function: Callable) -> Callable:
     never lets go of what it has compiled, so a program asked for at a thousand shapes would hold a
     thousand executables.
     """
-    kept: OrderedDict = OrderedDict()
+    executables: OrderedDict = OrderedDict()
+    _caches.append(executables)
 
     @functools.wraps(function)
     def call(*args):
         leaves, tree = jax.tree.flatten(args)
         name = (tree, *map(_type, leaves), jax.config.jax_enable_x64)
-        code = kept.get(name)
+        code = executables.get(name)
         if code is None:
             # A function of its own for each: jax.jit keeps by function, and frees with it.
             code = jax.jit(lambda *args: function(*args))
-            kept[name] = code
-            if len(kept) > EXECUTABLES:
-                kept.popitem(last=False)
+            executables[name] = code
+            if len(executables) > EXECUTABLES:
+                executables.popitem(last=False)
         else:
-            kept.move_to_end(name)
-        return code(*args)
+            executables.move_to_end(name)
+        return evaluated(code, *args)
 
-    call.kept = kept
+    call.executables = executables
     return call
+
+
+_caches: list[OrderedDict] = []
+
+
+def forget() -> None:
+    """Let go of all code that `compiled` keeps."""
+    for executables in _caches:
+        executables.clear()
 
 
 def _type(leaf) -> tuple:
     """Shape and type of an argument; a Python number's type is its own."""
     return jnp.shape(leaf), str(getattr(leaf, "dtype", type(leaf)))
+
+
+def evaluated(code: Callable, *args):
+    """What compiled code returns: at once where all its arguments are known, whatever is being
+    traced around it; otherwise as a part of that.
+    """
+    if not known_now(args):
+        return code(*args)
+    with eval_context(), eager_constant_folding(False):
+        return code(*args)
 
 
 def known_now(*tree) -> bool:
@@ -309,7 +331,7 @@ class Part:
     def __call__(self, values: dict) -> None:
         """Compute what is needed later into `values`, variable -> array."""
         if self._run is not None:
-            results = self._run(*(values[v] for v in self.inputs))
+            results = evaluated(self._run, *(values[v] for v in self.inputs))
             values.update(zip(self.outputs, results, strict=True))
 
 

@@ -41,7 +41,7 @@ from matplotlib.figure import Figure
 
 import bayescons as bc
 from bayescons.diagnostics.refits import closed_form, sampled
-from bayescons.diagnostics.sbc import SBC, sbc
+from bayescons.diagnostics.simulation_based import SBC, sbc
 from bayescons.networks import Normal
 from bayescons.plots.calibration import plot_ecdf_difference
 from experiments import fields

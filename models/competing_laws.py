@@ -1,12 +1,10 @@
 """A rod that may be losing heat: which of three laws do thermometers along it speak for?
 
-    u ~ N(m, K) in space and time;   ∫ u(t) dx = Q  (closed),   Q exp(-r t), r ~ HalfNormal(1)
-    (leaky),   or no law at all
+    u ~ N(m, K) in space and time;   ∫ u(t) dx = Q (closed), Q exp(-r t), r ~ HalfNormal(1) (leaky),
+    or no law at all
 
 `bc.compare_laws(program, LAWS, where, readings, key=key)` imposes each law and compares p(readings
-| law). A law is imposed and never
-observed here: the density of its own values has other units for every law, that of the readings has
-    not.
+| law). A law is never observed here: the density of its own values has other units for every law.
 """
 
 import jax
@@ -20,10 +18,8 @@ from bayescons.surrogates import separable
 
 NOISE, HEAT, RATE = 0.02, 0.5, 0.4
 grid = bc.Grid(t=np.linspace(0, 1, 9), x=np.linspace(0, 1, 13))
-total, belief = (
-    bc.integral(grid, over="x"),
-    separable(grid, {"t": 0.5, "x": 0.3}, kernels="matern52", mean=0.5, amplitude=0.5),
-)
+total = bc.integral(grid, over="x")
+belief = separable(grid, {"t": 0.5, "x": 0.3}, kernels="matern52", mean=0.5, amplitude=0.5)
 
 
 def closed(u):
@@ -49,9 +45,7 @@ def program(law, where, readings):
 
 
 def inputs(key):
-    """The leaky law, and forty readings of a rod that cools as 1 + cos(πx)/2 does while it loses
-    0.4 of its heat a unit of time.
-    """
+    """The leaky law; forty readings of a rod that evens out and loses 0.4 of its heat per time."""
     t, x = (grid.mesh()[name] for name in ("t", "x"))
     truth = HEAT * np.exp(-RATE * t) * (1 + 0.5 * np.exp(-t) * np.cos(np.pi * x))
     places, errors = jax.random.split(key)

@@ -1,14 +1,11 @@
-"""Heat on a ring, from noisy readings: the Gaussian process and its hyper-parameters are part of
-the program.
+"""Heat on a ring, from noisy readings; the Gaussian process's hyper-parameters are in the program.
 
-    ∂u/∂t = k ∂²u/∂x²,  x on a ring;   ∫ u dx = 0,   value and slope equal at the two ends of the
-    cut
+    ∂u/∂t = k ∂²u/∂x²,  x on a ring;   ∫ u dx = 0,   value and slope equal at both ends of the cut
 
 The readings stand below the field as an ordinary likelihood; size and lengths above it are learnt
-from them alone. The laws are
-imposed: that a ring keeps its heat at all times says nothing about how fast its temperature varies,
-while observed exactly it would count as overwhelming evidence for a field that hardly changes in
-time.
+from them alone. The laws are imposed: that a ring keeps its heat at all times says nothing about
+how fast its temperature varies, while observed exactly it would count as overwhelming evidence for
+a field that hardly changes in time.
 """
 
 import jax

@@ -5,8 +5,12 @@ Warnings are errors (pyproject.toml). `BAYESCONS_FLOAT32=1` turns x64 off and ta
 `float32` and no others.
 """
 
+import gc
 import os
+import resource
+import shutil
 import sys
+from pathlib import Path
 
 import jax
 import jaxtyping
@@ -16,13 +20,27 @@ from hypothesis import settings
 FLOAT32 = os.environ.get("BAYESCONS_FLOAT32", "") not in ("", "0")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# On a CPU the time goes into compiling, not into running: XLA takes its fast way.
 os.environ.setdefault(
-    "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
-)  # several test processes share one accelerator
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
+# Several test processes share one accelerator.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 jax.config.update("jax_enable_x64", not FLOAT32)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_enable_compilation_cache", False)
+
+# Compiled code is kept in a folder that git ignores, for the other worker, for the processes that
+# tests start, and for the next run. Counting compilations is not fooled: requests are counted.
+CACHE = Path(__file__).resolve().parent.parent / ".pytest_cache" / "xla"
+for name, value in {
+    "jax_compilation_cache_dir": str(CACHE),
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}.items():
+    os.environ.setdefault(name.upper(), str(value))
+    jax.config.update(name, value)
 
 assert "bayescons" not in sys.modules, (
     "bayescons was imported before its signatures could be checked"
@@ -33,6 +51,13 @@ settings.register_profile(
     "bayescons", derandomize=True, deadline=None, max_examples=25, database=None
 )
 settings.load_profile("bayescons")
+
+
+def pytest_sessionstart(session):
+    """Begin with an empty cache of compiled code where it has grown beyond a gigabyte."""
+    is_worker = hasattr(session.config, "workerinput")
+    if not is_worker and sum(f.stat().st_size for f in CACHE.glob("*")) > 2**30:
+        shutil.rmtree(CACHE)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -51,3 +76,23 @@ def _broadcasting(request):
     else:
         with jax.numpy_rank_promotion("allow"):
             yield
+
+
+MEMORY = 1200  # MB of a worker, above which compiled code is let go of
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _memory():
+    """Let go of compiled code between files once it has grown large; it comes back from disk."""
+    yield
+    if _resident() > MEMORY:
+        jax.clear_caches()
+        gc.collect()
+
+
+def _resident() -> float:
+    """Resident memory of this process, MB."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return 0.0
+    return int(statm.read_text(encoding="ascii").split()[1]) * resource.getpagesize() / 2**20

@@ -164,7 +164,7 @@ def by_quadrature() -> float:
 
 def test_a_law_with_an_unknown_of_its_own_is_averaged_over_it(comparison):
     found = bc.compare_laws(
-        program, {"closed": imposed(CLOSED), "leaky": leaky}, Y, draws=4000, key=KEY
+        program, {"closed": imposed(CLOSED), "leaky": leaky}, Y, latent_draws=4000, key=KEY
     )
     assert found.log_evidence[0] == pytest.approx(comparison.log_evidence[0], abs=ROUNDING)
     assert found.error[0] == 0
@@ -177,7 +177,7 @@ def test_a_law_with_an_unknown_of_its_own_is_averaged_over_it(comparison):
 
 def test_the_error_told_is_the_spread_over_keys():
     runs = [
-        bc.compare_laws(program, {"a": leaky, "b": leaky}, Y, draws=100, key=k)
+        bc.compare_laws(program, {"a": leaky, "b": leaky}, Y, latent_draws=100, key=k)
         for k in jax.random.split(KEY, 20)
     ]
     evidence = np.concatenate([r.log_evidence for r in runs])

@@ -748,7 +748,9 @@ def test_noise_resolves_a_contradiction():
 def test_under_jit_a_contradiction_is_in_the_gap():
     @jax.jit
     def gap(level):
-        return update(_prior, exactly(_wall, 0.0, "wall") & exactly(_wall, level, "other")).violation
+        return update(
+            _prior, exactly(_wall, 0.0, "wall") & exactly(_wall, level, "other")
+        ).violation
 
     assert float(jnp.abs(gap(0.0)).max()) == 0.0
     assert float(jnp.abs(gap(1.0)).max()) == pytest.approx(1.0)

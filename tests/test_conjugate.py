@@ -174,7 +174,10 @@ def test_the_variance_of_a_mixture_counts_the_spread_of_its_means():
     total = np.asarray(posterior.latents["total"])
     gain = KERNEL @ WEIGHTS / (WEIGHTS @ KERNEL @ WEIGHTS)
     variance = np.diag(KERNEL) - gain * (KERNEL @ WEIGHTS) + gain**2 * total.var()
-    assert np.abs(posterior.mean["u"] - MEAN - gain * (total.mean() - WEIGHTS @ MEAN)).max() <= ROUNDING
+    assert (
+        np.abs(posterior.mean["u"] - MEAN - gain * (total.mean() - WEIGHTS @ MEAN)).max()
+        <= ROUNDING
+    )
     assert np.abs(posterior.variance["u"] - variance).max() <= ROUNDING
 
 
@@ -183,7 +186,9 @@ def test_draws_of_a_mixture_obey_the_law_and_follow_the_weights(mixture):
     assert draws.shape == (2000, N)
     assert np.abs(draws @ WEIGHTS - 1.5).max() <= 1e-12 * 1.5
     # Six standard errors for the means; for variances, of a scale mixture with kurtosis below 12.
-    assert (np.abs(draws.mean(0) - mixture.mean["u"]) <= 6 * np.sqrt(mixture.variance["u"] / 2000)).all()
+    assert (
+        np.abs(draws.mean(0) - mixture.mean["u"]) <= 6 * np.sqrt(mixture.variance["u"] / 2000)
+    ).all()
     assert (np.abs(draws.var(0) / mixture.variance["u"] - 1) <= 6 * np.sqrt(12 / 2000)).all()
 
 
@@ -274,7 +279,8 @@ def test_what_closes_over_a_latent_keeps_its_own_value_in_every_component(below)
     draws = np.asarray(posterior.sample(KEY, (4000,))["u"])
     # Six standard errors of means of a mixture of normals: a false alarm in 2e-8 of seeds.
     assert (
-        np.abs(draws.mean(0) - posterior.mean["u"]) <= 6 * np.sqrt(posterior.variance["u"] / 4000) + 1e-12
+        np.abs(draws.mean(0) - posterior.mean["u"])
+        <= 6 * np.sqrt(posterior.variance["u"] / 4000) + 1e-12
     ).all()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import bayescons as bc
 from bayescons.cli import main
+from bayescons.gaussians import Diagonal
 from bayescons.linting import Finding
 from models import one_total, rod_unknown_amplitude
 from tests.readings import GRID, KERNEL, MASS, MEAN, WALL, N, row
@@ -131,7 +132,7 @@ def test_the_report_reads_as_a_table_with_the_worst_first(report):
     assert all(
         f.where in line and f.remedy in line for f, line in zip(report.findings, lines, strict=True)
     )
-    assert summary.startswith("13 statements, 9 rows, 8 of them independent, 9 unknowns: 5 errors")
+    assert summary.startswith("13 statements, 8 rows, 7 of them independent, 9 unknowns: 5 errors")
     assert (report.statements, report.rows, report.rank, report.unknowns, report.draws) == (
         13,
         9,
@@ -214,7 +215,7 @@ def test_more_facts_than_points_and_as_many_as_points_are_errors():
 def test_rows_without_prior_variance_are_told_apart():
     def program():
         u = numpyro.sample(
-            "u", bc.Gaussian(jnp.zeros(N), bc.Diagonal(jnp.where(jnp.arange(N) < 3, 0.0, 1.0), 1))
+            "u", bc.Gaussian(jnp.zeros(N), Diagonal(jnp.where(jnp.arange(N) < 3, 0.0, 1.0), 1))
         )
         bc.observe("true", point(0), u, 0.0)
         bc.observe("false", point(1), u, 0.1)
@@ -259,7 +260,7 @@ def above(content=3.0):
 
 @pytest.fixture(scope="module")
 def hierarchical():
-    return bc.check(above, draws=20)
+    return bc.check(above, latent_draws=20)
 
 
 def test_what_holds_for_some_draws_only_says_for_how_many(hierarchical):
@@ -396,7 +397,7 @@ def test_a_statement_that_cannot_even_be_made_is_an_error():
 
 @pytest.mark.parametrize(("call", "error", "message"), [
     (lambda: bc.check(3.0), TypeError, "expected a program; got float"),
-    (lambda: bc.check(clean, 0.3, draws=0), ValueError, "draws must be 1 or more"),
+    (lambda: bc.check(clean, 0.3, latent_draws=0), ValueError, "latent_draws must be 1 or more"),
 ])  # fmt: skip
 def test_what_cannot_be_checked_is_refused(call, error, message):
     with pytest.raises(error, match=message):

@@ -18,6 +18,7 @@ from bayescons.diagnostics import (
     recalibration,
     scale_factor,
 )
+from bayescons.gaussians import Scaled
 from tests.structures import FACTS, GRID, belief, conditioned, facts, values_of
 
 EPS = float(np.finfo(float).eps)
@@ -114,7 +115,7 @@ def test_each_field_of_a_batch_may_have_its_own_factor(shared):
     if shared:
         batch = bc.Gaussian(jnp.asarray(means), single.covariance)
     else:
-        batch = jax.vmap(lambda m, s: bc.Gaussian(m, bc.Scaled(single.covariance, s)))(
+        batch = jax.vmap(lambda m, s: bc.Gaussian(m, Scaled(single.covariance, s)))(
             means, jnp.ones((3, 1, 1))
         )
     after = recalibrated(batch, factors[:, None, None])

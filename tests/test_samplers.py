@@ -11,6 +11,7 @@ import pytest
 
 import bayescons as bc
 from bayescons.sampling import Method, NotMixedWarning, chains, sample
+from bayescons.sampling.run import closed
 from bayescons.sampling.starts import starts
 from bayescons.sampling.targets import target
 from tests.readings import GRID, KERNEL, MASS, WALL, agree, answer
@@ -147,7 +148,7 @@ def test_the_same_key_gives_the_same_draws_and_another_key_others(drawn):
 def test_fitted_starts_lie_where_the_posterior_does(start):
     @jax.jit
     def begun(keys, readings):
-        aim = target(plain, keys, (readings,), {})
+        aim = target(closed(plain, (readings,), {}), keys)
         return starts(aim, Method("nuts", start=start), keys)
 
     found = begun(jax.random.split(KEY, 64), jnp.array([3.0, -1.0]))

@@ -17,7 +17,7 @@ from numpyro import handlers
 import bayescons as bc
 from bayescons.diagnostics import simulation
 from bayescons.diagnostics.refits import Refitted, closed_form, sampled
-from bayescons.diagnostics.sbc import LOG_LIKELIHOOD, sbc
+from bayescons.diagnostics.simulation_based import LOG_LIKELIHOOD, sbc
 from bayescons.surrogates import separable
 from tests.structures import textbook
 
@@ -144,9 +144,7 @@ def test_the_log_likelihood_is_the_evidence_of_statements_and_the_density_of_lik
 
 def test_a_linear_program_passes_and_its_known_total_is_left_out():
     functionals = {"total": lambda v: WEIGHTS @ v["u"], "middle": lambda v: v["u"][3:5]}
-    found = sbc(
-        plain, 0.0, readings=READINGS, key=KEY, simulations=100, functionals=functionals
-    )
+    found = sbc(plain, 0.0, readings=READINGS, key=KEY, simulations=100, functionals=functionals)
     assert found.passed, found.verdict
     assert found.reading == "closed form"
     assert set(found.pit) == {"middle[0]", "middle[1]", LOG_LIKELIHOOD}

@@ -34,7 +34,9 @@ def run(options: Check, command: Sequence[str]) -> int:
     with working("preparing the inputs"), own_refusals():
         given = arguments(file, key_inputs, options.data)
     with working("looking"):
-        report = check(functools.partial(file.program, **given), draws=options.draws, key=key_draws)
+        report = check(
+            functools.partial(file.program, **given), latent_draws=options.draws, key=key_draws
+        )
     if report.findings:
         show_table(["severity", "statement", "finding", "remedy"], report.findings, text=4)
     say(f"{options.file}: {options.program}: {report.summary}")

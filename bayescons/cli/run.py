@@ -7,9 +7,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from functools import partial
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax

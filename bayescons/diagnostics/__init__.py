@@ -27,7 +27,6 @@ from bayescons.diagnostics.front_position import FrontSummary, front_position, f
 from bayescons.diagnostics.mixtures import mixture_coverage, mixture_crps, mixture_log_likelihood
 from bayescons.diagnostics.recalibration import recalibrated, scale_factor
 from bayescons.diagnostics.refits import closed_form, sampled
-from bayescons.diagnostics.sbc import SBC, sbc
 from bayescons.diagnostics.scores import (
     conservation_error,
     coverage,
@@ -37,6 +36,7 @@ from bayescons.diagnostics.scores import (
     normal_quantile,
     scores,
 )
+from bayescons.diagnostics.simulation_based import SBC, sbc
 
 __all__ = [
     "SBC",

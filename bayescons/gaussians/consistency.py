@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons import tracing
 from bayescons.arrays import over_batch
 
 WAYS_OUT = (
@@ -167,8 +168,13 @@ def row_names(constraint, axes: tuple[int, ...]) -> np.ndarray:
     for member in constraint.members:
         functional = member.functional
         labels = [f"{member.name}{label}" for label in functional.labels()]
-        positions = np.asarray(
-            functional.pack(jnp.arange(len(labels)).reshape(functional.value_shape), axes)
-        )
+        positions = np.asarray(_positions(functional, tracing.Static(axes)))
         blocks.append(np.array(labels, dtype=object)[positions])
     return np.concatenate(blocks, axis=-1)
+
+
+@tracing.compiled
+def _positions(functional, axes: tracing.Static) -> jax.Array:
+    """Number of each row in the order of the raveled values, in the layout of `rows`."""
+    number = jnp.arange(math.prod(functional.value_shape))
+    return functional.pack(number.reshape(functional.value_shape), axes.value)

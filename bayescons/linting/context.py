@@ -8,6 +8,7 @@ contradict each other for some values of it only. Nothing here judges; that is
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import traceback
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ from bayescons.gaussians.conditioning import (
     update,
 )
 from bayescons.gaussians.consistency import row_names
+from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.fields import improper, innermost
 from bayescons.programs.groups import Group, groups
 from bayescons.programs.handlers import CollectStatements, ReplayFields, feasible
@@ -251,69 +253,80 @@ def _together(
     structure: ProgramStructure, draws: int, key
 ) -> tuple[tuple[Rows, ...], dict[str, np.ndarray], int]:
     """All statements at once, for as many draws of what stands above."""
-    static: list[dict] = []
-
-    def one(key):
-        key_above, key_fields = jax.random.split(key)
-        above = _above(structure, key_above)
-        found = groups(above)
-        fields = [group.prior.sample(key_fields, (FIELDS,)) for group in found]
-        numbers = [_numbers(group, some) for group, some in zip(found, fields, strict=True)]
-        static[:] = [
-            _labels(group, n["update"].posterior.covariance.axes)
-            for group, n in zip(found, numbers, strict=True)
-        ]
-        named = {
-            name: value
-            for group, some in zip(found, fields, strict=True)
-            for name, value in group.fields(some).items()
-        }
-        return numbers, _stiffness(above, named)
-
     keys = jax.random.split(key, draws)
     try:
-        numbers, stiffness = jax.jit(jax.vmap(one))(keys)
+        stated = _stated(structure, keys)
+        numbers, stiffness = _all_numbers(structure, keys)
     except NotProvenAffineError:
-        each = [one(key) for key in keys]
+        stated = _statements(structure, keys)
+        each = [_one(structure, key) for key in keys]
         numbers, stiffness = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-    rows = tuple(
-        Rows(
-            **labels,
-            **{
-                name: value if name == "update" else np.asarray(value)
-                for name, value in found.items()
-            },
-        )
-        for labels, found in zip(static, numbers, strict=True)
-    )
-    return rows, {name: np.asarray(ratio) for name, ratio in stiffness.items()}, draws
+    rows = []
+    for (names, _), (prior, constraint), found in zip(
+        structure.groups, stated, numbers, strict=True
+    ):
+        labels = _labels(names, prior, constraint, found["update"].posterior.covariance.axes)
+        arrays = {n: v if n == "update" else np.asarray(v) for n, v in found.items()}
+        rows.append(Rows(**labels, **arrays))
+    return tuple(rows), {name: np.asarray(ratio) for name, ratio in stiffness.items()}, draws
 
 
-def _labels(group: Group, axes: tuple[int, ...]) -> dict:
+def _statements(structure: ProgramStructure, keys) -> list[tuple[Gaussian, Constraint]]:
+    """Of every group its prior and what is stated of it, for one draw of what stands above; scales,
+    which may be words, are left out.
+    """
+    return [
+        (group.prior, stack([dataclasses.replace(m, scale=None) for m in _all(group).members]))
+        for group in groups(_above(structure, keys[0]))
+    ]
+
+
+_stated = tracing.compiled(_statements)
+
+
+def _one(structure: ProgramStructure, key) -> tuple[list[dict], dict]:
+    """The numbers of `Rows` of every group, and how stiff likelihoods are, for one draw."""
+    key_above, key_fields = jax.random.split(key)
+    above = _above(structure, key_above)
+    numbers, fields = [], {}
+    for group in groups(above):
+        some = group.prior.sample(key_fields, (FIELDS,))
+        numbers.append(_numbers(group.prior, _all(group), some))
+        fields |= group.fields(some)
+    return numbers, _stiffness(above, fields)
+
+
+@tracing.compiled
+def _all_numbers(structure: ProgramStructure, keys) -> tuple[list[dict], dict]:
+    return jax.vmap(_one, in_axes=(None, 0))(structure, keys)
+
+
+def _labels(
+    fields: tuple[str, ...], prior: Gaussian, constraint: Constraint, axes: tuple[int, ...]
+) -> dict:
     """What does not change from draw to draw."""
-    constraint = _all(group)
     names = row_names(constraint, axes)
     counts = [m.functional.count(axes) for m in constraint.members]
-    narrow = jnp.finfo(group.prior.loc.dtype).bits < 64
+    narrow = jnp.finfo(prior.loc.dtype).bits < 64
     return {
         "names": names,
         "owners": np.broadcast_to(np.repeat(np.arange(len(counts)), counts), names.shape),
         "statements": tuple(m.name for m in constraint.members),
-        "fields": group.names,
-        "unknowns": math.prod(group.prior.event_shape),
-        "single": group.names if narrow else (),
+        "fields": fields,
+        "unknowns": math.prod(prior.event_shape),
+        "single": fields if narrow else (),
     }
 
 
 # Traced, so that a contradiction is a number and not an error.
-_carried_out = tracing.compiled(update)
+_update = tracing.compiled(update)
 
 
-def _numbers(group: Group, fields) -> dict:
+def _numbers(prior: Gaussian, constraint: Constraint, fields) -> dict:
     """The update by everything stated, and what the rows say, by the names of `Rows`."""
-    prior, lead = group.prior, len(group.prior.batch_shape)
+    lead = len(prior.batch_shape)
     members, numbers = [], []
-    for m in _all(group).members:
+    for m in constraint.members:
         shape = prior.batch_shape + m.functional.value_shape
         mean = over_batch(m.functional, lead)(prior.mean)
         value = jnp.broadcast_to(_fitted(m.value, shape), shape)
@@ -348,7 +361,7 @@ def _numbers(group: Group, fields) -> dict:
                 "rule": _rule(prior, m.functional, fields),
             }
         )
-    result = _carried_out(prior, stack(members))
+    result = _update(prior, stack(members))
     axes = result.posterior.covariance.axes
     packed = {
         name: jnp.concatenate(

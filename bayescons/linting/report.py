@@ -5,7 +5,7 @@ and a remedy for each finding.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -68,10 +68,10 @@ class Report:
 
 
 def check(
-    program: Callable,
+    program,
     *args,
     fixed: Mapping | None = None,
-    draws: int = 8,
+    latent_draws: int = 8,
     key: jax.Array | None = None,
     **kwargs,
 ) -> Report:
@@ -90,17 +90,17 @@ def check(
     - values no draw of the belief comes near;
     - single precision; latents above the fields without a proper prior, or discrete.
 
-    Nothing is sampled but priors: fields 16 times, what stands above them `draws` times. What holds
-    for some of these draws only is said with their number; rows that are dependent for values of
-    probability below 1 / draws may be missed.
+    Nothing is sampled but priors: fields 16 times, what stands above them `latent_draws` times.
+    What holds for some of these draws only is said with their number; rows that are dependent for
+    values of probability below 1 / latent_draws may be missed.
 
     Args:
         program: a NumPyro program with `observe` or `impose` statements.
         *args: the program's arguments.
         fixed: values of sites above the fields that are not to be drawn from their prior.
-        draws: how often they are drawn.
+        latent_draws: how often they are drawn.
         key: of `jax.random.key`; seed 0 by default, so that the same program gives the same report.
-        **kwargs: the program's. One that takes `fixed`, `draws` or `key` itself:
+        **kwargs: the program's. One that takes `fixed`, `latent_draws` or `key` itself:
             `check(functools.partial(program, key=...))`.
 
     Returns:
@@ -114,12 +114,15 @@ def check(
             f"expected a program; got {type(program).__name__}. How well a field satisfies a "
             "functional is told by bc.residuals(functional, truth, value)"
         )
-    if draws < 1:
-        raise ValueError(f"draws must be 1 or more; got {draws}")
+    if latent_draws < 1:
+        raise ValueError(f"latent_draws must be 1 or more; got {latent_draws}")
     key = jax.random.key(0) if key is None else key
-    seen = examine(program, args, kwargs, given=fixed or {}, draws=draws, key=key)
-    size = [rows.update.redundant[0].size for rows in seen.rows]
-    rank = [int(np.min(rows.update.rank.reshape(seen.draws, -1).sum(1))) for rows in seen.rows]
+    seen = examine(program, args, kwargs, given=fixed or {}, draws=latent_draws, key=key)
+    size = [np.asarray(rows.update.redundant)[0].size for rows in seen.rows]
+    rank = [
+        int(np.min(np.asarray(rows.update.rank).reshape(seen.draws, -1).sum(1)))
+        for rows in seen.rows
+    ]
     unknowns = sum(
         rows.unknowns * (size // rows.names.size)
         for rows, size in zip(seen.rows, size, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
@@ -54,9 +54,8 @@ def exact(program: Callable) -> Callable:
         if not structure.fields:
             return program(*args, **kwargs)
         whole = functools.partial(program, *args, **kwargs)
-        with tracing.computed_now():
-            above = CollectStatements(structure).run()
-            conditioned = conditioned_groups(structure, above.sites, whole)
+        above = CollectStatements(structure).run()
+        conditioned = conditioned_groups(structure, above.sites, whole)
         fields = {}
         for (names, shapes), group in zip(structure.groups, conditioned, strict=True):
             name = "_".join(names)
@@ -75,5 +74,10 @@ def exact(program: Callable) -> Callable:
 def _draw(name: str, posterior: Gaussian):
     """A draw of the posterior as a function of a white-noise site."""
     shape = (*posterior.batch_shape, posterior.covariance.noise_size)
-    white = dist.Normal(jnp.zeros(shape), 1.0).to_event(len(shape))
-    return posterior.transport(numpyro.sample(f"{name}_free", white))
+    white = dist.Normal(np.zeros(shape), 1.0).to_event(len(shape))
+    return _transported(posterior, numpyro.sample(f"{name}_free", white))
+
+
+@tracing.compiled
+def _transported(posterior: Gaussian, noise):
+    return posterior.transport(noise)

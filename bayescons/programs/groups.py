@@ -174,7 +174,8 @@ def name_fault(structure: ProgramStructure, sites: dict, program: Callable) -> N
 
 
 def _group(above: CollectStatements, names: tuple[str, ...], shapes: tuple) -> Group:
-    priors = [above.priors[n] for n in names]
+    own = above.priors
+    priors = [own[n] for n in names]
     if len({p.batch_shape for p in priors}) > 1:
         raise ValueError(
             f"fields {', '.join(names)} are tied together but stand in different plates: "

@@ -10,6 +10,7 @@ sees the right field.
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
@@ -24,7 +25,6 @@ class CollectStatements(numpyro.primitives.Messenger):
     statements and what is below are hidden.
 
     Attributes:
-        priors: name of a field -> its prior.
         known: name of a statement -> its distribution and value.
         sites: name -> value of what stands above.
         weights: name of an observed site above -> its log density.
@@ -37,10 +37,15 @@ class CollectStatements(numpyro.primitives.Messenger):
 
     def run(self) -> CollectStatements:
         """Run the program under this handler."""
-        self.priors, self.known, self.sites, self.weights, self.hidden = {}, {}, {}, {}, set()
+        self._fields, self.known, self.sites, self.weights, self.hidden = {}, {}, {}, {}, set()
         with self:
             _, self.doubtful = self.structure.replay()
         return self
+
+    @property
+    def priors(self) -> dict[str, Gaussian]:
+        """Name of a field -> its prior."""
+        return {n: _prior(m, self.structure.fields[n]) for n, m in self._fields.items()}
 
     def process_message(self, msg):
         """Collect and hide fields, statements and what is below."""
@@ -51,8 +56,8 @@ class CollectStatements(numpyro.primitives.Messenger):
         elif observation is not None:
             self.known[name] = (observation, msg["value"])
         elif msg["type"] == "sample" and name in self.structure.fields:
-            self.priors[name] = _prior(msg, self.structure.fields[name])
-            msg["value"] = self.priors[name].mean
+            self._fields[name] = dict(msg)
+            msg["value"] = np.zeros(msg["fn"].shape(), jnp.result_type(float))
         elif msg["type"] == "sample" and name in self.structure.below:
             msg["value"] = msg["value"] if msg["is_observed"] else feasible(msg["fn"])
         else:

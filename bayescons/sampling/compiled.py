@@ -66,6 +66,11 @@ def compiled(run: Callable, under: tuple, program: Callable, key: jax.Array) -> 
     return Compiled(lambda key: code(key, program), fresh)
 
 
+def forget() -> None:
+    """Let go of all runs that are kept."""
+    _kept.clear()
+
+
 def _built(function: Callable, *example) -> Callable:
     """The function, compiled. Of stiffness the front door has warned, which saw the values."""
     with warnings.catch_warnings():

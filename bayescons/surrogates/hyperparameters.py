@@ -209,9 +209,9 @@ def check_hyperparameters(
         for name in check_axes("lengths", hyperparameters.lengths, names)
     }
     return (
-        positive("amplitude", hyperparameters.amplitude, ()),
+        jnp.asarray(positive("amplitude", hyperparameters.amplitude, ())),
         lengths,
-        positive("noise", hyperparameters.noise, (), zero=True),
+        jnp.asarray(positive("noise", hyperparameters.noise, (), zero=True)),
     )
 
 

@@ -72,7 +72,8 @@ def separable(
         name: None if lengths[name] is None else check_length(name, lengths[name])
         for name in check_axes("lengths", lengths, grid.names)
     }
-    return separable_prior(grid, lengths, kernels, positive("amplitude", amplitude, ()), mean)
+    amplitude = jnp.asarray(positive("amplitude", amplitude, ()))
+    return separable_prior(grid, lengths, kernels, amplitude, mean)
 
 
 def straight_between(grid: Grid, axis: str, lower: Mean, upper: Mean) -> Callable[..., jax.Array]:
@@ -147,7 +148,7 @@ def jitter(dtype) -> float:
 
 def check_length(name: str, length) -> jax.Array:
     """The correlation length of an axis, if it is positive."""
-    return positive(f"length of {name!r}", length, ())
+    return jnp.asarray(positive(f"length of {name!r}", length, ()))
 
 
 def check_axes(what: str, mapping: Mapping, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -171,9 +171,7 @@ def sbc(
             "level=0.01"
         )
     key = jax.random.key(key) if isinstance(key, int) else key
-    program, fitted = (
-        functools.partial(p, *args, **kwargs) for p in (program, refit or program)
-    )
+    program, fitted = (functools.partial(p, *args, **kwargs) for p in (program, refit or program))
     run, reading = _chosen(sampler, program, fitted, key, draws)
     of_cases, of_ranks = jax.random.split(key)
 
