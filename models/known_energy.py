@@ -48,5 +48,5 @@ def inputs(key):
 def restricted(key, n: int = 1000) -> Chains:
     """Draws of the posterior with the energy 16/3; n of each of four chains."""
     first, second = jax.random.split(key)
-    posterior = bc.conjugate(program)(**inputs(first)).components[0]
+    posterior = bc.conjugate(program)(**inputs(first))["u"]
     return constrained(posterior, energy, 16 / 3, name="energy").sample(second, n)

@@ -44,5 +44,5 @@ def inputs(key):
 def restricted(key, n: int = 1000) -> Chains:
     """Draws of the posterior that are nowhere negative; n of each of four chains."""
     first, second = jax.random.split(key)
-    posterior = bc.conjugate(program)(**inputs(first)).components[0]
+    posterior = bc.conjugate(program)(**inputs(first))["u"]
     return truncated(posterior, nonnegative(grid)).sample(second, n)

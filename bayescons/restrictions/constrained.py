@@ -99,7 +99,7 @@ def constrained(
     """The law of a Gaussian field given a nonlinear equality, u ~ N(m, K) given h(u) = b.
 
         energy = lambda u: bc.integral(grid)(u**2)
-        draws = constrained(posterior.components[0], energy, 1.0).sample(jax.random.key(0))
+        draws = constrained(posterior["u"], energy, 1.0).sample(jax.random.key(0))
 
     Linear equality and nonlinear together: condition the belief on the linear one first. For a
         linear h it is the law of `bc.condition`.

@@ -93,7 +93,7 @@ def law(belief: Gaussian, function: Callable, value: ArrayLike, name: str) -> La
     """
     if not isinstance(belief, Gaussian):
         raise TypeError(
-            "expected a bc.Gaussian belief, such as bc.conjugate(program)(...).components[0]; got "
+            'expected a bc.Gaussian belief, such as bc.conjugate(program)(...)["u"]; got '
             f"{type(belief).__name__}"
         )
     if not callable(function):

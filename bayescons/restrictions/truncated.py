@@ -79,11 +79,11 @@ class Truncated:
 def truncated(belief: Gaussian, *inequalities: Inequality | Inequalities) -> Truncated:
     """The law of a Gaussian field given inequalities, u ~ N(m, K) given F u >= g.
 
-        posterior = bc.conjugate(program)(...) draws = truncated(posterior.components[0],
-        nonnegative(grid), decreasing(grid)).sample(jax.random.key(0), 1000)
+        belief = bc.conjugate(program)(...)["u"]
+        truncated(belief, nonnegative(grid), decreasing(grid)).sample(jax.random.key(0), 1000)
 
     Equality and inequality together: condition the belief first, then truncate it. Points known
-        exactly take part as they are.
+    exactly take part as they are.
 
     Args:
         belief: one field.
@@ -99,7 +99,7 @@ def truncated(belief: Gaussian, *inequalities: Inequality | Inequalities) -> Tru
     """
     if not isinstance(belief, Gaussian):
         raise TypeError(
-            "expected a bc.Gaussian belief, such as bc.conjugate(program)(...).components[0]; got "
+            'expected a bc.Gaussian belief, such as bc.conjugate(program)(...)["u"]; got '
             f"{type(belief).__name__}"
         )
     if belief.batch_shape:
