@@ -25,7 +25,7 @@ import numpy as np
 from jax._src.config import eager_constant_folding
 from jax.core import eval_context
 from jax.interpreters import partial_eval
-from numpyro.ops.provenance import eval_provenance, track_deps_rules
+from numpyro.ops.provenance import track_deps_rules
 from numpyro.primitives import apply_stack
 
 EXECUTABLES = 64  # kept of one function, for as many equations and shapes
@@ -252,13 +252,9 @@ def depends_on_point(function: Callable, at) -> bool:
     Decided by the equations alone, so it is stricter than need be: loops and branches count as
     dependence even where there is none.
     """
-    names = eval_provenance(
-        lambda point, direction: jax.jvp(function, (point,), (direction,))[1],
-        point=at,
-        direction=at,
-    )
-    leaves = jax.tree.leaves(names, is_leaf=lambda x: isinstance(x, frozenset))
-    return any("point" in leaf for leaf in leaves)
+    tangent = jax.make_jaxpr(lambda p, d: jax.jvp(function, (p,), (d,))[1])(at, at)
+    sources = _followed(tangent.jaxpr, {tangent.jaxpr.invars[0]: frozenset({"point"})}, {})
+    return any("point" in sources(atom) for atom in tangent.jaxpr.outvars)
 
 
 def dependencies(jaxpr, sites: dict[int, frozenset]) -> Callable:
@@ -268,7 +264,11 @@ def dependencies(jaxpr, sites: dict[int, frozenset]) -> Callable:
         jaxpr: equations in which sites stand (`site`).
         sites: index of a site -> what its value counts as; where missing, as what it rests on.
     """
-    sources: dict = {}
+    return _followed(jaxpr, {}, sites)
+
+
+def _followed(jaxpr, sources: dict, sites: dict[int, frozenset]) -> Callable:
+    """A function variable -> names of what it is computed from, given those of some variables."""
 
     def read(atom) -> frozenset:
         return frozenset() if isinstance(atom, jex.Literal) else sources.get(atom, frozenset())

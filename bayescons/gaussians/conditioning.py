@@ -31,7 +31,7 @@ from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stack import Stack
 from bayescons.gaussians import row_covariance as gram
 from bayescons.gaussians.composites import Conditioned, Covariance
-from bayescons.gaussians.consistency import raise_on_contradiction
+from bayescons.gaussians.consistency import raise_for, status
 from bayescons.gaussians.gaussian import Gaussian
 
 
@@ -89,6 +89,8 @@ class Update(NamedTuple):
         violation: of exact rows, value minus G mean afterwards, in units of the rows' unconditioned
             prior standard deviation; not small only for rows that contradict others. By rows, shape
             (*batch, *axes, r).
+        status: 0 where all is well, shape (*batch,); otherwise rows contradict each other, leave
+            nothing free, or are not finite, which is raised where it is known.
     """
 
     posterior: Gaussian
@@ -96,6 +98,7 @@ class Update(NamedTuple):
     rank: jax.Array
     redundant: jax.Array
     violation: jax.Array
+    status: jax.Array
 
 
 def stack(constraints: list[Constraint]) -> Constraint:
@@ -145,8 +148,8 @@ def update(prior: Gaussian, constraint: Constraint) -> Update:
         tracing.Static(any(map(_is_exact, scales))),
     )
     result = result._replace(posterior=Gaussian(*result.posterior))
-    if all(concrete(leaf) for leaf in jax.tree.leaves(result)):
-        raise_on_contradiction(prior, constraint, result)
+    if concrete(result.status):
+        raise_for(prior, constraint, result)
     return result
 
 
@@ -290,6 +293,14 @@ def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Upd
         factored.rank,
         factored.redundant,
         violation,
+        status(
+            violation,
+            jnp.abs(target) / factored.row_std,
+            factored.rank,
+            dtype=loc.dtype,
+            unknowns=math.prod(covariance.shape),
+            exact=all(s is None for s in scales),
+        ),
     )
 
 

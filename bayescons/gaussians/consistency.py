@@ -26,32 +26,54 @@ class InconsistentConstraintsError(ValueError):
     """Exact rows that no field the belief allows can satisfy together."""
 
 
-def raise_on_contradiction(prior, constraint, result) -> None:
-    """Turn a violation that rounding cannot explain, or a field with nothing left to vary, into an
-    error that names the rows.
+FINE, NOT_FINITE, CONTRADICTING, NOTHING_FREE = range(4)
+
+
+def status(violation, size, rank, *, dtype, unknowns: int, exact: bool) -> jax.Array:
+    """What is wrong with an update, as a number that compiled code can give; `raise_for` makes it a
+    sentence.
+
+    Args:
+        violation: what exact rows are off by, in prior standard deviations, shape (*axes, r).
+        size: |value| of each row in the same unit.
+        rank: number of independent rows.
+        dtype: of the field.
+        unknowns: number of its points.
+        exact: whether all rows are exact.
     """
-    violation = np.asarray(result.violation)
-    tolerance = math.sqrt(float(jnp.finfo(prior.loc.dtype).eps))
-    if not np.isfinite(violation).all():
+    full = exact & (rank >= unknowns)
+    wrong = jnp.any(excess(violation, size, dtype) > 0)
+    found = jnp.where(full, NOTHING_FREE, FINE)
+    found = jnp.where(wrong, CONTRADICTING, found)
+    return jnp.where(jnp.all(jnp.isfinite(violation)), found, NOT_FINITE)
+
+
+def excess(violation, size, dtype):
+    """How far violations exceed what rounding explains: sqrt(eps) of the row and of its value."""
+    return abs(violation) - math.sqrt(float(jnp.finfo(dtype).eps)) * (1 + size)
+
+
+def raise_for(prior, constraint, result) -> None:
+    """Turn the status of an update into an error that names the rows; nothing where all is well."""
+    worst = np.asarray(result.status)
+    if not worst.any():
+        return
+    if (worst == NOT_FINITE).any():
         raise FloatingPointError(
             "conditioning gave NaN: (a) the belief's variances over- or underflow, (b) rows of "
             "wildly different size; rescale the field"
         )
-    row_std = np.asarray(result.posterior.covariance.row_covariance.row_std)
-    size = np.abs(_packed_values(constraint, result)) / row_std
-    excess = np.abs(violation) - tolerance * (1 + size)
-    if excess.max() > 0:
+    if (worst == CONTRADICTING).any():
+        row_std = np.asarray(result.posterior.covariance.row_covariance.row_std)
+        size = np.abs(_packed_values(constraint, result)) / row_std
+        bad = excess(np.asarray(result.violation), size, prior.loc.dtype) > 0
         names = row_names(constraint, result.posterior.covariance.axes)
-        raise InconsistentConstraintsError(
-            f"{contradiction(names, result, excess > 0)}. {WAYS_OUT}"
-        )
-    exact = all(m.scale is None for m in constraint.members)
-    if exact and (np.asarray(result.rank) >= math.prod(prior.event_shape)).any():
-        raise ValueError(
-            f"no free direction left: {int(np.max(result.rank))} independent exact rows fix all "
-            f"{math.prod(prior.event_shape)} points. Solve the linear system instead, or give some "
-            "rows a scale > 0"
-        )
+        raise InconsistentConstraintsError(f"{contradiction(names, result, bad)}. {WAYS_OUT}")
+    raise ValueError(
+        f"no free direction left: {int(np.max(result.rank))} independent exact rows fix all "
+        f"{math.prod(prior.event_shape)} points. Solve the linear system instead, or give some "
+        "rows a scale > 0"
+    )
 
 
 def _packed_values(constraint, result) -> np.ndarray:

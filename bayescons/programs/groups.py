@@ -59,11 +59,13 @@ class Conditioned(NamedTuple):
         log_evidence: of what was observed (None if nothing was).
         violation: the largest that a contradicting row leaves, in prior standard deviations;
             rounding, where all is well.
+        status: the worst of `Update.status`, 0 where all is well.
     """
 
     posterior: Gaussian
     log_evidence: jax.Array | None
     violation: jax.Array
+    status: jax.Array
 
 
 def fields_of(names: tuple[str, ...], shapes: tuple, joint) -> dict:
@@ -79,14 +81,16 @@ def groups(above: CollectStatements) -> list[Group]:
 
 def condition_group(group: Group) -> Conditioned:
     """The group's belief given all that is stated of it."""
-    belief, log_evidence, violations = group.prior, None, []
+    belief, log_evidence, violations, statuses = group.prior, None, [], []
     for constraint in (group.imposed, group.observed):
         if constraint is not None:
             result = update(belief, constraint)
             belief = result.posterior
             log_evidence = result.log_evidence if constraint is group.observed else None
             violations.append(jnp.max(jnp.abs(result.violation)))
-    return Conditioned(belief, log_evidence, jnp.max(jnp.stack(violations)))
+            statuses.append(jnp.max(result.status))
+    worst, status = (jnp.max(jnp.stack(each)) for each in (violations, statuses))
+    return Conditioned(belief, log_evidence, worst, status)
 
 
 def conditioned_groups(structure: ProgramStructure, sites: dict, program: Callable) -> list:
@@ -148,15 +152,14 @@ def check(conditioned: list, doubtful, name_fault: Callable) -> None:
         doubtful: whether a door was asked for something wrong.
         name_fault: called where there is reason; raises an error that names what is wrong.
     """
-    violations = [np.asarray(group.violation) for group in conditioned]
     broken = not all(np.isfinite(np.asarray(group.posterior.mean)).all() for group in conditioned)
-    gap = any((~(v <= CONTRADICTION)).any() for v in violations)
-    if broken or gap or bool(np.asarray(doubtful).any()):
+    statuses = [np.asarray(group.status) for group in conditioned]
+    if broken or any(s.any() for s in statuses) or bool(np.asarray(doubtful).any()):
         name_fault()
-    if gap:
+    worst = max(float(np.max(np.asarray(group.violation))) for group in conditioned)
+    if worst > CONTRADICTION:
         raise InconsistentConstraintsError(
-            "exact statements contradict each other, by "
-            f"{max(float(v.max()) for v in violations):.1e} prior standard deviations"
+            f"exact statements contradict each other, by {worst:.1e} prior standard deviations"
         )
 
 
