@@ -74,10 +74,13 @@ METRICS = {
     "largest |conservation error| of a draw": "worst draw",
 }
 FIGURES = {
-    "": "Above, one test function of each problem: half the width of its simultaneous 95 % band, and what was missing from the mean before "
-    "s(x). Below, the share of test functions that lie in the simultaneous band wholly, against "
-    "its probability; the conformal factors are found for 95 % (dotted) and promise nothing at "
-    "other levels. All quantities are dimensionless."
+    "": (
+        "Above, one test function of each problem: half the width of its simultaneous 95 % band, "
+        "and what was missing from the mean before s(x). Below, the share of test functions that "
+        "lie in the simultaneous band wholly, against its probability; the conformal factors are "
+        "found for 95 % (dotted) and promise nothing at other levels. All quantities are "
+        "dimensionless."
+    ),
 }
 
 

@@ -8,8 +8,8 @@ covariance of the belief and e = g'm - b the error of its total, each correction
   the variance at a point;
 * `HardC-ANP`: -g e / g'g, the same at every point but for the two at the ends, whose weight is
   half;
-* `mass, low rank`: -K g e / g'K g with the K of moment-matched draws, diag σ² + F F': also along what
-  the draws of the latent differ in.
+* `mass, low rank`: -K g e / g'K g with the K of moment-matched draws, diag σ² + F F': also along
+  what the draws of the latent differ in.
 
 Over the test functions, tabled are the share of the correction, Σ |u' - u|, that falls within 0.05
 of the front, of which an even one has a tenth; the correlation over the points of |u' - u| with the
@@ -48,9 +48,12 @@ METRICS = {
     "squared error / before": "squared error / before",
 }
 FIGURES = {
-    "": "One test function of each problem, about its front (dotted). Above, the standard deviation of the prediction, and the part of it "
-    "in which draws of the latent differ; below, what each correction adds to the mean, and what "
-    "was missing. All quantities are dimensionless."
+    "": (
+        "One test function of each problem, about its front (dotted). Above, the standard "
+        "deviation of the prediction, and the part of it in which draws of the latent differ; "
+        "below, what each correction adds to the mean, and what was missing. All quantities are "
+        "dimensionless."
+    ),
 }
 
 

@@ -83,9 +83,11 @@ PUBLISHED = {
     },
 }
 FIGURES = {
-    "": "The squared error of the total, the mean squared error and the log likelihood against the precision of the total, averaged over "
-    "the test functions. Dashed: the exact limit, which for the first is zero. All but the log "
-    "likelihood are dimensionless."
+    "": (
+        "The squared error of the total, the mean squared error and the log likelihood against the "
+        "precision of the total, averaged over the test functions. Dashed: the exact limit, which "
+        "for the first is zero. All but the log likelihood are dimensionless."
+    ),
 }
 
 

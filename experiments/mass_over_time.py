@@ -48,9 +48,11 @@ RULE = "trapezoid rule"
 GREY = "0.55"
 METRICS = {"largest |error|": "largest |error|", "mean |error|": "mean |error|"}
 FIGURES = {
-    "": "The total of the predicted mean over time and, below each, its error: the mean over the test functions, the band two standard "
-    "deviations between them. Grey: what the trapezoid rule makes of the exact solution. All "
-    "quantities are dimensionless."
+    "": (
+        "The total of the predicted mean over time and, below each, its error: the mean over the "
+        "test functions, the band two standard deviations between them. Grey: what the trapezoid "
+        "rule makes of the exact solution. All quantities are dimensionless."
+    ),
 }
 
 

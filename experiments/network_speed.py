@@ -48,7 +48,10 @@ from experiments.training_step import (
 )
 
 FIGURES = {
-    "": "Error of a posterior from few draws of the latent: of its mean, in posterior standard deviations, and of those, relative."
+    "": (
+        "Error of a posterior from few draws of the latent: of its mean, in posterior standard "
+        "deviations, and of those, relative."
+    ),
 }
 ERRORS = ("error of the mean / sd", "relative error of the sd")
 HOW = ("independent", "in pairs")

@@ -15,8 +15,8 @@ from experiments.rows import Row, from_json
 
 INDEX = """# Results
 
-Each page is made from the rows beside it (`NAME.json`) by `python -m experiments page`, and the rows by
-`python -m experiments NAME --preset paper --out docs/results`.
+Each page is made from the rows beside it (`NAME.json`) by `python -m experiments page`, and the
+rows by `python -m experiments NAME --preset paper --out docs/results`.
 """
 
 

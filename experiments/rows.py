@@ -9,16 +9,14 @@ import datetime
 import functools
 import json
 import math
-import os
-import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from bayescons.cli.errors import InputError
+from bayescons.provenance import cores, processor, versions
 
 PACKAGES = ("bayescons", "jax", "numpyro", "numpy", "arviz")
 
@@ -28,8 +26,7 @@ def device() -> str:
     """The accelerator, or the processor and how many of its cores may be used."""
     if jax.default_backend() != "cpu":
         return jax.devices()[0].device_kind
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()}, {cores} cores"
+    return f"{processor()}, {cores()} cores"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,17 +81,13 @@ def averaged(values) -> dict[str, float | int]:
 
 def provenance(experiment: str, preset: str, seed: int) -> dict:
     """What is written into every row beside what was measured."""
-    versions = {
-        "python": platform.python_version(),
-        **{package: _version(package) for package in PACKAGES},
-    }
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return {
         "experiment": experiment,
         "preset": preset,
         "seed": seed,
         "date": today,
-        "versions": versions,
+        "versions": versions(PACKAGES),
     }
 
 
@@ -140,19 +133,3 @@ def from_json(path: Path) -> tuple[list[Row], dict]:
 
 def _plain(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -58,10 +58,13 @@ SMALLEST, MEDIAN, LEAST = (
     "least draws ranked among",
 )
 FIGURES = {
-    "": "Ranks of the truth, as the difference of their empirical distribution function from the uniform one, for the functional of each "
-    "refit with the smallest p-value. Left, programs refitted as they are; right, wrong ones in "
-    "their place. Grey: the band that a uniform law keeps to with a probability of 99.8 %, so that "
-    "the worst of five leaves it in one case of a hundred."
+    "": (
+        "Ranks of the truth, as the difference of their empirical distribution function from the "
+        "uniform one, for the functional of each refit with the smallest p-value. Left, programs "
+        "refitted as they are; right, wrong ones in their place. Grey: the band that a uniform law "
+        "keeps to with a probability of 99.8 %, so that the worst of five leaves it in one case of "
+        "a hundred."
+    ),
 }
 
 

@@ -72,9 +72,11 @@ PUBLISHED = {
     }
 }
 FIGURES = {
-    f"_{family}": f"{fields.NAMES[family].capitalize()}: where the front is, over draws; black, the exact front. A row for each parameter, "
-    "a column for each way to locate a front. The outermost hundredths of the draws are not shown. "
-    "All quantities are dimensionless."
+    f"_{family}": (
+        f"{fields.NAMES[family].capitalize()}: where the front is, over draws; black, the exact "
+        "front. A row for each parameter, a column for each way to locate a front. The outermost "
+        "hundredths of the draws are not shown. All quantities are dimensionless."
+    )
     for family in JUMPS
 }
 

@@ -63,9 +63,12 @@ SHOWN = {
     "burgers": (1.0, 3.0),
 }
 FIGURES = {
-    f"_{family}": f"{fields.NAMES[family].capitalize()} at t = {kind.time_of_interest:g}, one test function a row; all quantities "
-    f"dimensionless{', only the surroundings of the front shown' if family in WINDOWS else ''}. "
-    "Crosses: readings at the nearest time."
+    f"_{family}": (
+        f"{fields.NAMES[family].capitalize()} at t = {kind.time_of_interest:g}, one test function "
+        "a row; all quantities dimensionless"
+        f"{', only the surroundings of the front shown' if family in WINDOWS else ''}. "
+        "Crosses: readings at the nearest time."
+    )
     for family, kind in FAMILIES.items()
 }
 

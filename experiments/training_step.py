@@ -30,6 +30,7 @@ from flax.traverse_util import flatten_dict
 
 from bayescons.networks import AttentiveNeuralProcess, parameter_count
 from bayescons.problems import Stefan
+from bayescons.provenance import cores
 from bayescons.training.data import Functions, functions
 from bayescons.training.losses import evidence_bound
 
@@ -72,7 +73,7 @@ class Trainee(NamedTuple):
 
 def threads() -> int:
     """Cores that this process may use; XLA takes them all, and so is PyTorch told to."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def torch_interpreter() -> str | None:

@@ -68,9 +68,12 @@ PRIORS = {
 }
 DEVIATIONS = 1.96  # of the 95 % interval
 FIGURES = {
-    "": "Net flux into the domain, averaged over each step, for the first test function of the first case of each problem: what is "
-    "believed, with 95 % bands that may leave the panel, and black, dashed, the exact one. Left "
-    "from a Gaussian process, right from a neural process. All quantities are dimensionless."
+    "": (
+        "Net flux into the domain, averaged over each step, for the first test function of the "
+        "first case of each problem: what is believed, with 95 % bands that may leave the panel, "
+        "and black, dashed, the exact one. Left from a Gaussian process, right from a neural "
+        "process. All quantities are dimensionless."
+    ),
 }
 
 

@@ -79,9 +79,11 @@ PANELS = {
 }
 WARNED = "0.92"  # grey of the scales that are warned of
 FIGURES = {
-    "": "What a sampler needs and what it gives as the noise of the sum goes to zero (right end: none). Crosses: did not mix; the "
-    "effective draws of such chains mean nothing and are left out. Grey: scales of which "
-    "StiffnessWarning warns."
+    "": (
+        "What a sampler needs and what it gives as the noise of the sum goes to zero (right end: "
+        "none). Crosses: did not mix; the effective draws of such chains mean nothing and are left "
+        "out. Grey: scales of which StiffnessWarning warns."
+    ),
 }
 
 

@@ -91,6 +91,13 @@ def refused(capsys, arguments):
     return said.err
 
 
+def test_the_version_is_told_in_one_line(capsys):
+    assert main(["--version"]) == 0
+    words = capsys.readouterr().out
+    assert words.startswith("bayescons 0.")
+    assert words.count("\n") == 1
+
+
 def test_a_mass_is_conditioned_on_as_the_closed_form_says(source):
     got = condition(source, "--integral", "x=mass")
     gain, spread = SCALE**2 * W, np.sum(W**2 * SCALE**2, axis=-1, keepdims=True)

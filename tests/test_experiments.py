@@ -112,13 +112,13 @@ TINY = {
         functions=2, held_out=2, families=("advection",), latents=3, few=2, points=21
     ),
     "mass_over_time": mass_over_time.Settings(
-        cases=(("stefan", 0.6),), functions=2, latents=2, times=5, points=21
+        cases=(("stefan", 0.6),), functions=2, latents=3, times=5, points=21
     ),
     "solution_profiles": solution_profiles.Settings(
         families=("stefan", "burgers"), latents=3, few=2, points=21
     ),
     "shock_position": shock_position.Settings(
-        families=("stefan", "burgers"), draws=20, latents=3, few=2, points=41
+        families=("stefan", "burgers"), draws=20, latents=3, few=2, points=21
     ),
     "limiting_precision": limiting_precision.Settings(
         functions=2,
@@ -128,7 +128,7 @@ TINY = {
         points=21,
     ),
     "heteroskedastic": heteroskedastic.Settings(
-        functions=2, latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=41
+        functions=2, latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=21
     ),
     "sbc": sbc.Settings(
         simulations=20,
@@ -155,7 +155,7 @@ TINY = {
         functions=1, cases=(("stefan", 0.6),), times=5, points=21, latents=3
     ),
     "conformal": conformal.Settings(
-        functions=3,
+        functions=2,
         calibration=19,
         shape=3,
         beyond=2,

@@ -25,6 +25,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from bayescons.cli.errors import InputError
+from bayescons.provenance import versions
 
 Facts = UseAppendAction[tuple[str, ...]]
 
@@ -345,6 +346,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     jax.config.update("jax_enable_x64", True)
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments == ["--version"]:
+        made_with = versions(("bayescons", "jax", "numpyro"))
+        print(
+            ", ".join(
+                f"{name} {made_with[name]}" for name in ("bayescons", "python", "jax", "numpyro")
+            )
+        )
+        return 0
     try:
         options = _parsed(arguments)
         name = next(name for name, command in COMMANDS.items() if type(options) is command)

@@ -4,14 +4,13 @@ and folders of files.
 
 from __future__ import annotations
 
-import platform
 import shlex
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 
 from bayescons.cli.errors import InputError
+from bayescons.provenance import versions
 from bayescons.results.files import whole_file
 from bayescons.results.trees import PACKAGES
 
@@ -62,17 +61,8 @@ def output_folder(path: Path) -> Generator[Path]:
 
 def attributes(command: Sequence[str], **told) -> dict[str, str | int | float]:
     """How a file was made: command line, versions, and what else is told."""
-    versions = {f"{package}_version": _version(package) for package in PACKAGES}
     return {
         "command": shlex.join(["bayescons", *command]),
         **told,
-        "python_version": platform.python_version(),
-        **versions,
+        **{f"{name}_version": version for name, version in versions(PACKAGES).items()},
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -11,9 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import platform
 import zipfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import numpy as np
 
 from bayescons.grids import Grid
 from bayescons.problems.operators import OperatorProblem, Samples
+from bayescons.provenance import versions
 from bayescons.results.files import whole_file
 
 _FORMAT = 1
@@ -76,8 +75,8 @@ def save_samples(
         OSError: where the file cannot be written; an earlier one stays.
     """
     described = _description(problem, key, len(samples.outputs), grid)
-    versions = {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()}
-    header = np.array(json.dumps(described | {"versions": versions}))
+    made_with = versions(_PACKAGES)
+    header = np.array(json.dumps(described | {"versions": made_with}))
     arrays = {name: np.asarray(array) for name, array in _named(samples).items()}
     with whole_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, header=header, **arrays)
@@ -180,10 +179,3 @@ def _gathered(arrays: dict[str, jax.Array]) -> Samples:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Hashable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.grids import Grid
+from bayescons.provenance import versions
 from bayescons.results.files import whole_file
 
 if TYPE_CHECKING:
@@ -276,9 +275,8 @@ def _constraint_dataset(constraints: Constraints, grid: Axes, dims: Dims) -> xar
 
 
 def _attributes(attributes: Mapping[str, object] | None) -> dict[str, object]:
-    versions = {f"{package}_version": _version(package) for package in PACKAGES}
-    given = {name: _attribute(value) for name, value in (attributes or {}).items()}
-    return {"python_version": platform.python_version(), **versions, **given}
+    made_with = {f"{name}_version": version for name, version in versions(PACKAGES).items()}
+    return made_with | {name: _attribute(value) for name, value in (attributes or {}).items()}
 
 
 def _attribute(value: Any) -> Any:
@@ -292,10 +290,3 @@ def _attribute(value: Any) -> Any:
         and (isinstance(value, float) or abs(value) < 2**63)
     )
     return value if number or isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -6,11 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +16,11 @@ import jax
 from bayescons.networks.corrections import CORRECTIONS
 from bayescons.networks.neural_process import parameter_count
 from bayescons.networks.weights import save_weights
+from bayescons.provenance import NOT_INSTALLED, cores, processor, versions
 from bayescons.results.files import whole_file
 from bayescons.training.data import POINTS, TIMES
 
 PACKAGES = ("bayescons", "jax", "flax", "optax")
-NOT_INSTALLED = "not installed"  # the version of a package that is run from its source folder
 _NETWORKS = {
     "anp": "An attentive neural process",
     "softc": "An attentive neural process with a penalty on the equation's residual",
@@ -93,13 +90,10 @@ def describe(
         },
         "machine": {
             "device": jax.devices()[0].device_kind,
-            "processor": _processor(),
-            "processors": _processors(),
+            "processor": processor(),
+            "processors": cores(),
         },
-        "versions": {
-            "python": platform.python_version(),
-            **{package: _version(package) for package in PACKAGES},
-        },
+        "versions": versions(PACKAGES),
         "date": datetime.now(UTC).date().isoformat(),
         **({"before": dict(before)} if before else {}),
         "scores": {},
@@ -320,29 +314,3 @@ def _short(value: Any) -> str:
 def _machine(machine: Mapping[str, Any]) -> str:
     processor = f"{machine['processors']} cores of {machine['processor']}"
     return processor if machine["device"] == "cpu" else f"{machine['device']}; {processor}"
-
-
-def _processor() -> str:
-    """The model of the processor, as Linux knows it, or what Python does."""
-    known = Path("/proc/cpuinfo")
-    models = (
-        [
-            line.partition(":")[2].strip()
-            for line in known.read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        if known.exists()
-        else []
-    )
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return NOT_INSTALLED
