@@ -13,6 +13,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from numpyro.contrib.control_flow import scan
 from scipy import stats
 
 import bayescons as bc
@@ -737,3 +738,32 @@ def test_an_interrupted_run_leaves_nothing_half_written(rod, monkeypatch, capsys
         with pytest.raises(interruption):
             command(rod)
     assert [path.name for path in rod.parent.iterdir() if path.is_file()] == ["rod.py"]
+
+
+def walk(total=None):
+    def step(before, _):
+        after = numpyro.sample("step", dist.Normal(0.8 * before, 1.0))
+        return after, after
+
+    _, path = scan(step, 0.0, jnp.arange(4))
+    numpyro.sample("end", dist.Normal(path[-1], 0.5), obs=1.0)
+    if total is not None:
+        u = numpyro.sample("u", dist.Normal(jnp.zeros(N), 1.0).to_event(1))
+        bc.observe("mass", MASS, u, total)
+
+
+def test_a_program_with_a_loop_and_no_statement_is_sampled_as_it_is():
+    tree = sample(walk, key=0, chains=2, warmup=200, draws=500)
+    assert tree.posterior["step"].shape == (2, 500, 4)
+    covariance = np.linalg.inv(np.eye(4) - 0.8 * np.eye(4, k=-1))
+    covariance = covariance @ covariance.T
+    mean = covariance[:, 3] / (covariance[3, 3] + 0.25)
+    assert np.abs(tree.posterior["step"].mean(("chain", "draw")) - mean).max() <= 6 * 0.1
+
+
+@pytest.mark.parametrize(
+    "read", [lambda: bc.conjugate(walk)(0.3), lambda: sample(walk, 0.3, key=0, draws=10)]
+)
+def test_a_program_with_a_loop_and_a_statement_is_refused(read):
+    with pytest.raises(ValueError, match=r"runs code that is not looked into.*Unroll the loop"):
+        read()

@@ -159,24 +159,24 @@ class NotProvenAffineError(ValueError):
     """Whether a function is affine shows only where it can be evaluated."""
 
 
-def affine(found: FunctionFunctional, name: str) -> FunctionFunctional:
+def affine(candidate: FunctionFunctional, name: str) -> FunctionFunctional:
     """The functional itself, or an error where it is not affine in the field.
 
     Raises:
         ValueError: where it is not.
         NotProvenAffineError: where that could be told only from numbers that are being traced.
     """
-    if not is_affine(found):
-        error = ValueError if tracing.known_now(found) else NotProvenAffineError
+    if not is_affine(candidate):
+        error = ValueError if tracing.known_now(candidate) else NotProvenAffineError
         raise error(
             f"the functional {name!r} is not affine in the field, so a Gaussian given its value is "
             "not Gaussian. Observe it below the field as a likelihood, numpyro.sample(name, "
             "dist.Normal(f(u), scale), obs=value), or observe a linear functional"
         )
-    return found
+    return candidate
 
 
-def is_affine(found: FunctionFunctional) -> bool:
+def is_affine(candidate: FunctionFunctional) -> bool:
     """Whether f(a) - f(b) = f'(b) (a - b) for random fields a and their mirror images b = -a,
     small, moderate and large, to 1e4 eps.
 
@@ -187,18 +187,17 @@ def is_affine(found: FunctionFunctional) -> bool:
     structure decides: f is affine if its tangent does not depend on the point. That test is
     stricter: it may refuse loops and branches, even affine ones.
     """
-    if tracing.known_now(found):
+    if tracing.known_now(candidate):
         with tracing.computed_now():
-            return bool(_follows_tangents(found))
-    return not tracing.depends_on_point(found._affine, found._zeros())
+            return bool(_follows_tangents(candidate))
+    return not tracing.depends_on_point(candidate._affine, candidate._zeros())
 
 
 @tracing.compiled
-def _follows_tangents(found: FunctionFunctional) -> jax.Array:
-    field = jnp.asarray(np.random.default_rng(0).normal(size=found.shape), jnp.result_type(float))
-    return jnp.all(
-        jnp.stack([_matches_tangent(found._affine, s * field, -s * field) for s in SIZES])
-    )
+def _follows_tangents(candidate: FunctionFunctional) -> jax.Array:
+    noise = np.random.default_rng(0).normal(size=candidate.shape)
+    field, function = jnp.asarray(noise, jnp.result_type(float)), candidate._affine
+    return jnp.all(jnp.stack([_matches_tangent(function, s * field, -s * field) for s in SIZES]))
 
 
 def _matches_tangent(function: Callable, a, b) -> jax.Array:

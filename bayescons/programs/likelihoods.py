@@ -17,16 +17,16 @@ from bayescons.tracing import known_now
 
 def absorb(above: CollectStatements) -> list[Group]:
     """The groups, with the Gaussian likelihoods below them added to what was observed."""
-    structure, found = above.structure, groups(above)
+    structure, fields = above.structure, groups(above)
     if not structure.likelihoods:
-        return found
-    if len(found) > 1 or found[0].prior.batch_shape:
+        return fields
+    if len(fields) > 1 or fields[0].prior.batch_shape:
         raise NoClosedFormError(
             f"likelihoods ({_names(structure.likelihoods)}) below several groups of fields, or a "
             "plate of them, have no closed form here",
             "; use NUTS on bc.exact(program)",
         )
-    group = found[0]
+    group = fields[0]
     absorbed = [_likelihood(name, group, above) for name in structure.likelihoods]
     observed = [] if group.observed is None else [group.observed]
     return [group._replace(observed=stack([*observed, *absorbed]))]

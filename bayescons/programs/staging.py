@@ -82,6 +82,8 @@ class StagedProgram:
         equations: from (arguments, numbers of the program) to nothing; sites stand in them.
         sites: in the order in which the program meets them.
         unread: names of messages around code that was not looked into.
+        result: how what the program returns is put together.
+        parts: the equations between its sites, compiled.
     """
 
     equations: tracing.Equations
@@ -115,17 +117,17 @@ class StagedProgram:
             part(values)
             if part.index is None:
                 continue
-            found = self.sites[part.index]
+            site = self.sites[part.index]
             leaves = [tracing.read(atom, values) for atom in part.leaves]
-            if found.scaled:
-                leaves = leaves[: -found.scaled]
-            message = found.message.build(leaves)
-            if found.fields is not None:
+            if site.scaled:
+                leaves = leaves[: -site.scaled]
+            message = site.message.build(leaves)
+            if site.fields is not None:
                 observation = statement(message["fn"])
-                observation.fields = tuple(named[name] for name in found.fields)
+                observation.fields = tuple(named[name] for name in site.fields)
             value = tracing.send(message)
-            named[found.name] = value
-            values.update(zip(part.values, found.value.leaves(value), strict=True))
+            named[site.name] = value
+            values.update(zip(part.values, site.value.leaves(value), strict=True))
         *result, doubtful = (tracing.read(atom, values) for atom in jaxpr.outvars)
         return self.result.build(result), doubtful
 
@@ -173,7 +175,7 @@ def stage(program: Callable, args: tuple, kwargs: dict) -> tuple[StagedProgram, 
     arrays = tuple(leaf for leaf, moves in zip(leaves, moving, strict=True) if moves)
     try:
         staged, numbers = _stage(
-            lambda *given: program(*whole(given)[0], **whole(given)[1]), arrays
+            lambda *moved: program(*whole(moved)[0], **whole(moved)[1]), arrays
         )
         return staged, (*arrays, *numbers)
     except tracing.NEEDS_NUMBERS:
@@ -196,20 +198,20 @@ def _stage(program: Callable, arrays: tuple) -> tuple[StagedProgram, tuple]:
     staged = StagedProgram(
         equations, tuple(recorder.sites), tuple(recorder.unread), recorder.result
     )
-    kept = _staged.get(staged)
-    if kept is None:
+    earlier = _staged.get(staged)
+    if earlier is None:
         if tracing.nested_sites(equations.jaxpr):
             raise ValueError(
                 "the program has a sample statement inside a function that JAX traces by itself "
                 "(jit, vmap, scan, cond). Take the statement out of it, or write a plate"
             )
         staged.parts.extend(tracing.parts(equations.jaxpr))
-        kept = _staged[staged] = staged
+        earlier = _staged[staged] = staged
         if len(_staged) > STAGED:
             _staged.popitem(last=False)
     else:
         _staged.move_to_end(staged)
-    return kept, numbers
+    return earlier, numbers
 
 
 def _moves(leaf) -> bool:
@@ -229,15 +231,17 @@ class _Recorder(numpyro.primitives.Messenger):
         self.sites: list[Site] = []
         self.unread: list[str] = []
         self.values: dict[str, Any] = {}
+        self._outside = 0
 
     def process_message(self, msg):
         """Record a message; what it holds becomes the leaves of a site."""
+        if self._outside or msg["type"] in UNREAD:
+            if msg["type"] in UNREAD:
+                self.unread.append(str(msg.get("name", msg["type"])))
+                self._outside += 1
+            return
         msg["stop"] = True
         if msg["type"] in PASSED_ON:
-            return
-        if msg["type"] in UNREAD:
-            self.unread.append(str(msg.get("name", msg["type"])))
-            msg.pop("stop")
             return
         known = statement(msg["fn"]) if msg["type"] == "sample" else None
         fields = None if known is None else self._fields(known)
@@ -273,6 +277,11 @@ class _Recorder(numpyro.primitives.Messenger):
         results = tracing.site([*leaves, *scale], len(self.sites) - 1, types)
         msg["value"] = jax.tree.unflatten(jax.tree.structure(value), results)
         self.values[name] = msg["value"]
+
+    def postprocess_message(self, msg):
+        """Look again, once code that is not looked into has run."""
+        if msg["type"] in UNREAD:
+            self._outside -= 1
 
     @staticmethod
     def _value(msg):

@@ -26,7 +26,7 @@ class Choice(NamedTuple):
     why: str
 
 
-class _Found(NamedTuple):
+class _Likelihoods(NamedTuple):
     """What is known of a program whose fields can be integrated out: whether anything observed
     bears on the latents, and rows absorbed.
     """
@@ -64,7 +64,7 @@ def choose(program: Callable, *args, rows: float | int = ROWS, **kwargs) -> Choi
             "nuts", "the program states nothing about a field, so there is none to integrate out"
         )
     try:
-        found = _collapsible(structure)
+        likelihoods = _collapsible(structure)
     except NoClosedFormError as error:
         return Choice("nuts", f"the fields have no closed form: {error.reason}")
     if not structure.latents:
@@ -74,16 +74,17 @@ def choose(program: Callable, *args, rows: float | int = ROWS, **kwargs) -> Choi
             "above them",
         )
     names = ", ".join(structure.latents)
-    if not found.informed:
+    if not likelihoods.informed:
         return Choice(
             "conjugate",
             f"nothing observed bears on {names}, which keep their prior; the fields are Gaussian "
             "given them",
         )
-    if found.rows > rows:
+    if likelihoods.rows > rows:
         return Choice(
             "nuts",
-            f"collapsing would factor a matrix of {found.rows} observed rows at every gradient",
+            f"collapsing would factor a matrix of {likelihoods.rows} observed rows at every "
+            "gradient",
         )
     return Choice(
         "collapsed",
@@ -92,14 +93,14 @@ def choose(program: Callable, *args, rows: float | int = ROWS, **kwargs) -> Choi
     )
 
 
-def _collapsible(structure: ProgramStructure) -> _Found:
+def _collapsible(structure: ProgramStructure) -> _Likelihoods:
     """Integrate the fields out, abstractly.
 
     Raises:
         NoClosedFormError: where they cannot be.
     """
     refuse(structure)
-    found: list[_Found] = []
+    likelihoods: list[_Likelihoods] = []
 
     def run() -> None:
         somewhere = handlers.substitute(substitute_fn=init_to_uniform)
@@ -110,10 +111,10 @@ def _collapsible(structure: ProgramStructure) -> _Found:
         rows = sum(
             math.prod(m.functional.value_shape) for m in members if m.name in structure.likelihoods
         )
-        found.append(_Found(bool(members or above.weights), rows))
+        likelihoods.append(_Likelihoods(bool(members or above.weights), rows))
 
     try:
         jax.eval_shape(run)
     except NotProvenAffineError:
         run()
-    return found[0]
+    return likelihoods[0]
