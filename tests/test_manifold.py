@@ -392,7 +392,7 @@ def test_steps_too_long_are_given_up_and_never_leave_the_manifold():
     states, info = move(jax.random.split(key(8), 300), starts)
     assert 0 < int(info.is_reversible.sum()) < 300
     assert not bool((info.is_accepted & ~info.is_reversible).any())
-    assert float(jnp.max(jnp.abs(jax.vmap(ellipse_law().violation)(states.position)))) <= 1e-12
+    assert float(jnp.max(jnp.abs(jax.vmap(ellipse_law().gap)(states.position)))) <= 1e-12
 
 
 def test_the_kernel_runs_in_the_loops_of_blackjax():

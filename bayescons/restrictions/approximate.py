@@ -164,7 +164,7 @@ def _gauss_newton(found: Law, tries):
     """
 
     def merit(z, weight):
-        return z @ z / 2 + weight * jnp.sum(jnp.abs(found.violation(z)))
+        return z @ z / 2 + weight * jnp.sum(jnp.abs(found.gap(z)))
 
     def onwards(state):
         z, weight, _, count = state
@@ -241,7 +241,7 @@ def _expanded(found: Law, z):
     basis = jnp.linalg.qr(jacobian.T, mode="complete")[0]
     along_it = basis[:, rows:]
     multipliers = jnp.linalg.solve(jacobian @ jacobian.T, jacobian @ gradient)
-    lagrangian = jax.hessian(lambda z: minus_log(z) - multipliers @ found.violation(z))(z)
+    lagrangian = jax.hessian(lambda z: minus_log(z) - multipliers @ found.gap(z))(z)
     curvature = along_it.T @ lagrangian @ along_it
     return level, along_it.T @ gradient, along_it, (curvature + curvature.T) / 2
 

@@ -128,7 +128,7 @@ def starts(found: Law, key, count: int) -> jax.Array:
     feet = _feet(found, noise)
     reached = np.flatnonzero(np.asarray(feet.found))
     if len(reached) < count:
-        closest = float(np.nanmin(np.abs(np.asarray(feet.violation)).max(axis=-1)))
+        closest = float(np.nanmin(np.abs(np.asarray(feet.gap)).max(axis=-1)))
         raise InconsistentConstraintsError(
             f"fields with the value of {found.name!r} were found from {len(reached)} of "
             f"{TRIES * count} draws of the belief, too few; the closest stayed {closest:.1e} of "

@@ -71,7 +71,7 @@ class Law:
 
     def linear(self, z) -> tuple[jax.Array, jax.Array]:
         """The gap c and its derivative J, shape (q, d)."""
-        gap, back = jax.vjp(self.violation, z)
+        gap, back = jax.vjp(self.gap, z)
         return gap, jax.vmap(lambda row: back(row)[0])(jnp.eye(len(gap), dtype=gap.dtype))
 
     def log_coarea(self, z) -> jax.Array:
