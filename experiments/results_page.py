@@ -38,7 +38,8 @@ def page(name: str, rows: Sequence[Row], origin: dict) -> str:
         f"[{name}.json]({name}.json)."
     )
     tables = [table.markdown() for table in experiment.tables(rows)]
-    return "\n\n".join([f"# {title.rstrip('.')}", text, *tables, *figures, made]) + "\n"
+    heading = f"# {' '.join(title.split()).rstrip('.')}"
+    return "\n\n".join([heading, text, *tables, *figures, made]) + "\n"
 
 
 def write_pages(folder: Path) -> list[Path]:
