@@ -56,9 +56,7 @@ class Condition:
     integral: Annotated[Facts, arg(metavar="AXIS=TOTAL")] = ()
     """The integral over an axis, or over several: x,y=TOTAL."""
     dirichlet: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()
-    """The value at the end of an axis; SIDE is lower or upper. An initial condition is
-    t:lower=VALUE.
-    """
+    """The value at the end of an axis; SIDE is lower or upper. An initial condition is t:lower=VALUE."""
     neumann: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()
     """The slope at the end of an axis, in the direction in which the axis increases."""
     rule: Literal["trapezoid", "midpoint", "simpson"] = "trapezoid"
@@ -67,9 +65,7 @@ class Condition:
         str | None,
         arg(metavar="NAMES", help_behavior_hint="(default: those of t, x, y, z in INPUT)"),
     ] = None
-    """Axes of the grid, in the order of the arrays: t,x. Where the coordinates have other names:
-    t=time,x=depth.
-    """
+    """Axes of the grid, in the order of the arrays: t,x. Where the coordinates have other names: t=time,x=depth."""
     mean: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: mean)")] = None
     """Array of the means."""
     scale: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: scale)")] = None
@@ -81,13 +77,9 @@ class Condition:
     ensemble: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: draws)")] = (
         None
     )
-    """Array of draws, in place of means and standard deviations. M of them become K = F F' + s²I, F
-    their deviations / sqrt(M - 1).
-    """
+    """Array of draws, in place of means and standard deviations. M of them become K = F F' + s²I, F their deviations / sqrt(M - 1)."""
     nugget: Annotated[float, arg(metavar="SHARE")] = 1e-3
-    """For an ensemble: s as a share of the draws' standard deviation (root mean square over the
-    grid).
-    """
+    """For an ensemble: s as a share of the draws' standard deviation (root mean square over the grid)."""
     draws: Annotated[int, arg(metavar="N")] = 0
     """How many draws of the conditioned field to write."""
     seed: int = 0
@@ -118,9 +110,7 @@ class Demo:
     """
 
     preset: Literal["quick", "full"] = "full"
-    """quick: 41 times, 101 points, 200 draws. full: 201 times, 201 points, 500 draws; under two
-    minutes on two cores.
-    """
+    """quick: 41 times, 101 points, 200 draws. full: 201 times, 201 points, 500 draws; under two minutes on two cores."""
     out: Annotated[Path, arg(metavar="DIR")] = Path("results/demo")
     """Folder to write to; made if it is not there."""
     belief: Annotated[Literal["anp", "gp"], arg(metavar="NAME")] = "anp"
@@ -152,9 +142,7 @@ class Run:
     file: Annotated[Positional[Path], arg(metavar="FILE.py")]
     """Python file; it is run as it is."""
     out: Annotated[Path, arg(metavar="OUT.nc")]
-    """NetCDF file to write: an ArviZ DataTree of draws, sampler statistics and residuals of the
-    statements.
-    """
+    """NetCDF file to write: an ArviZ DataTree of draws, sampler statistics and residuals of the statements."""
     program: Annotated[str, arg(metavar="NAME")] = "program"
     """Function that is the program."""
     reading: Literal["exact", "soft", "conjugate"] = "exact"
@@ -238,14 +226,9 @@ class Train:
         Positional[Literal["anp", "softc", "conditioned", "ensemble", "operator"]],
         arg(metavar="{anp,softc,conditioned,ensemble,operator}"),
     ]
-    """What is trained: an attentive neural process; one with a penalty on the equation's residual;
-    one judged after the total has been imposed; a deep ensemble of networks without a latent; or a
-    Fourier neural operator.
-    """
+    """What is trained: an attentive neural process; one with a penalty on the equation's residual; one judged after the total has been imposed; a deep ensemble of networks without a latent; or a Fourier neural operator."""
     problem: Annotated[str, arg(metavar="NAME")]
-    """The problem; `bayescons problems` lists them. Of an operator: burgers_ring, burgers_step,
-    burgers_wave, cavity, forced_heat, standing_wave or stokes_second.
-    """
+    """The problem; `bayescons problems` lists them. Of an operator: burgers_ring, burgers_step, burgers_wave, cavity, forced_heat, standing_wave or stokes_second."""
     preset: Literal["quick", "paper", "published"] = "paper"
     """What the options below are unless given, as above."""
     out: Annotated[
@@ -266,12 +249,9 @@ class Train:
     clip: Annotated[str, arg(metavar="NORM|none", help_behavior_hint=PRESETS_OWN)] = PRESET
     """Largest norm of a gradient."""
     tails: Annotated[str, arg(metavar="SDS|none", help_behavior_hint=PRESETS_OWN)] = PRESET
-    """Standard deviations beyond which training counts a residual linearly; none: a Gaussian
-    likelihood throughout.
-    """
+    """Standard deviations beyond which training counts a residual linearly; none: a Gaussian likelihood throughout."""
     pool: Annotated[str, arg(metavar="N|none", help_behavior_hint=PRESETS_OWN)] = PRESET
-    """Draw functions from a pool of so many, a multiple of the size; none: new ones at every step.
-    """
+    """Draw functions from a pool of so many, a multiple of the size; none: new ones at every step."""
     dropout: Annotated[float | None, arg(metavar="SHARE", help_behavior_hint=PRESETS_OWN)] = None
     """Share of channels dropped out in training (anp)."""
     width: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
@@ -296,10 +276,7 @@ class Train:
         str | None,
         arg(metavar="MODE", help_behavior_hint="(default: features)"),
     ] = None
-    """How boundary values are imposed (operator), a name of bayescons.networks.CORRECTIONS: not at
-    all (none), by overwriting (overwrite), by the covariance of the last layer (features), by a
-    learned kernel (kernel, layers), or by the published elimination (reference).
-    """
+    """How boundary values are imposed (operator), a name of bayescons.networks.CORRECTIONS: not at all (none), by overwriting (overwrite), by the covariance of the last layer (features), by a learned kernel (kernel, layers), or by the published elimination (reference)."""
     values: Annotated[
         Literal["given", "withheld"] | None,
         arg(metavar="{given,withheld}", help_behavior_hint="(default: given)"),
