@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from bayescons.diagnostics import scores as metrics
+from bayescons.diagnostics import scoring as metrics
 
 EPS = np.finfo(np.float64).eps
 NX = 201

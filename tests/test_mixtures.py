@@ -16,7 +16,7 @@ from bayescons.diagnostics import (
     mixture_log_likelihood,
     mixtures,
 )
-from bayescons.diagnostics import scores as metrics
+from bayescons.diagnostics import scoring as metrics
 
 EPS = np.finfo(np.float64).eps
 PAIRS = (

@@ -59,7 +59,7 @@ class Method(NamedTuple):
         mean: of the field, shape (nt, nx).
         variance: of the field, pointwise, same shape.
         totals: integral of the mean at each time, shape (nt,).
-        scores: as `diagnostics.scores` at the time of interest, over the points whose value is not
+        scores: as `diagnostics.scoring` at the time of interest, over the points whose value is not
             known exactly.
         largest_error: largest absolute conservation error of the mean over all times.
         fronts: position of the front at the time of interest in each draw, shape (draws,), NaN

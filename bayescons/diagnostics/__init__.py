@@ -27,7 +27,7 @@ from bayescons.diagnostics.front_position import FrontSummary, front_position, f
 from bayescons.diagnostics.mixtures import mixture_coverage, mixture_crps, mixture_log_likelihood
 from bayescons.diagnostics.recalibration import recalibrated, scale_factor
 from bayescons.diagnostics.refits import closed_form, sampled
-from bayescons.diagnostics.scores import (
+from bayescons.diagnostics.scoring import (
     conservation_error,
     coverage,
     crps,

@@ -38,7 +38,7 @@ from bayescons.arrays import concrete, over_batch
 from bayescons.diagnostics.averages import alike
 from bayescons.diagnostics.ecdf import EcdfDifference, ecdf_difference, one_each
 from bayescons.diagnostics.mixtures import mixture_cdf
-from bayescons.diagnostics.scores import normal_quantile
+from bayescons.diagnostics.scoring import normal_quantile
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.gaussians.conditioning import functional_scale
 from bayescons.gaussians.gaussian import Gaussian

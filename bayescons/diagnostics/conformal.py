@@ -38,7 +38,7 @@ from jax.typing import ArrayLike
 from bayescons.arrays import finite
 from bayescons.diagnostics.averages import Axis, alike, mask
 from bayescons.diagnostics.recalibration import recalibrated
-from bayescons.diagnostics.scores import normal_quantile
+from bayescons.diagnostics.scoring import normal_quantile
 from bayescons.gaussians.conditioning import Constraint, condition
 from bayescons.gaussians.gaussian import Gaussian
 

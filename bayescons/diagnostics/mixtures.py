@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete
 from bayescons.diagnostics.averages import Axis, alike, average, mask, refuse_dead
-from bayescons.diagnostics.scores import normal_quantile
+from bayescons.diagnostics.scoring import normal_quantile
 
 
 def mixture_log_likelihood(

@@ -30,7 +30,7 @@ from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete, finite, over_batch, real
 from bayescons.diagnostics.averages import Axis, mask
-from bayescons.diagnostics.scores import normal_quantile
+from bayescons.diagnostics.scoring import normal_quantile
 from bayescons.gaussians.composites import Scaled
 from bayescons.gaussians.gaussian import Gaussian
 

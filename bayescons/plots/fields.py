@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bayescons.diagnostics.scores import normal_quantile
+from bayescons.diagnostics.scoring import normal_quantile
 from bayescons.results.files import whole_file
 
 # Okabe and Ito, Color Universal Design (2008): told apart with any of the common colour-vision
