@@ -165,23 +165,30 @@ def stage(program: Callable, args: tuple, kwargs: dict) -> tuple[StagedProgram, 
         What the program's own code raises.
     """
     leaves, tree = jax.tree.flatten((args, kwargs))
-    moving = [_moves(leaf) for leaf in leaves]
 
-    def whole(arrays) -> tuple[tuple, dict]:
-        arrays = iter(arrays)
-        pairs = zip(leaves, moving, strict=True)
-        return jax.tree.unflatten(tree, [next(arrays) if m else leaf for leaf, m in pairs])
+    def attempt(moves: list[bool]) -> tuple[StagedProgram, tuple]:
+        """Stage with these of the arguments as numbers, the others as they are."""
 
-    arrays = tuple(leaf for leaf, moves in zip(leaves, moving, strict=True) if moves)
-    try:
-        staged, numbers = _stage(
-            lambda *moved: program(*whole(moved)[0], **whole(moved)[1]), arrays
-        )
+        def closed(*arrays):
+            arrays = iter(arrays)
+            pairs = zip(leaves, moves, strict=True)
+            whole = [next(arrays) if moving else leaf for leaf, moving in pairs]
+            args, kwargs = jax.tree.unflatten(tree, whole)
+            return program(*args, **kwargs)
+
+        arrays = tuple(leaf for leaf, moving in zip(leaves, moves, strict=True) if moving)
+        staged, numbers = _stage(closed, arrays)
         return staged, (*arrays, *numbers)
+
+    moves = [_moves(leaf) for leaf in leaves]
+    try:
+        return attempt(moves)
     except tracing.NEEDS_NUMBERS:
-        if not arrays or not tracing.known_now(arrays):
+        # What is known is held fixed; what is being traced by others can only be an argument.
+        fixed = [m and not tracing.known_now(leaf) for m, leaf in zip(moves, leaves, strict=True)]
+        if fixed == moves:
             raise
-    return _stage(lambda: program(*args, **kwargs), ())
+    return attempt(fixed)
 
 
 def _stage(program: Callable, arrays: tuple) -> tuple[StagedProgram, tuple]:
