@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons import tracing
+from bayescons.refusals import RefusedValue
 
 
 def concrete(array) -> bool:
@@ -32,7 +33,7 @@ def finite(what: str, array):
         tracing.ask(~jnp.isfinite(array))
     elif not np.isfinite(np.asarray(array)).all():
         bad = int(np.size(array) - np.isfinite(np.asarray(array)).sum())
-        raise ValueError(
+        raise RefusedValue(
             f"{what} holds {bad} NaN or infinite entries; remove or replace them first"
         )
     return array
@@ -52,10 +53,10 @@ def positive(what: str, array, shape: tuple, *, zero: bool = False) -> jax.Array
         array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype if inexact else float))
         least = float(np.min(array, initial=np.inf))
     if array.shape not in ((), shape):
-        raise ValueError(f"{what} must be a number or have shape {shape}; got {array.shape}")
+        raise RefusedValue(f"{what} must be a number or have shape {shape}; got {array.shape}")
     finite(what, array)
     if least < 0 or (least == 0 and not zero):
-        raise ValueError(
+        raise RefusedValue(
             f"{what} must be {'at least' if zero else 'above'} zero everywhere; its smallest entry "
             f"is {least:g}. It is a standard deviation; state what is known exactly as a "
             "constraint instead"
@@ -85,7 +86,9 @@ def one_of(what: str, name, names: tuple) -> None:
     known = [n for n in names if n is not None]
     near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"there is no {what} {name!r}; {hint}There are {', '.join(map(repr, known))}")
+    raise RefusedValue(
+        f"there is no {what} {name!r}; {hint}There are {', '.join(map(repr, known))}"
+    )
 
 
 def counts(**given: int) -> None:
@@ -95,4 +98,4 @@ def counts(**given: int) -> None:
     for name, number in given.items():
         least = 0 if name == "warmup" else 1
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
-            raise ValueError(f"{name} must be a whole number, {least} or more; got {number!r}")
+            raise RefusedValue(f"{name} must be a whole number, {least} or more; got {number!r}")

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bayescons.refusals import RefusedValue
+
 SIDES = ("lower", "upper")
 
 
@@ -29,7 +31,7 @@ class Grid(Mapping):
 
     def __init__(self, **coordinates):
         if not coordinates:
-            raise ValueError("a grid needs at least one named axis; write Grid(t=..., x=...)")
+            raise RefusedValue("a grid needs at least one named axis; write Grid(t=..., x=...)")
         self._coordinates = {
             name: _coordinate(name, values) for name, values in coordinates.items()
         }
@@ -70,7 +72,7 @@ class Grid(Mapping):
     def axis(self, name: str) -> int:
         """Position of a named axis in a field's shape."""
         if name not in self._coordinates:
-            raise ValueError(
+            raise RefusedValue(
                 f"unknown axis {name!r}; the grid has {', '.join(map(repr, self.names))}"
             )
         return self.names.index(name)
@@ -91,15 +93,15 @@ class Grid(Mapping):
 def _coordinate(name: str, values) -> np.ndarray:
     values = np.array(values, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(
+        raise RefusedValue(
             f"axis {name!r} must be a one-dimensional array of coordinates; got shape "
             f"{values.shape}"
         )
     if not np.isfinite(values).all():
-        raise ValueError(f"axis {name!r} holds NaN or infinite coordinates")
+        raise RefusedValue(f"axis {name!r} holds NaN or infinite coordinates")
     if not (np.diff(values) > 0).all():
         worst = int(np.argmin(np.diff(values)))
-        raise ValueError(
+        raise RefusedValue(
             f"axis {name!r} must increase strictly; point {worst + 1} ({values[worst + 1]:g}) does "
             f"not lie above point {worst} ({values[worst]:g}). Sort the coordinates, and the field "
             "with them"

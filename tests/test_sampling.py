@@ -32,7 +32,7 @@ from bayescons.sampling import (
     sample,
 )
 from bayescons.sampling.compiled import compiled
-from bayescons.sampling.methods import checked
+from bayescons.sampling.registry import checked
 from bayescons.sampling.run import closed
 from bayescons.sampling.targets import differentiable, hoisted, read, target
 from tests.readings import KERNEL, MASS, MEAN, ROUNDING, N, agree, answer, log_joint
@@ -650,8 +650,10 @@ def test_a_random_value_of_a_statement_is_kept_for_every_draw():
 
 
 def test_numbers_of_a_method_are_checked_at_the_door():
-    assert checked("mclmc").every == 10
-    assert checked(Method("nuts", target_acceptance=0.95)).acceptance == 0.95
+    assert checked("mclmc").thinning == 10
+    assert checked(Method("nuts", target_acceptance=0.95)).target_acceptance == 0.95
+    assert checked("collapsed").target_acceptance == 0.95
+    assert checked("auto").target_acceptance is None  # that of the sampler chosen
     with pytest.raises(ValueError, match="got True"):
         checked(Method(chains=True))
 

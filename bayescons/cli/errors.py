@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from zipfile import BadZipFile
 
-import bayescons
+from bayescons.refusals import Refusal
 
 
 class InputError(Exception):
@@ -37,14 +35,9 @@ def refusals(of: str | None = None) -> Generator[None]:
 @contextmanager
 def own_refusals() -> Generator[None]:
     """Turn what the library itself refuses into an InputError, where the user's own code runs as
-    well.
-
-    An exception that was raised outside the library keeps its traceback.
+    well; what that raises keeps its traceback.
     """
     try:
         yield
-    except (ValueError, TypeError, RuntimeError, FloatingPointError) as error:
-        raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-        if Path(bayescons.__file__).parent not in Path(raised_in).parents:
-            raise
+    except Refusal as error:
         raise InputError(str(error)) from error

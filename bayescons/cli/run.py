@@ -22,6 +22,7 @@ from bayescons.cli.program_file import ProgramFile, arguments, load_program
 from bayescons.cli.terminal import say, show_table, watched, working
 from bayescons.grids import Grid
 from bayescons.programs import Posterior, StiffnessWarning, conjugate
+from bayescons.programs.structure import program_structure
 from bayescons.results import trees as results
 from bayescons.sampling import Method, NotMixedWarning, checked, residuals, sample
 from bayescons.sampling.residuals import labelled
@@ -41,11 +42,14 @@ class Outcome(NamedTuple):
         mixture: latents and weights of the components in closed form, name -> values, leading axis
             the component.
         notes: lines to print.
+        gaps: variables of the posterior that are no unknowns, but say by how much statements
+            contradict each other.
     """
 
     tree: xarray.DataTree
     mixture: dict[str, np.ndarray]
     notes: list[str]
+    gaps: tuple[str, ...] = ()
 
 
 def run(options: Run, command: Sequence[str]) -> None:
@@ -120,7 +124,7 @@ def _sampled(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Ou
         notes.append(f"log evidence {told['log_evidence']:.6g} ± {told['log_evidence_error']:.2g}")
     if told["mixed"] != "yes":
         notes.append(f"note: {told['mixed']}")
-    return Outcome(tree, {}, notes)
+    return Outcome(tree, {}, notes, program_structure(file.program, (), given).gaps)
 
 
 def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Outcome:
@@ -195,7 +199,7 @@ def _report(options: Run, outcome: Outcome, seconds: float) -> None:
     draws = {
         name: values.to_numpy() for name, values in outcome.tree["posterior"].data_vars.items()
     }
-    unknowns = [name for name in draws if not name.endswith("_gap")]
+    unknowns = [name for name in draws if name not in outcome.gaps]
     small = [name for name in unknowns if math.prod(draws[name].shape[2:]) <= SHOWN]
     fields = [name for name in unknowns if name not in small]
     latents = {

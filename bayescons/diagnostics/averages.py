@@ -9,6 +9,8 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from bayescons.refusals import RefusedValue
+
 Axis = int | Sequence[int] | None
 
 
@@ -26,7 +28,7 @@ def mask(where: ArrayLike | None, shape: tuple[int, ...]) -> Array:
         return jnp.ones(shape, dtype=bool)
     where = jnp.asarray(where)
     if where.dtype != bool:
-        raise ValueError(
+        raise RefusedValue(
             f"where must be boolean, true where a point counts; got {where.dtype}. Write "
             "where=variance > 0, for example"
         )
@@ -38,7 +40,7 @@ def fitted(array: Array, shape: tuple[int, ...], name: str, meaning: str) -> Arr
     try:
         return jnp.broadcast_to(array, shape)
     except ValueError as error:
-        raise ValueError(
+        raise RefusedValue(
             f"{name} must broadcast to {shape}, {meaning}; got shape {array.shape}. Give it a "
             "matching shape"
         ) from error
@@ -49,7 +51,7 @@ def alike(**given: ArrayLike) -> list[Array]:
     arrays = {name: jnp.asarray(array) for name, array in given.items()}
     if len({array.shape for array in arrays.values()}) > 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ValueError(
+        raise RefusedValue(
             f"{', '.join(arrays)} must have one shape; got {shapes}. Broadcast them first with "
             "jnp.broadcast_to"
         )
@@ -62,7 +64,7 @@ def refuse_dead(dead: Array) -> None:
     """Raise where points that count have no density; under `jit` nothing can be raised."""
     if isinstance(dead, Tracer) or not dead.any():
         return
-    raise ValueError(
+    raise RefusedValue(
         f"{int(dead.sum())} of {dead.size} points have a variance of zero or less, so no log "
         "density: (a) exactly known points: exclude them with where=variance > 0; (b) rounding: "
         "set floor=...; (c) something else given as the variance"

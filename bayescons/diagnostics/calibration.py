@@ -42,6 +42,7 @@ from bayescons.diagnostics.scoring import normal_quantile
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.gaussians.conditioning import functional_scale
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedValue
 
 # share of a functional's prior standard deviation below which it counts as known exactly: the
 # rounding of a variance
@@ -130,20 +131,20 @@ def pit(
     """
     draws, truth = jnp.asarray(draws), jnp.asarray(truth)
     if draws.ndim != truth.ndim + 1 or draws.shape[1:] != truth.shape or not len(draws):
-        raise ValueError(
+        raise RefusedValue(
             f"draws must have shape (draws, {', '.join(map(str, truth.shape))}), one value of the "
             f"functional a draw and case; got {draws.shape}. Apply the functional to the draws "
             "first"
         )
     if absent not in ("above", "below", None):
-        raise ValueError(f"absent must be 'above', 'below' or None; got {absent!r}")
+        raise RefusedValue(f"absent must be 'above', 'below' or None; got {absent!r}")
     if absent is not None:
         beyond = jnp.inf if absent == "above" else -jnp.inf
         draws, truth = (jnp.where(jnp.isnan(a), beyond, a) for a in (draws, truth))
     counted = jnp.broadcast_to(True if where is None else jnp.asarray(where, bool), draws.shape)
     missing = jnp.isnan(truth) | (jnp.isnan(draws) & counted).any(0)
     if concrete(missing) and bool(missing.any()):
-        raise ValueError(
+        raise RefusedValue(
             f"the functional is NaN in {int(missing.sum())} of {missing.size} cases. If it is a "
             "front that may be absent, say what absence means: absent='above' (it has left the "
             "domain) or 'below'"
@@ -175,7 +176,7 @@ def gaussian_pit(mean: ArrayLike, variance: ArrayLike, truth: ArrayLike) -> jax.
     mean, variance, truth = alike(mean=mean, variance=variance, truth=truth)
     known = 0 if not concrete(variance) else int(np.sum(~(np.asarray(variance) > 0)))
     if known:
-        raise ValueError(
+        raise RefusedValue(
             f"{known} of {variance.size} variances are not above zero: what is known has no PIT. "
             "Leave them out"
         )
@@ -192,7 +193,7 @@ def mixture_pit(
         the components' means.
     """
     if concrete(variances) and not (np.asarray(variances) > 0).all():
-        raise ValueError(
+        raise RefusedValue(
             "variances must be above zero: a component that knows the value exactly makes a step, "
             "on which the PIT is any number"
         )
@@ -217,7 +218,7 @@ def functional_pit(belief: Gaussian, functional: AbstractFunctional, truth: Arra
         ValueError: for rows that the belief knows exactly, such as a total that was observed.
     """
     if not isinstance(belief, Gaussian) or jnp.shape(truth) != belief.mean.shape:
-        raise ValueError(
+        raise RefusedValue(
             "expected a bc.Gaussian and true fields of its mean's shape; got "
             f"{type(belief).__name__} and {jnp.shape(truth)}"
         )
@@ -228,7 +229,7 @@ def functional_pit(belief: Gaussian, functional: AbstractFunctional, truth: Arra
     )
     known = ~(spread > KNOWN * before)
     if concrete(known) and bool(known.any()):
-        raise ValueError(
+        raise RefusedValue(
             f"{int(known.sum())} of {known.size} rows are known exactly (no variance) and have no "
             "PIT. Test another functional"
         )
@@ -259,7 +260,7 @@ def calibration_of(values: ArrayLike, *, level: float = 0.01) -> Calibration:
             `uniformity`.
     """
     if not 0 < level <= 0.05:
-        raise ValueError(
+        raise RefusedValue(
             f"level must be a false-alarm rate above 0 and up to 0.05; got {level:g}. Write "
             "level=0.01"
         )

@@ -41,6 +41,7 @@ from bayescons.diagnostics.recalibration import recalibrated
 from bayescons.diagnostics.scoring import normal_quantile
 from bayescons.gaussians.conditioning import Constraint, condition
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedValue
 
 
 def largest_residual(
@@ -106,7 +107,7 @@ def simultaneous_width(
     normal_quantile(level)  # refuses what is no level
     draws, mean, variance = jnp.asarray(draws), jnp.asarray(mean), jnp.asarray(variance)
     if draws.ndim != mean.ndim + 1 or draws.shape[1:] != mean.shape or not len(draws):
-        raise ValueError(
+        raise RefusedValue(
             f"draws must have shape (draws, {', '.join(map(str, mean.shape))}); got {draws.shape}. "
             "Put the draws first"
         )
@@ -136,13 +137,13 @@ def conformal_factor(scores: ArrayLike, *, level: float = 0.95) -> float:
     rank = math.ceil((scores.size + 1) * level - 1e-9)
     if rank > scores.size:
         least = math.ceil(level / (1 - level) - 1e-9)
-        raise ValueError(
+        raise RefusedValue(
             f"{scores.size} calibration functions cannot promise {level:g}: at least {least} are "
             "needed. Take more, or a lower level"
         )
     factor = float(np.partition(scores, rank - 1)[rank - 1])
     if math.isinf(factor):
-        raise ValueError(
+        raise RefusedValue(
             f"no finite factor covers: {int(np.isinf(scores).sum())} of {scores.size} functions "
             "miss a point that is known exactly. Drop that fact, give it a scale, or leave the "
             "point out by where"
@@ -197,7 +198,7 @@ def _checked(scores: ArrayLike) -> Array:
     """
     scores = jnp.asarray(scores)
     if scores.ndim != 1:
-        raise ValueError(
+        raise RefusedValue(
             f"scores must have shape (n,), one for each calibration function; got {scores.shape}"
         )
     finite("scores", jnp.where(jnp.isinf(scores), 0.0, scores))

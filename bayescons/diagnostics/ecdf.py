@@ -17,6 +17,8 @@ import numpy as np
 import scipy.stats
 from jax.typing import ArrayLike
 
+from bayescons.refusals import RefusedValue
+
 POINTS = 100  # most evaluation points of an ECDF
 
 
@@ -75,7 +77,7 @@ def one_each(values: ArrayLike, *, least: int) -> np.ndarray:
     """
     values = np.asarray(values, float)
     if values.ndim != 1 or values.size < least or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
+        raise RefusedValue(
             f"expected one PIT between 0 and 1 for each of at least {least} independent cases, "
             f"shape (n,); got shape {values.shape}"
             + (f" with values from {np.min(values):g} to {np.max(values):g}" if values.size else "")
@@ -93,7 +95,7 @@ def band(count: int, cells: int, level: float) -> tuple[np.ndarray, np.ndarray, 
         probability that all hold, exactly.
     """
     if not 0 < level < 1:
-        raise ValueError(f"level must be a probability strictly between 0 and 1; got {level}")
+        raise RefusedValue(f"level must be a probability strictly between 0 and 1; got {level}")
     points = np.arange(cells + 1) / cells
 
     def limits(tail: float):

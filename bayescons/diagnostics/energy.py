@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bayescons.diagnostics.averages import Axis, mask
+from bayescons.refusals import RefusedValue
 
 
 def energy_score(
@@ -61,7 +62,7 @@ def energy_score(
     """
     draws, truth = jnp.asarray(draws), jnp.asarray(truth)
     if draws.ndim != truth.ndim + 1 or draws.shape[1:] != truth.shape or len(draws) < 2:
-        raise ValueError(
+        raise RefusedValue(
             f"draws must have shape (draws, {', '.join(map(str, truth.shape))}) with at least two "
             f"draws; got {draws.shape}. Draw them with belief.sample(key, (500,)), draws first"
         )

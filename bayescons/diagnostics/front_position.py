@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bayescons.refusals import RefusedValue
 from bayescons.results import trees as results
 
 
@@ -79,7 +80,7 @@ def front_position(
     """
     fields, x = jnp.asarray(fields), jnp.asarray(coordinates)
     if x.ndim != 1 or x.size < 2 or fields.shape[-1:] != x.shape:
-        raise ValueError(
+        raise RefusedValue(
             "fields must have shape (..., nx) and coordinates (nx,) with nx >= 2; got "
             f"{fields.shape} and {x.shape}. Put x last, as in fields[:, time, :] with grid['x']"
         )
@@ -113,7 +114,7 @@ def front_summary(positions: ArrayLike, *, level: float = 0.95) -> FrontSummary:
     """
     positions = np.asarray(positions, dtype=float)
     if positions.ndim not in (1, 2):
-        raise ValueError(
+        raise RefusedValue(
             "positions must have shape (chain, draw), or (draw,) for independent draws; got "
             f"{positions.shape}. For fronts at many times summarise positions[..., time] one time "
             "after another"
@@ -145,7 +146,7 @@ def _statistics(positions: np.ndarray, level: float):
 def _signed(direction: str) -> float:
     signs = {"falling": 1.0, "rising": -1.0}
     if direction not in signs:
-        raise ValueError(
+        raise RefusedValue(
             f"direction must be 'falling' or 'rising', as x goes up; got {direction!r}"
         )
     return signs[direction]

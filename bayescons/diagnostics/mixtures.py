@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 from bayescons.arrays import concrete
 from bayescons.diagnostics.averages import Axis, alike, average, mask, refuse_dead
 from bayescons.diagnostics.scoring import normal_quantile
+from bayescons.refusals import RefusedValue
 
 
 def mixture_log_likelihood(
@@ -186,7 +187,7 @@ def _components(means, variances, weights, truth) -> tuple[Array, Array, Array, 
     """
     means, variances, truth = (jnp.asarray(a) for a in (means, variances, truth))
     if means.ndim == 0 or means.shape[1:] != truth.shape:
-        raise ValueError(
+        raise RefusedValue(
             f"means must have shape (components, {', '.join(map(str, truth.shape))}), one field "
             f"like the truth for each component; got {means.shape}. For one component write "
             "means[None]"
@@ -198,7 +199,7 @@ def _components(means, variances, weights, truth) -> tuple[Array, Array, Array, 
     if weights.ndim != means.ndim or any(
         n not in (1, m) for n, m in zip(weights.shape, means.shape, strict=True)
     ):
-        raise ValueError(
+        raise RefusedValue(
             f"weights must have shape ({len(means)},) or broadcast to {means.shape}; got "
             f"{weights.shape}"
         )
@@ -206,7 +207,7 @@ def _components(means, variances, weights, truth) -> tuple[Array, Array, Array, 
     if concrete(weights) and not (
         bool((np.asarray(weights) >= 0).all()) and bool((np.asarray(sums) > 0).all())
     ):
-        raise ValueError(
+        raise RefusedValue(
             "weights must not be negative, and not all be zero; log weights become weights by "
             "jnp.exp(log_weights - log_weights.max())"
         )

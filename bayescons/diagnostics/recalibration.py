@@ -33,6 +33,7 @@ from bayescons.diagnostics.averages import Axis, mask
 from bayescons.diagnostics.scoring import normal_quantile
 from bayescons.gaussians.composites import Scaled
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedType, RefusedValue
 
 METHODS = ("coverage", "likelihood", "crps")
 
@@ -82,14 +83,14 @@ def scale_factor(
             no points, or its truth is met so exactly that the factor would be zero.
     """
     if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
+        raise RefusedValue(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}")
     z = normal_quantile(level)
     mean, variance, truth = (
         np.asarray(finite(name, a), float)
         for name, a in (("mean", mean), ("variance", variance), ("truth", truth))
     )
     if not mean.shape == variance.shape == truth.shape or (variance < 0).any():
-        raise ValueError(
+        raise RefusedValue(
             "mean, variance and truth must have one shape, and no variance be negative; got shapes "
             f"{mean.shape}, {variance.shape}, {truth.shape} and a smallest variance of "
             f"{variance.min(initial=np.inf):g}"
@@ -137,18 +138,18 @@ def recalibrated(belief: Gaussian, factor: ArrayLike) -> Gaussian:
         ValueError: for factors that are not above zero, or do not broadcast to the mean.
     """
     if not isinstance(belief, Gaussian):
-        raise TypeError(f"expected a bc.Gaussian belief; got {type(belief).__name__}")
+        raise RefusedType(f"expected a bc.Gaussian belief; got {type(belief).__name__}")
     factor, full = finite("factor", real(factor)), belief.batch_shape + belief.event_shape
     if factor.ndim not in (0, len(full)) or any(
         n not in (1, m) for n, m in zip(factor.shape, full, strict=False)
     ):
-        raise ValueError(
+        raise RefusedValue(
             f"factor must be a number or have {len(full)} axes, each of length one or as in the "
             f"mean's shape {full}; got {factor.shape}. For one factor for each time write "
             "factor[:, None], for each field of a batch factor[:, None, None]"
         )
     if concrete(factor) and (least := float(np.min(np.asarray(factor)))) <= 0:
-        raise ValueError(f"factor must be above zero; its smallest entry is {least:g}")
+        raise RefusedValue(f"factor must be above zero; its smallest entry is {least:g}")
     lead, whole = len(belief.batch_shape), belief.covariance
     factor = factor.reshape(factor.shape or (1,) * len(full)).astype(jnp.result_type(belief.loc))
     if whole.batch_dims == 0 and math.prod(factor.shape[:lead]) == 1:
@@ -162,14 +163,14 @@ def recalibrated(belief: Gaussian, factor: ArrayLike) -> Gaussian:
 
 def _of_group(find: Callable, residual: np.ndarray, deviation: np.ndarray) -> float:
     if residual.size == 0:
-        raise ValueError(
+        raise RefusedValue(
             "a group has no point that counts and has a variance above zero; pool more axes, or "
             "change where"
         )
     factor = find(residual, deviation)
     if factor > 0:
         return factor
-    raise ValueError(
+    raise RefusedValue(
         f"the factor would be zero: {(residual == 0).sum()} of {residual.size} points of a group "
         "are met exactly. Either (a) the truth was taken from the prediction, or (b) these points "
         "are known: give them the variance zero, or leave them out by where"

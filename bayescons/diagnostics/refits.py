@@ -17,7 +17,9 @@ import jax.numpy as jnp
 
 from bayescons.programs.conjugate import mixture
 from bayescons.programs.groups import CONTRADICTION
-from bayescons.sampling.methods import Method, checked
+from bayescons.refusals import RefusedValue
+from bayescons.sampling.methods import Method
+from bayescons.sampling.registry import checked
 from bayescons.sampling.run import chains
 
 
@@ -79,7 +81,7 @@ def sampled(method: Method | str = "nuts", *, warmup: int = 500, thinning: int =
     """
     given = checked(Method(method, warmup=warmup) if isinstance(method, str) else method)
     if thinning < 1:
-        raise ValueError(f"thinning must be a whole number, 1 or more; got {thinning}")
+        raise RefusedValue(f"thinning must be a whole number, 1 or more; got {thinning}")
 
     def refit(program, key, draws):
         found = chains(

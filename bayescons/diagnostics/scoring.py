@@ -19,6 +19,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bayescons.diagnostics.averages import Axis, alike, average, fitted, mask, refuse_dead
+from bayescons.refusals import RefusedValue
 
 
 def conservation_error(field: ArrayLike, total: ArrayLike, weights: ArrayLike) -> Array:
@@ -43,7 +44,7 @@ def conservation_error(field: ArrayLike, total: ArrayLike, weights: ArrayLike) -
     """
     field, total, weights = jnp.asarray(field), jnp.asarray(total), jnp.asarray(weights)
     if field.ndim == 0 or weights.shape != field.shape[-1:]:
-        raise ValueError(
+        raise RefusedValue(
             f"weights must have shape (nx,) = {field.shape[-1:]}, one for each point of the "
             f"field's last axis; got {weights.shape} for a field of shape {field.shape}. Write the "
             "weights over x alone, and put x last in the field"
@@ -209,7 +210,7 @@ def normal_quantile(level: float) -> float:
     level 0.95.
     """
     if not 0 < level < 1:
-        raise ValueError(
+        raise RefusedValue(
             f"level must be a probability strictly between 0 and 1; got {level}. Write level=0.95 "
             "for 95 %"
         )
@@ -279,7 +280,7 @@ def scores(
 
 def _times(shape: tuple[int, ...], time: SupportsIndex | None) -> slice:
     if len(shape) < 2:
-        raise ValueError(
+        raise RefusedValue(
             f"scores needs fields of shape (..., nt, nx); got {shape}. For one profile write "
             "mean[None], and time=0"
         )
@@ -287,7 +288,7 @@ def _times(shape: tuple[int, ...], time: SupportsIndex | None) -> slice:
         return slice(None)
     time = operator.index(time)
     if not -shape[-2] <= time < shape[-2]:
-        raise ValueError(
+        raise RefusedValue(
             f"time must be the index of one of {shape[-2]} slices; got {time}. Find it from a time "
             "with np.searchsorted"
         )

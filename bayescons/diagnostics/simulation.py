@@ -26,6 +26,7 @@ from bayescons.programs.groups import condition_group, groups
 from bayescons.programs.handlers import CollectStatements, ReplayFields
 from bayescons.programs.statements import statement
 from bayescons.programs.structure import program_structure
+from bayescons.refusals import RefusedValue
 
 
 class Observed(NamedTuple):
@@ -61,7 +62,7 @@ def simulate(program: Callable, key: jax.Array) -> tuple[dict, Observed]:
         sites = handlers.trace(handlers.seed(exact(prior), key)).get_trace()
     seen = {name: site for name, site in sites.items() if site.get("infer", {}).get("simulated")}
     if not seen:
-        raise ValueError(
+        raise RefusedValue(
             "nothing is observed in this program, so there is nothing to calibrate it against. Its "
             "arguments must give values to its bc.observe statements and likelihoods (obs=...), "
             "not None"
@@ -128,12 +129,12 @@ class _Simulate(numpyro.primitives.Messenger):
                 if msg["scale"] is None
                 else "stands under a scale or a subsampled plate"
             )
-            raise ValueError(
+            raise RefusedValue(
                 f"{name!r} {what}: such a program has no law to simulate from. State it as a prior "
                 "or a likelihood instead"
             )
         if improper(fn):
-            raise ValueError(
+            raise RefusedValue(
                 f"{name!r} has an improper prior, from which nothing can be simulated; give it a "
                 "proper one, however wide"
             )
@@ -166,7 +167,7 @@ class _Replace(numpyro.primitives.Messenger):
 def _law(known) -> dist.Distribution:
     """What a statement's functional would be read as."""
     if isinstance(known.scale, str):
-        raise ValueError(
+        raise RefusedValue(
             f"{known.name!r} has scale='quadrature', the size of an error and not of a noise to be "
             "simulated. If it shall count as one, write scale=bc.quadrature_scale(belief, "
             "functional)"

@@ -32,8 +32,10 @@ from bayescons.diagnostics.calibration import Calibration, calibration_of, holm,
 from bayescons.diagnostics.refits import Refit, Refitted, closed_form, sampled
 from bayescons.programs.fields import NoClosedFormError
 from bayescons.programs.structure import NothingStatedError
+from bayescons.refusals import RefusedValue
 from bayescons.results.trees import datatree
-from bayescons.sampling.methods import SAMPLERS, Method
+from bayescons.sampling.methods import Method
+from bayescons.sampling.registry import SAMPLERS
 
 if TYPE_CHECKING:
     import xarray
@@ -162,11 +164,11 @@ def sbc(
         TypeError: for sampler="conjugate" where there is no closed form.
     """
     if simulations < LEAST or draws < 1:
-        raise ValueError(
+        raise RefusedValue(
             f"expected at least {LEAST} simulations and one draw; got {simulations} and {draws}"
         )
     if not 0 < level <= 0.05:
-        raise ValueError(
+        raise RefusedValue(
             f"level must be a false-alarm rate above 0 and up to 0.05; got {level:g}. Write "
             "level=0.01"
         )
@@ -186,7 +188,7 @@ def sbc(
         )
         drawn = {name: value for name, value in found.draws.items() if name in truth}
         if not drawn:
-            raise ValueError(
+            raise RefusedValue(
                 f"the refit draws {', '.join(found.draws)}, but the program's unknowns are "
                 f"{', '.join(truth)}"
             )
@@ -208,7 +210,7 @@ def sbc(
     }
     ranked = [name for name in truth if name not in exactly]
     if not ranked:
-        raise ValueError(
+        raise RefusedValue(
             f"every functional ({', '.join(truth)}) is known exactly and has no rank; give "
             f"functionals={{name: function}}"
         )
@@ -244,17 +246,10 @@ def _chosen(sampler, program, fitted, key, draws) -> tuple[Refit, str]:
 
     try:
         jax.eval_shape(attempt, key)
-    except (TypeError, ValueError) as error:
-        if (
-            sampler == "conjugate"
-            or isinstance(error, jax.errors.JAXTypeError)
-            or not isinstance(error, NoClosedFormError | NothingStatedError)
-        ):
+    except (NoClosedFormError, NothingStatedError) as error:
+        if sampler == "conjugate":
             raise
-        return (
-            sampled(),
-            f"NUTS, as there is no closed form ({str(error).partition('.')[0].partition(':')[0]})",
-        )
+        return sampled(), f"NUTS, as there is no closed form ({error.reason})"
     return run, "closed form"
 
 
@@ -275,7 +270,7 @@ def _call(name: str, function: Functional, values: dict):
     try:
         return jnp.asarray(function(values), jnp.result_type(float))
     except KeyError as error:
-        raise ValueError(
+        raise RefusedValue(
             f"the functional {name!r} asks for {error}; there are {', '.join(values)}"
         ) from None
 
@@ -314,7 +309,7 @@ def _refuse_nan(truth: dict, drawn: dict) -> None:
     for name, values in truth.items():
         bad = int((np.isnan(values) | np.isnan(drawn[name]).any(axis=1)).sum())
         if bad:
-            raise ValueError(
+            raise RefusedValue(
                 f"the functional {name!r} is NaN in {bad} of {len(values)} simulations: (a) "
                 "something it finds may be absent, such as a front: give it a value, "
                 "jnp.where(jnp.isnan(x), jnp.inf, x); (b) the refit has broken down there"

@@ -14,6 +14,7 @@ from bayescons.functionals.abstract import JointFunctional, static
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.quadrature import bridge_widths, quadrature_weights
 from bayescons.grids import Grid
+from bayescons.refusals import RefusedValue
 
 FLUXES = ("times", "steps")
 
@@ -60,7 +61,7 @@ class Balance(JointFunctional):
             ("the fluxes", fluxes, self.outflow),
         ):
             if np.shape(array) != part.shape:
-                raise ValueError(
+                raise RefusedValue(
                     f"a balance expects {what} with shape {part.shape}; got {np.shape(array)}. "
                     "Build it on the field's grid, and the belief about the fluxes on law.faces"
                 )
@@ -136,7 +137,7 @@ def cell_balance(
         use it up to some 2,000 rows.
     """
     if rule == "simpson":
-        raise ValueError(
+        raise RefusedValue(
             "Simpson's weights are no widths of cells; use rule='trapezoid' or 'midpoint'"
         )
     at = _axes(grid, over, time, fluxes)
@@ -196,19 +197,19 @@ def _axes(grid: Grid, over: str, time: str, fluxes: str) -> tuple[int, int]:
     """Positions of time and space in the grid."""
     at = grid.axis(time), grid.axis(over)
     if len(grid.shape) != 2 or at[0] == at[1]:
-        raise ValueError(
+        raise RefusedValue(
             "a balance needs a grid of two axes, time and one of space; got "
             f"{', '.join(map(repr, grid.names))} with time={time!r} and over={over!r}. In more "
             "dimensions give a function of field and outflow: bc.observe(name, lambda u, f: ..., "
             "(u, f), 0.0)"
         )
     if len(grid[time]) < 2:
-        raise ValueError(
+        raise RefusedValue(
             "a balance is between times, and this grid has one; give it two or more, or use "
             "bc.integral with the total"
         )
     if fluxes not in FLUXES:
-        raise ValueError(
+        raise RefusedValue(
             "fluxes must be 'times' (values at the grid's times) or 'steps' (averages over each "
             f"step); got {fluxes!r}"
         )

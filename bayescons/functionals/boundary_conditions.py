@@ -20,6 +20,7 @@ from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, 
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stack import Stack
 from bayescons.grids import SIDES, Grid
+from bayescons.refusals import RefusedValue
 
 KINDS = ("dirichlet", "neumann", "robin", "periodic")
 ORDERS = (
@@ -85,7 +86,7 @@ class BoundaryCondition:
 
     def _check(self, grid: Grid) -> None:
         if self.kind not in KINDS:
-            raise ValueError(
+            raise RefusedValue(
                 f"unknown kind of side {self.kind!r}; there are {', '.join(map(repr, KINDS))}"
             )
         if (self.kind == "periodic") != (self.end == "both"):
@@ -94,20 +95,22 @@ class BoundaryCondition:
                 if self.kind == "periodic"
                 else "one side for 'lower' and one for 'upper'"
             )
-            raise ValueError(f"a {self.kind} condition cannot have end={self.end!r}; write {right}")
+            raise RefusedValue(
+                f"a {self.kind} condition cannot have end={self.end!r}; write {right}"
+            )
         if self.end not in (*SIDES, "both"):
-            raise ValueError(
+            raise RefusedValue(
                 f"unknown end {self.end!r}; write 'lower' (first point), 'upper' (last point) or, "
                 "for periodic, 'both'"
             )
         if self.order not in ORDERS:
-            raise ValueError(f"the order of a one-sided slope is 1, 2, 3 or 4; got {self.order}")
+            raise RefusedValue(f"the order of a one-sided slope is 1, 2, 3 or 4; got {self.order}")
         points, needed = (
             grid[self.axis],
             {"dirichlet": 1, "periodic": 2}.get(self.kind, self.order + 1),
         )
         if needed > len(points):
-            raise ValueError(
+            raise RefusedValue(
                 f"{self} needs {needed} points; the axis has {len(points)}. Lower the order, or "
                 "take more points"
                 if self.kind in ("neumann", "robin")
@@ -126,7 +129,7 @@ class BoundaryCondition:
                 np.ptp(points) / max(len(points) - 1, 1),
             )
             if abs(point - wall) > 1e-6 * (spacing or 1.0):
-                raise ValueError(
+                raise RefusedValue(
                     f"{self} holds at {self.axis} = {wall:g}, but the {end} point of the axis is "
                     f"{point:g}: the condition would be imposed inside. Keep both end points: "
                     "np.linspace(lower, upper, n), and no subsampling that drops the last one"
@@ -154,14 +157,14 @@ class BoundaryConditions:
 
     def __post_init__(self):
         if not self.sides:
-            raise ValueError(
+            raise RefusedValue(
                 "a boundary needs at least one side; write BoundaryConditions(grid, "
                 "(BoundaryCondition('x', 'lower'), BoundaryCondition('x', 'upper')))"
             )
         _ = self.functional  # what a side cannot be on this grid, its functional says
         for one, other in itertools.combinations(self.sides, 2):
             if (one.axis, one.end, one.kind) == (other.axis, other.end, other.kind):
-                raise ValueError(f"a side is given twice: {one}. State every condition once")
+                raise RefusedValue(f"a side is given twice: {one}. State every condition once")
         for axis in self.axes:
             rows = self.rows(axis)
             unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -169,7 +172,7 @@ class BoundaryConditions:
                 rank_tolerance(len(rows), np.float64)
             ):
                 stated = ", ".join(str(s) for s in self.sides if s.axis == axis)
-                raise ValueError(
+                raise RefusedValue(
                     f"one of the sides on {axis!r} is implied by the others ({stated}): a side is "
                     "given twice. Drop one"
                 )
@@ -249,7 +252,7 @@ class BoundaryConditions:
     def arrays(self, values: Sequence[ArrayLike | None]) -> tuple[jax.Array, ...]:
         """One array (*batch, *shape) a side, numbers spread out; corners are not compared."""
         if len(values) != len(self.sides):
-            raise ValueError(
+            raise RefusedValue(
                 f"the boundary has {len(self.sides)} sides ({', '.join(map(str, self.sides))}); "
                 f"got values for {len(values)}. Give one array or number for each, in this order"
             )
@@ -262,7 +265,7 @@ class BoundaryConditions:
                     ", ".join(f"{n}: {len(c)}" for n, c in self.grid.items() if n != side.axis)
                     or "no other axis"
                 )
-                raise ValueError(
+                raise RefusedValue(
                     f"values of {side} must have shape {shape or '()'} ({others}), with batch axes "
                     f"in front or not, or be one number; got shape {array.shape}"
                 )
@@ -270,7 +273,7 @@ class BoundaryConditions:
                 batches.append(array.shape[:lead])
         if len(set(batches)) > 1:
             found = " and ".join(map(str, sorted(set(batches))))
-            raise ValueError(
+            raise RefusedValue(
                 f"the sides' values have different batch axes, {found}; give them the same"
             )
         batch = batches[0] if batches else ()
@@ -352,7 +355,7 @@ class BoundaryConditions:
             )
             if np.max(np.abs(first - second), initial=0) > CORNER_TOLERANCE * max(*sizes, 1e-30):
                 worst = np.unravel_index(np.argmax(np.abs(first - second)), first.shape)
-                raise ValueError(
+                raise RefusedValue(
                     f"{self.sides[one]} and {self.sides[other]} disagree at their corner: "
                     f"{float(second[worst]):.6g} by the one, {float(first[worst]):.6g} by the "
                     "other. Give values that meet, or let the side stated later decide: "
@@ -362,7 +365,7 @@ class BoundaryConditions:
     @staticmethod
     def _array(side: BoundaryCondition, value) -> jax.Array:
         if value is None and side.kind != "periodic":
-            raise ValueError(
+            raise RefusedValue(
                 f"{side} needs a value; only a periodic side may leave it out (None is 0)"
             )
         return real(0.0 if value is None else value)

@@ -9,6 +9,7 @@ import numpy as np
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stencils import end_stencil
 from bayescons.grids import Grid
+from bayescons.refusals import RefusedValue
 
 
 def dirichlet(grid: Grid, axis: str, side: str) -> TensorProduct:
@@ -54,7 +55,7 @@ def robin(
         order: order of accuracy of the one-sided derivative.
     """
     if value == 0 and slope == 0:
-        raise ValueError(
+        raise RefusedValue(
             "a Robin condition needs a coefficient other than zero; got value=0 and slope=0"
         )
     ends = (end_stencil(grid[axis], side, derivative, order) for derivative in (0, 1))

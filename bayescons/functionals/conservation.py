@@ -7,6 +7,7 @@ from __future__ import annotations
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.quadrature import bridge_widths, quadrature_weights
 from bayescons.grids import Grid
+from bayescons.refusals import RefusedValue
 
 
 def integral(
@@ -34,7 +35,7 @@ def integral(
     """
     axes = {grid.axis(name) for name in ((over,) if isinstance(over, str) else over)}
     if not axes:
-        raise ValueError("integral needs at least one axis to integrate over; write over='x'")
+        raise RefusedValue("integral needs at least one axis to integrate over; write over='x'")
     weights = tuple(
         quadrature_weights(grid[name], rule) if a in axes else None
         for a, name in enumerate(grid.names)

@@ -14,6 +14,7 @@ from bayescons import tracing
 from bayescons.functionals.abstract import AbstractFunctional, SingleFunctional, static
 from bayescons.functionals.joint import split_fields
 from bayescons.grids import Grid
+from bayescons.refusals import Refusal, RefusedType, RefusedValue
 
 SIZES = (1e-2, 1.0, 1e3)  # of the fields at which linearity is tried
 
@@ -148,14 +149,14 @@ def functional(
     if isinstance(function, AbstractFunctional):
         return function
     if not callable(function):
-        raise TypeError(
+        raise RefusedType(
             f"expected a functional or a function of the field; got {type(function).__name__}"
         )
     shape = tuple(on.shape if isinstance(on, Grid) else on)
     return affine(FunctionFunctional.of(function, shape), getattr(function, "__name__", "function"))
 
 
-class NotProvenAffineError(ValueError):
+class NotProvenAffineError(Refusal, ValueError):
     """Whether a function is affine shows only where it can be evaluated."""
 
 
@@ -167,7 +168,7 @@ def affine(candidate: FunctionFunctional, name: str) -> FunctionFunctional:
         NotProvenAffineError: where that could be told only from numbers that are being traced.
     """
     if not is_affine(candidate):
-        error = ValueError if tracing.known_now(candidate) else NotProvenAffineError
+        error = RefusedValue if tracing.known_now(candidate) else NotProvenAffineError
         raise error(
             f"the functional {name!r} is not affine in the field, so a Gaussian given its value is "
             "not Gaussian. Observe it below the field as a likelihood, numpyro.sample(name, "

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayescons.refusals import RefusedValue
+
 RULES = ("trapezoid", "midpoint", "simpson")
 
 
@@ -38,9 +40,9 @@ def quadrature_weights(points: np.ndarray, rule: str = "trapezoid") -> np.ndarra
             rule.
     """
     if rule not in RULES:
-        raise ValueError(f"unknown quadrature rule {rule!r}; choose one of {', '.join(RULES)}")
+        raise RefusedValue(f"unknown quadrature rule {rule!r}; choose one of {', '.join(RULES)}")
     if len(points) < 2:
-        raise ValueError(f"a quadrature rule needs at least two points; got {len(points)}")
+        raise RefusedValue(f"a quadrature rule needs at least two points; got {len(points)}")
     return {"trapezoid": _trapezoid, "midpoint": _midpoint, "simpson": _simpson}[rule](points)
 
 
@@ -72,7 +74,7 @@ def _midpoint(points: np.ndarray) -> np.ndarray:
 
 def _simpson(points: np.ndarray) -> np.ndarray:
     if len(points) % 2 == 0:
-        raise ValueError(
+        raise RefusedValue(
             f"Simpson's rule pairs intervals and needs an odd number of points; got {len(points)}. "
             "Add or drop a point, or use rule='trapezoid'"
         )

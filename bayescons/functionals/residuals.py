@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
+from bayescons.refusals import RefusedValue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,7 @@ def residuals(functional: AbstractFunctional | JointFunctional, truth, value) ->
     parts = functional.parts if joint else (functional,)
     if [f.shape for f in fields] != [tuple(p.shape) for p in parts]:
         expected = ", ".join(str(tuple(p.shape)) for p in parts)
-        raise ValueError(
+        raise RefusedValue(
             f"expected {'fields' if len(parts) > 1 else 'one field'} of shape {expected}; got "
             f"{', '.join(str(f.shape) for f in fields)}"
         )
@@ -91,7 +92,7 @@ def residuals(functional: AbstractFunctional | JointFunctional, truth, value) ->
         if np.shape(b) not in ((), u.shape)
     ]
     if bad:
-        raise ValueError(f"expected values of shape {[u.shape for u in computed]}; got {bad}")
+        raise RefusedValue(f"expected values of shape {[u.shape for u in computed]}; got {bad}")
     labels = [label.strip() or "value" for m in members for label in m.labels()]
     flat = np.concatenate(
         [np.broadcast_to(b, u.shape).ravel() for u, b in zip(computed, stated, strict=True)]

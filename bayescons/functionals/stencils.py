@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from bayescons.grids import SIDES
+from bayescons.refusals import RefusedValue
 
 
 def derivative_weights(points: np.ndarray, at: float, derivative: int = 1) -> np.ndarray:
@@ -30,7 +31,7 @@ def derivative_weights(points: np.ndarray, at: float, derivative: int = 1) -> np
         Comp. 51 (1988).
     """
     if derivative >= len(points):
-        raise ValueError(
+        raise RefusedValue(
             f"a derivative of order {derivative} needs at least {derivative + 1} points; the axis "
             f"gives {len(points)}"
         )
@@ -59,14 +60,14 @@ def end_stencil(points: np.ndarray, side: str, derivative: int, order: int) -> n
         Weights, shape (n,).
     """
     if side not in SIDES:
-        raise ValueError(
+        raise RefusedValue(
             f"unknown side {side!r}; write 'lower' (first point) or 'upper' (last point)"
         )
     if order < 1:
-        raise ValueError(f"the order of accuracy must be at least 1; got {order}")
+        raise RefusedValue(f"the order of accuracy must be at least 1; got {order}")
     width = 1 if derivative == 0 else derivative + order
     if width > len(points):
-        raise ValueError(
+        raise RefusedValue(
             f"derivative {derivative} at order {order} needs {width} points; the axis has "
             f"{len(points)}"
         )
@@ -81,7 +82,7 @@ def end_stencil(points: np.ndarray, side: str, derivative: int, order: int) -> n
 def interior_stencils(points: np.ndarray, derivative: int = 2) -> np.ndarray:
     """Rows of the three-point derivative at every interior point, shape (n - 2, n)."""
     if len(points) < 3:
-        raise ValueError(
+        raise RefusedValue(
             f"a second difference needs at least three points; the axis has {len(points)}"
         )
     rows = np.zeros((len(points) - 2, len(points)))

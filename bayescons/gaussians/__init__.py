@@ -2,8 +2,9 @@
 known of them.
 """
 
+from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.circulant import CirculantEmbedding
-from bayescons.gaussians.composites import BlockDiagonal, Conditioned, Covariance, Marginal, Scaled
+from bayescons.gaussians.composites import BlockDiagonal, Conditioned, Marginal, Scaled
 from bayescons.gaussians.conditioning import (
     Constraint,
     Update,

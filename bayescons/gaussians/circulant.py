@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from bayescons.functionals.abstract import Leaf, static
+from bayescons.gaussians.abstract import AbstractPrior
 from bayescons.gaussians.covariances import Kronecker
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class CirculantEmbedding:
+class CirculantEmbedding(AbstractPrior):
     """K = scale² ⊗_a P_a C_a P_a': along axis a a circulant C_a on more points than the axis has,
     P_a keeping the first of them.
 
@@ -63,11 +64,6 @@ class CirculantEmbedding:
     def independent(self) -> frozenset[int]:
         """Axes without a spectrum."""
         return frozenset(a for a, s in enumerate(self.spectra) if s is None)
-
-    @property
-    def unconditioned(self) -> CirculantEmbedding:
-        """Itself."""
-        return self
 
     @property
     def variance(self) -> jax.Array:

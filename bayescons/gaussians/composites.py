@@ -1,13 +1,14 @@
 """Covariances made of others: several fields end to end, a part of a field, a field scaled, and a
 field after conditioning.
 
-They offer what every covariance offers (see `bayescons.gaussians.covariances`), so they nest.
+They offer what every covariance offers (`bayescons.gaussians.abstract`), so they nest.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +16,18 @@ import numpy as np
 
 from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
 from bayescons.functionals.joint import split_fields
-from bayescons.gaussians.circulant import CirculantEmbedding
-from bayescons.gaussians.covariances import LOG_2PI, Dense, Diagonal, Kronecker, LowRank
+from bayescons.gaussians.abstract import LOG_2PI, AbstractCovariance, AbstractImage, no_density
 from bayescons.gaussians.row_covariance import RowCovariance
+from bayescons.refusals import RefusedOperation
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class BlockDiagonal:
+class BlockDiagonal(AbstractCovariance):
     """Independent fields laid end to end in one vector, K = diag(K_1, K_2, ...)."""
 
-    members: tuple
+    members: tuple[AbstractCovariance, ...]
+    independent: ClassVar[frozenset[int]] = frozenset()  # the one axis runs over all fields
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -41,11 +43,6 @@ class BlockDiagonal:
     def noise_size(self) -> int:
         """The members' together."""
         return sum(m.noise_size for m in self.members)
-
-    @property
-    def independent(self) -> frozenset[int]:
-        """None: the one axis runs over all fields."""
-        return frozenset()
 
     @property
     def unconditioned(self) -> BlockDiagonal:
@@ -86,80 +83,55 @@ class BlockDiagonal:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Marginal:
+class Marginal(AbstractImage):
     """The covariance of part of a field: K' = P K P', where P keeps some points along each axis.
 
     Attributes:
         whole: covariance of the whole field.
-        kept: indices kept along each axis, shape (*batch, number kept), or None for all of them.
+        indices: of the points of the part along each axis, shape (*batch, number), or None for all
+            of them.
     """
 
-    whole: Covariance
-    kept: tuple
+    whole: AbstractCovariance
+    indices: tuple
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the part."""
         return tuple(
-            n if k is None else k.shape[-1]
-            for n, k in zip(self.whole.shape, self.kept, strict=True)
+            n if index is None else index.shape[-1]
+            for n, index in zip(self.whole.shape, self.indices, strict=True)
         )
 
     @property
-    def batch_dims(self) -> int:
-        """Number of leading batch axes."""
-        return self.whole.batch_dims
-
-    @property
-    def noise_size(self) -> int:
-        """That of the whole."""
-        return self.whole.noise_size
-
-    @property
-    def independent(self) -> frozenset[int]:
-        """As the whole."""
-        return self.whole.independent
-
-    @property
-    def unconditioned(self) -> Marginal:
-        """The part of the whole, unconditioned."""
-        whole = self.whole.unconditioned
-        return self if whole is self.whole else Marginal(whole, self.kept)
-
-    @property
     def variance(self) -> jax.Array:
-        """That of the points kept."""
-        return self.take(self.whole.variance)
+        """That of the points of the part."""
+        return self.map(self.whole.variance)
 
-    def take(self, field) -> jax.Array:
+    def map(self, field) -> jax.Array:
         """P u."""
-        for axis, index in enumerate(self.kept):
+        for axis, index in enumerate(self.indices):
             field = field if index is None else jnp.take(field, index, axis=axis)
         return field
 
-    def mv(self, field) -> jax.Array:
-        """P K P' u."""
-        for axis, index in enumerate(self.kept):
+    def adjoint(self, field) -> jax.Array:
+        """P' v: zero where the part has no points."""
+        for axis, index in enumerate(self.indices):
             if index is not None:
                 shape = (*field.shape[:axis], self.whole.shape[axis], *field.shape[axis + 1 :])
-                field = (
-                    jnp.zeros(shape, field.dtype).at[(slice(None),) * axis + (index,)].set(field)
-                )
-        return self.take(self.whole.mv(field))
-
-    def root(self, noise) -> jax.Array:
-        """A draw of the whole, restricted."""
-        return self.take(self.whole.root(noise))
+                at = (slice(None),) * axis + (index,)
+                field = jnp.zeros(shape, field.dtype).at[at].set(field)
+        return field
 
     def log_density(self, field) -> jax.Array:
         """Not available: it would need a dense matrix."""
         del field
-        raise NotImplementedError(_no_density("a field restricted from a larger one"))
+        raise RefusedOperation(no_density("a field restricted from a larger one"))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Scaled:
+class Scaled(AbstractImage):
     """The covariance of a centred field times a factor, K' = D K D with D = diag(factor): s² K for
     one number.
 
@@ -169,7 +141,7 @@ class Scaled:
             not change.
     """
 
-    whole: Covariance
+    whole: AbstractCovariance
     factor: Leaf
 
     @property
@@ -178,38 +150,17 @@ class Scaled:
         return self.whole.shape
 
     @property
-    def batch_dims(self) -> int:
-        """Number of leading batch axes."""
-        return self.whole.batch_dims
-
-    @property
-    def noise_size(self) -> int:
-        """That of the field before scaling."""
-        return self.whole.noise_size
-
-    @property
-    def independent(self) -> frozenset[int]:
-        """As before scaling."""
-        return self.whole.independent
-
-    @property
-    def unconditioned(self) -> Scaled:
-        """The unconditioned covariance, scaled alike."""
-        whole = self.whole.unconditioned
-        return self if whole is self.whole else Scaled(whole, self.factor)
-
-    @property
     def variance(self) -> jax.Array:
         """s² times that before."""
         return self.factor**2 * self.whole.variance
 
-    def mv(self, field) -> jax.Array:
-        """D K D u."""
-        return self.factor * self.whole.mv(self.factor * field)
+    def map(self, field) -> jax.Array:
+        """D u."""
+        return self.factor * field
 
-    def root(self, noise) -> jax.Array:
-        """D A z."""
-        return self.factor * self.whole.root(noise)
+    def adjoint(self, field) -> jax.Array:
+        """D v."""
+        return self.factor * field
 
     def log_density(self, field) -> jax.Array:
         """Log N(u / s; 0, K) - Σ log s."""
@@ -220,7 +171,7 @@ class Scaled:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Conditioned:
+class Conditioned(AbstractCovariance):
     """The covariance after conditioning, K - K G' S⁺ G K with S = G K G' + R, as the recipe and not
     as a matrix.
 
@@ -239,7 +190,7 @@ class Conditioned:
     al., Pathwise conditioning of Gaussian processes, JMLR 22 (2021).
     """
 
-    prior: Covariance
+    prior: AbstractCovariance
     functional: AbstractFunctional
     row_covariance: RowCovariance
     noise: Leaf | None
@@ -271,7 +222,7 @@ class Conditioned:
         return self.prior.independent & frozenset(self.axes)
 
     @property
-    def unconditioned(self) -> Covariance:
+    def unconditioned(self) -> AbstractCovariance:
         """The covariance before any conditioning."""
         return self.prior.unconditioned
 
@@ -327,7 +278,7 @@ class Conditioned:
         density where they are exact.
         """
         if self.exact:
-            raise NotImplementedError(_no_density("a field conditioned exactly"))
+            raise RefusedOperation(no_density("a field conditioned exactly"))
         rows = self._rows(field)
         likelihood = -jnp.sum(rows**2 / self.noise + jnp.log(self.noise) + LOG_2PI) / 2
         return (
@@ -341,24 +292,3 @@ class Conditioned:
 
     def _adjoint(self, rows) -> jax.Array:
         return self.prior.mv(self.functional.transpose(rows, self.axes))
-
-
-type Covariance = (
-    Diagonal
-    | LowRank
-    | Kronecker
-    | Dense
-    | CirculantEmbedding
-    | BlockDiagonal
-    | Marginal
-    | Scaled
-    | Conditioned
-)
-
-
-def _no_density(what: str) -> str:
-    return (
-        f"{what} has no density to evaluate over all points. Sample it instead: use it as the "
-        "prior inside bc.exact(program), which draws white noise and needs no density, or call "
-        ".sample(key)"
-    )

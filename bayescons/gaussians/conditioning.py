@@ -30,9 +30,11 @@ from bayescons.functionals.joint import OnJointVector, split_fields
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stack import Stack
 from bayescons.gaussians import row_covariance as gram
-from bayescons.gaussians.composites import Conditioned, Covariance
+from bayescons.gaussians.abstract import AbstractCovariance
+from bayescons.gaussians.composites import Conditioned
 from bayescons.gaussians.consistency import raise_for, status
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedType, RefusedValue
 
 
 @jax.tree_util.register_dataclass
@@ -109,7 +111,7 @@ def stack(constraints: list[Constraint]) -> Constraint:
     shapes = {c.functional.shape for c in constraints}
     if len(shapes) > 1:
         named = ", ".join(f"{c.name}: {c.functional.shape}" for c in constraints)
-        raise ValueError(
+        raise RefusedValue(
             f"constraints on fields of different shapes cannot be combined ({named}); build them "
             "on one grid"
         )
@@ -208,7 +210,7 @@ def quadrature_scale(
         if isinstance(part[0], TensorProduct) and any(b is not None for b in part[0].bridges)
     ]
     if not rules:
-        raise ValueError(
+        raise RefusedValue(
             "scale='quadrature' is the error of an integral; this functional is none. Give its "
             "scale as a number"
         )
@@ -323,7 +325,7 @@ def _noise(members, scales, axes, target):
     return jnp.concatenate(pieces, axis=-1).astype(target.dtype) ** 2
 
 
-def _shared_axes(covariance: Covariance, functional: AbstractFunctional) -> tuple[int, ...]:
+def _shared_axes(covariance: AbstractCovariance, functional: AbstractFunctional) -> tuple[int, ...]:
     """Axes along which the belief is independent and the functional does nothing: S is
     block-diagonal over them.
     """
@@ -333,12 +335,12 @@ def _shared_axes(covariance: Covariance, functional: AbstractFunctional) -> tupl
 def _resolve(prior: Gaussian, constraint: Constraint) -> Constraint:
     """Check a constraint against a belief and bring its values and scales to full shape."""
     if not isinstance(prior, Gaussian):
-        raise TypeError(
+        raise RefusedType(
             "expected a bc.Gaussian belief (bc.diagonal, bc.low_rank, bc.kronecker, bc.dense); got "
             f"{type(prior).__name__}"
         )
     if tuple(constraint.functional.shape) != prior.event_shape:
-        raise ValueError(
+        raise RefusedValue(
             f"the functional of {constraint.name!r} acts on fields of shape "
             f"{tuple(constraint.functional.shape)}, the belief is over fields of shape "
             f"{prior.event_shape}; build both on the same grid"
@@ -346,7 +348,7 @@ def _resolve(prior: Gaussian, constraint: Constraint) -> Constraint:
     members = [_resolve_one(prior, m) for m in constraint.members]
     exact = sum(math.prod(m.functional.value_shape) for m in members if m.scale is None)
     if exact > math.prod(prior.event_shape):
-        raise ValueError(
+        raise RefusedValue(
             f"{exact} exact rows for {math.prod(prior.event_shape)} points: more facts than "
             "unknowns. Drop rows, or give some a scale > 0 to treat them as readings"
         )
@@ -361,7 +363,7 @@ def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
         value = value - jnp.broadcast_to(functional.offset, full)
     if isinstance(scale, str):
         if scale != "quadrature":
-            raise ValueError(
+            raise RefusedValue(
                 f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}"
             )
         scale = quadrature_scale(prior, functional)
@@ -392,7 +394,7 @@ def _fit(what: str, array, shape: tuple, full: tuple) -> jax.Array | np.ndarray:
         rows = f"shape {shape}" if shape else "a number"
         batch = f", or {full} to give each field of the batch its own" if full != shape else ""
         hint = "; write value[:, 0]" if array.shape == (*shape, 1) and len(shape) == 1 else ""
-        raise ValueError(
+        raise RefusedValue(
             f"{what} must have {rows}{batch}{' (or be one number)' if shape else ''}; got shape "
             f"{array.shape}{hint}"
         )

@@ -13,6 +13,7 @@ import numpy as np
 
 from bayescons import tracing
 from bayescons.arrays import over_batch
+from bayescons.refusals import Refusal, RefusedNumbers, RefusedValue
 
 WAYS_OUT = (
     "Either (a) two statements disagree: correct one, or give one a scale > 0 - a total computed "
@@ -22,7 +23,7 @@ WAYS_OUT = (
 )
 
 
-class InconsistentConstraintsError(ValueError):
+class InconsistentConstraintsError(Refusal, ValueError):
     """Exact rows that no field the belief allows can satisfy together."""
 
 
@@ -59,7 +60,7 @@ def raise_for(prior, constraint, result) -> None:
     if not worst.any():
         return
     if (worst == NOT_FINITE).any():
-        raise FloatingPointError(
+        raise RefusedNumbers(
             "conditioning gave NaN: (a) the belief's variances over- or underflow, (b) rows of "
             "wildly different size; rescale the field"
         )
@@ -69,7 +70,7 @@ def raise_for(prior, constraint, result) -> None:
         bad = excess(np.asarray(result.violation), size, prior.loc.dtype) > 0
         names = row_names(constraint, result.posterior.covariance.axes)
         raise InconsistentConstraintsError(f"{contradiction(names, result, bad)}. {WAYS_OUT}")
-    raise ValueError(
+    raise RefusedValue(
         f"no free direction left: {int(np.max(result.rank))} independent exact rows fix all "
         f"{math.prod(prior.event_shape)} points. Solve the linear system instead, or give some "
         "rows a scale > 0"

@@ -1,17 +1,7 @@
 """Covariances of a field that keep their structure. Nothing n x n is formed unless the belief
 itself is dense.
 
-Every covariance K of a field of shape `shape` offers
-
-* `mv(u)`: K u;
-* `variance`: the diagonal of K, shape `shape`;
-* `root(noise)`: A z with A A' = K, for standard normal z of shape (noise_size,): a centred draw;
-* `log_density(u)`: log N(u; 0, K);
-* `independent`: the axes along which the field is independent, i.e. K is block-diagonal;
-* `unconditioned`: the covariance before any conditioning, the yardstick for what counts as zero.
-
-All are written for one field. A batch of fields is a covariance whose arrays have leading axes,
-mapped over with `jax.vmap`; `batch_dims` counts them.
+They offer what every covariance offers (`bayescons.gaussians.abstract`).
 """
 
 from __future__ import annotations
@@ -23,13 +13,12 @@ import jax
 import jax.numpy as jnp
 
 from bayescons.functionals.abstract import Leaf, static
-
-LOG_2PI = math.log(2 * math.pi)
+from bayescons.gaussians.abstract import LOG_2PI, AbstractPrior
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Diagonal:
+class Diagonal(AbstractPrior):
     """K = diag(variance): every point independent of every other.
 
     Attributes:
@@ -51,19 +40,9 @@ class Diagonal:
         return self.diagonal.ndim - self.dims
 
     @property
-    def noise_size(self) -> int:
-        """Length of the white noise behind a draw."""
-        return math.prod(self.shape)
-
-    @property
     def independent(self) -> frozenset[int]:
         """All axes."""
         return frozenset(range(self.dims))
-
-    @property
-    def unconditioned(self) -> Diagonal:
-        """Itself."""
-        return self
 
     @property
     def variance(self) -> jax.Array:
@@ -85,7 +64,7 @@ class Diagonal:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class LowRank:
+class LowRank(AbstractPrior):
     """K = diag(d) + F F', for instance an ensemble: F the centred members over sqrt(M - 1).
 
     Attributes:
@@ -112,16 +91,6 @@ class LowRank:
     def noise_size(self) -> int:
         """N + rank."""
         return math.prod(self.shape) + self.factor.shape[-1]
-
-    @property
-    def independent(self) -> frozenset[int]:
-        """None: the factor couples everything."""
-        return frozenset()
-
-    @property
-    def unconditioned(self) -> LowRank:
-        """Itself."""
-        return self
 
     @property
     def variance(self) -> jax.Array:
@@ -163,7 +132,7 @@ class LowRank:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Kronecker:
+class Kronecker(AbstractPrior):
     """K = ⊗_a A_a A_a': separable along the axes; None stands for the identity, so that axis is
     independent.
 
@@ -183,19 +152,9 @@ class Kronecker:
         return jnp.ndim(self.scale)
 
     @property
-    def noise_size(self) -> int:
-        """N."""
-        return math.prod(self.shape)
-
-    @property
     def independent(self) -> frozenset[int]:
         """Axes whose factor is the identity."""
         return frozenset(a for a, root in enumerate(self.roots) if root is None)
-
-    @property
-    def unconditioned(self) -> Kronecker:
-        """Itself."""
-        return self
 
     @property
     def variance(self) -> jax.Array:
@@ -234,7 +193,7 @@ class Kronecker:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Dense:
+class Dense(AbstractPrior):
     """K = A A' over all points of the field, for small fields.
 
     Attributes:
@@ -249,21 +208,6 @@ class Dense:
     def batch_dims(self) -> int:
         """Number of leading batch axes."""
         return self.factor.ndim - 2
-
-    @property
-    def noise_size(self) -> int:
-        """N."""
-        return math.prod(self.shape)
-
-    @property
-    def independent(self) -> frozenset[int]:
-        """None."""
-        return frozenset()
-
-    @property
-    def unconditioned(self) -> Dense:
-        """Itself."""
-        return self
 
     @property
     def variance(self) -> jax.Array:

@@ -9,8 +9,9 @@ import numpyro.distributions as dist
 
 from bayescons import tracing
 from bayescons.arrays import concrete, finite, over_batch, positive, real
-from bayescons.gaussians.composites import Covariance
+from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
+from bayescons.refusals import RefusedValue
 
 
 class Gaussian(dist.Distribution):
@@ -22,7 +23,7 @@ class Gaussian(dist.Distribution):
 
     Args:
         loc: mean, shape (*batch, *field).
-        covariance: see `bayescons.gaussians.covariances`; its batch axes are those of `loc`, or
+        covariance: see `bayescons.gaussians.abstract`; its batch axes are those of `loc`, or
             none (shared by the whole batch).
 
     Shapes: `event_shape` is that of the field, `batch_shape` that of the leading axes.
@@ -30,14 +31,14 @@ class Gaussian(dist.Distribution):
 
     pytree_data_fields = ("loc", "covariance")
 
-    def __init__(self, loc, covariance: Covariance):
+    def __init__(self, loc, covariance: AbstractCovariance):
         self.loc, self.covariance = loc, covariance
         lead = jnp.ndim(loc) - len(covariance.shape)
         if jnp.shape(loc)[lead:] != tuple(covariance.shape) or covariance.batch_dims not in (
             0,
             lead,
         ):
-            raise ValueError(
+            raise RefusedValue(
                 f"mean of shape {jnp.shape(loc)} does not match a covariance over a field of shape "
                 f"{tuple(covariance.shape)} with {covariance.batch_dims} batch axes; give the mean "
                 "the shape (*batch, *field)"
@@ -103,7 +104,7 @@ class Gaussian(dist.Distribution):
         del intermediates
         shape = self.batch_shape + self.event_shape
         if jnp.shape(value)[jnp.ndim(value) - len(shape) :] != shape:
-            raise ValueError(
+            raise RefusedValue(
                 f"expected a field of shape {shape}, possibly with sample axes in front; got "
                 f"{jnp.shape(value)}"
             )
@@ -140,7 +141,7 @@ def low_rank(mean, scale, factor, *, batch_dims: int = 0) -> Gaussian:
     """
     mean, factor = real(mean), real(factor)
     if factor.shape[:-1] != mean.shape:
-        raise ValueError(
+        raise RefusedValue(
             f"factor must have the mean's shape {mean.shape} and one more axis for the rank; got "
             f"{factor.shape}"
         )
@@ -171,7 +172,7 @@ def kronecker(mean, covariances, *, scale=1.0, jitter: float = 1e-10) -> Gaussia
         k is not None and jnp.shape(k) != s for k, s in zip(covariances, shapes, strict=True)
     ):
         given = [None if k is None else jnp.shape(k) for k in covariances]
-        raise ValueError(
+        raise RefusedValue(
             f"expected one (n, n) matrix or None per axis of a field of shape {mean.shape}; got "
             f"shapes {given}"
         )
@@ -194,7 +195,7 @@ def dense(mean, covariance, *, jitter: float = 1e-10) -> Gaussian:
     """
     mean = real(mean)
     if jnp.shape(covariance) != (mean.size, mean.size):
-        raise ValueError(
+        raise RefusedValue(
             f"expected a covariance of shape {(mean.size, mean.size)}, one row per point; got "
             f"{jnp.shape(covariance)}"
         )
@@ -207,14 +208,14 @@ def _cholesky(matrix, jitter: float) -> jax.Array:
         size = 1e-12 * jnp.max(jnp.abs(matrix))
         tracing.ask(jnp.abs(matrix - matrix.T) > size + 1e-6 * jnp.abs(matrix.T))
     elif not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-12 * float(np.abs(matrix).max())):
-        raise ValueError("a covariance must be symmetric; this one differs from its transpose")
+        raise RefusedValue("a covariance must be symmetric; this one differs from its transpose")
     lower = jnp.linalg.cholesky(
         matrix + jitter * jnp.mean(jnp.diagonal(matrix)) * jnp.eye(len(matrix), dtype=matrix.dtype)
     )
     if not concrete(lower):
         tracing.ask(~jnp.isfinite(lower))
     elif not np.isfinite(np.asarray(lower)).all():
-        raise ValueError(
+        raise RefusedValue(
             "the covariance is not positive semi-definite (to rounding): (a) it is not a "
             "covariance, or (b) its kernel is so smooth that it is singular in this precision; "
             "raise jitter, use a rougher kernel, or enable float64"

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -40,6 +38,7 @@ from bayescons.programs.groups import Group, groups
 from bayescons.programs.handlers import CollectStatements, ReplayFields, feasible
 from bayescons.programs.statements import statement
 from bayescons.programs.structure import ProgramStructure, program_structure
+from bayescons.refusals import Refusal, RefusedValue
 
 # draws of the fields' priors, for what is expected of their increments and of what is read of them
 # below
@@ -123,11 +122,11 @@ def examine(
     """
     try:
         seen = _look(program, args, kwargs)
-    except _REFUSALS as error:
-        return Examination((), (Fault("program", _own_message(error)),), {}, (), {}, 1)
+    except Refusal as error:
+        return Examination((), (Fault("program", _in_a_line(error)),), {}, (), {}, 1)
     unknown = sorted(set(given) - set(seen.sites))
     if unknown:
-        raise ValueError(
+        raise RefusedValue(
             f"given names no random site of the program: {', '.join(unknown)}; it has "
             f"{', '.join(seen.sites) or 'none'}"
         )
@@ -151,25 +150,12 @@ def examine(
         # A field of refused statements only is no latent.
         above = tuple(name for name in structure.latents if name not in seen.fields)
         rows, stiffness, drawn = _together(structure, draws if above else 1, key)
-    except _REFUSALS as error:
+    except Refusal as error:
         return Examination(
-            seen.statements, (*faults, Fault("program", _own_message(error))), {}, (), {}, 1
+            seen.statements, (*faults, Fault("program", _in_a_line(error))), {}, (), {}, 1
         )
     latents = {name: _oddity(seen.sites[name]) for name in (*above, *fixed)}
     return Examination(seen.statements, tuple(faults), latents, rows, stiffness, drawn)
-
-
-_REFUSALS = (ValueError, TypeError, NotImplementedError, FloatingPointError)
-
-
-def _own_message(error: Exception) -> str:
-    """The message of what the library refuses; any other exception is the program's own, and raised
-    again.
-    """
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    if Path(__file__).parents[1] not in raised_in.parents:
-        raise error
-    return " ".join(str(error).split())
 
 
 class _Seen(NamedTuple):
@@ -234,8 +220,8 @@ def _refusal(program: Callable, args: tuple, kwargs: dict) -> str:
             jax.eval_shape(carried_out, jax.random.key(0))
         except NotProvenAffineError:
             carried_out(jax.random.key(0))
-    except _REFUSALS as error:
-        return _own_message(error)
+    except Refusal as error:
+        return _in_a_line(error)
     return ""
 
 
@@ -380,7 +366,7 @@ def _rule(prior, functional, fields):
     """The error of its rule, from the increments of these fields; zero for what has none."""
     try:
         return quadrature_scale(prior, functional, draws=fields)
-    except ValueError:
+    except Refusal:
         return jnp.zeros(prior.batch_shape + functional.value_shape)
 
 
@@ -416,3 +402,7 @@ def _stiffness(above: CollectStatements, fields: dict) -> dict:
             )
         )
     return ratios
+
+
+def _in_a_line(refusal: Refusal) -> str:
+    return " ".join(str(refusal).split())

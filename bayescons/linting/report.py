@@ -13,6 +13,7 @@ import numpy as np
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.linting.context import examine
 from bayescons.linting.rules import SEVERITIES, Finding, findings
+from bayescons.refusals import RefusedType, RefusedValue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +111,12 @@ def check(
         What the program's own code raises. What the library refuses becomes a finding.
     """
     if isinstance(program, AbstractFunctional | JointFunctional) or not callable(program):
-        raise TypeError(
+        raise RefusedType(
             f"expected a program; got {type(program).__name__}. How well a field satisfies a "
             "functional is told by bc.residuals(functional, truth, value)"
         )
     if latent_draws < 1:
-        raise ValueError(f"latent_draws must be 1 or more; got {latent_draws}")
+        raise RefusedValue(f"latent_draws must be 1 or more; got {latent_draws}")
     key = jax.random.key(0) if key is None else key
     seen = examine(program, args, kwargs, given=fixed or {}, draws=latent_draws, key=key)
     size = [np.asarray(rows.update.redundant)[0].size for rows in seen.rows]

@@ -26,6 +26,7 @@ from bayescons.networks.corrections import (
 from bayescons.networks.deep_operator import DeepOperator
 from bayescons.networks.fourier_operator import FourierOperator
 from bayescons.networks.layer_rules import LayerRule
+from bayescons.refusals import RefusedValue
 
 BASES = {kind.__name__: kind for kind in (FourierOperator, DeepOperator)}
 
@@ -61,7 +62,7 @@ class BoundaryCorrected(nnx.Module):
     ):
         correction = FeatureCorrection() if correction is None else correction
         if correction.corrects_layers and not isinstance(network, FourierOperator):
-            raise ValueError(
+            raise RefusedValue(
                 f"{type(correction).__name__} corrects the layers of a FourierOperator; got a "
                 f"{type(network).__name__}. Write KernelCorrection()"
             )
@@ -132,7 +133,7 @@ class BoundaryCorrected(nnx.Module):
             ValueError: for a correction without a covariance.
         """
         if not isinstance(self.correction, ConjugateCorrection):
-            raise ValueError(
+            raise RefusedValue(
                 f"{type(self.correction).__name__} has no covariance, hence no belief; take "
                 "FeatureCorrection() or KernelCorrection()"
             )

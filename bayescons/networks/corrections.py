@@ -27,6 +27,7 @@ from bayescons.networks.layer_rules import LayerRule
 from bayescons.networks.layer_targets import LayerLift, TargetedLayers
 from bayescons.networks.lifts import apply_lifts, overwrite_ends
 from bayescons.networks.operator_network import OperatorNetwork
+from bayescons.refusals import RefusedValue
 
 
 class Prediction(NamedTuple):
@@ -399,7 +400,7 @@ def correction_named(name: str) -> type[Correction]:
     """
     if name not in CORRECTIONS:
         names = ", ".join(map(repr, CORRECTIONS))
-        raise ValueError(f"unknown mode {name!r}; there are {names}")
+        raise RefusedValue(f"unknown mode {name!r}; there are {names}")
     return CORRECTIONS[name]
 
 

@@ -16,6 +16,7 @@ from flax import nnx
 from bayescons.grids import Grid
 from bayescons.networks.layers import RELU_GAIN, linear
 from bayescons.networks.operator_network import TIME
+from bayescons.refusals import RefusedValue
 
 
 class Perceptron(nnx.Module):
@@ -128,14 +129,14 @@ class DeepOperator(nnx.Module):
     ) -> jax.Array:
         """The products b_k τ_k, (*grid.shape, width)."""
         if grid.names != self.axes or tuple(axes) != self.against:
-            raise ValueError(
+            raise RefusedValue(
                 f"the network was made for axes {self.axes} with values at ends of {self.against}; "
                 f"got a grid of {grid.names} with values at ends of {tuple(axes)}"
             )
         space = tuple(name for name in grid.names if name != TIME)
         if inputs.shape != tuple(len(grid[name]) for name in space):
             expected = tuple(len(grid[name]) for name in space)
-            raise ValueError(
+            raise RefusedValue(
                 f"an initial state on {grid} has shape {expected}; got {inputs.shape}. Batch it "
                 "with jax.vmap"
             )

@@ -26,6 +26,7 @@ from bayescons.functionals.boundary_conditions import BoundaryConditions
 from bayescons.networks.layer_rules import LayerRule
 from bayescons.networks.lifts import overwrite_ends
 from bayescons.networks.spectral import SpectralConv, Spectrum, Waves
+from bayescons.refusals import RefusedOperation
 
 MOLLIFIED = 5  # nodes at each end, the first of which stays as it is
 
@@ -97,7 +98,7 @@ def eliminate_ends(
         quirks: which of the public code's are followed.
     """
     if not quirks.shortcut and hidden.ndim > 2:
-        raise NotImplementedError(
+        raise RefusedOperation(
             "without the shortcut the elimination solves blocks, on one axis alone; take "
             "ReferenceQuirks(shortcut=True)"
         )

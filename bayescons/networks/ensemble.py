@@ -10,6 +10,7 @@ import jax
 from flax import nnx
 
 from bayescons.networks.neural_process import Box, Decoder, DeterministicPath, Normal, scale_to_box
+from bayescons.refusals import RefusedValue
 
 
 class Regressor(nnx.Module):
@@ -60,7 +61,7 @@ class DeepEnsemble(nnx.Module):
         rngs: nnx.Rngs,
     ):
         if members < 2:
-            raise ValueError(f"an ensemble has two members or more; got members={members}")
+            raise RefusedValue(f"an ensemble has two members or more; got members={members}")
         self.count, self.width, self.heads, self.box = members, width, heads, box
         self.members = nnx.vmap(lambda r: Regressor(width, heads, rngs=r))(rngs.split(members))
 

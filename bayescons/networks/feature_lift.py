@@ -14,6 +14,7 @@ from bayescons.gaussians.covariances import LowRank
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.networks.kernel_lift import STEP, KernelLift
 from bayescons.networks.lifts import row_value
+from bayescons.refusals import RefusedValue
 
 SWEEPS = 2  # over several axes
 
@@ -79,7 +80,7 @@ class FeatureLift(nnx.Module):
         beliefs.
         """
         if len(boundary.axes) > 1:
-            raise ValueError(
+            raise RefusedValue(
                 f"the lifts along {' and '.join(boundary.axes)} are one conjugate update each, and "
                 "together none; take KernelCorrection()"
             )

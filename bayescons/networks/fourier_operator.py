@@ -17,6 +17,7 @@ from bayescons.networks.layer_rules import LayerRule, PlainLayers
 from bayescons.networks.layers import linear
 from bayescons.networks.operator_network import TIME
 from bayescons.networks.spectral import SpectralConv, spectrum
+from bayescons.refusals import RefusedValue
 
 
 class FourierOperator(nnx.Module):
@@ -151,12 +152,12 @@ class FourierOperator(nnx.Module):
     ) -> jax.Array:
         """State, boundary values and coordinates side by side, (*grid.shape, channels)."""
         if len(grid) != len(self.modes):
-            raise ValueError(
+            raise RefusedValue(
                 f"the network has modes {self.modes}, one for each axis; the grid has axes "
                 f"{', '.join(grid.names)}"
             )
         if len(values) != self.sides:
-            raise ValueError(
+            raise RefusedValue(
                 f"the network was made for {self.sides} boundary values as inputs "
                 f"(sides={self.sides}); got {len(values)}"
             )
@@ -190,7 +191,7 @@ def _state(inputs: jax.Array, grid: Grid, channels: int) -> jax.Array:
     if shape not in (space, grid.shape) or (channels > 1 and inputs.shape[-1] != channels):
         beside = "" if channels == 1 else f", with {channels} channels behind"
         either = f"{space} or {grid.shape}" if space != grid.shape else f"{space}"
-        raise ValueError(
+        raise RefusedValue(
             f"an initial state on {grid} has shape {either}{beside}; got {inputs.shape}. Batch it "
             "with jax.vmap"
         )

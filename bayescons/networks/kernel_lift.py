@@ -14,6 +14,7 @@ from bayescons.functionals.boundary_conditions import BoundaryConditions
 from bayescons.gaussians import row_covariance
 from bayescons.gaussians.circulant import CirculantEmbedding
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedValue
 
 WAVES = 128  # of a kernel, at most: its features are as fine as 1/64 of the domain
 # correlation length as a fraction of the axis: with a period of two axes the ends share an eighth
@@ -59,12 +60,12 @@ class KernelLift(nnx.Module):
         free: int = 24,
     ):
         if length is not None and not 0 < length < LONGEST:
-            raise ValueError(
+            raise RefusedValue(
                 f"the correlation length is a fraction of the axis between 0 and {LONGEST}; got "
                 f"{length}"
             )
         if padding <= 0:
-            raise ValueError(
+            raise RefusedValue(
                 "the period of a kernel must exceed the axis, or its ends are one point; got "
                 f"padding={padding}"
             )

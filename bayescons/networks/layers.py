@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.random import threefry_2x32
 
+from bayescons.refusals import RefusedValue
+
 # keeps the variance of activations through a rectifier (He et al., ICCV 2015)
 RELU_GAIN = math.sqrt(2.0)
 
@@ -102,7 +104,7 @@ class Attention(nnx.Module):
 
     def __init__(self, width: int, heads: int, *, rate: float, rngs: nnx.Rngs):
         if width % heads:
-            raise ValueError(
+            raise RefusedValue(
                 f"the width must be a multiple of the number of heads; got width={width}, "
                 f"heads={heads}"
             )

@@ -20,6 +20,7 @@ from flax import nnx
 
 from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.grids import Grid
+from bayescons.refusals import RefusedValue
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def spectrum(
     """
     for name, points, m in zip(grid.names, grid.shape, modes, strict=True):
         if not 1 <= m <= points // 2:
-            raise ValueError(
+            raise RefusedValue(
                 f"axis {name!r} of {points} points resolves 1 to {points // 2} modes; got {m}. "
                 "Take fewer modes or a finer grid"
             )

@@ -26,6 +26,7 @@ from bayescons.networks.deep_operator import DeepOperator
 from bayescons.networks.ensemble import DeepEnsemble
 from bayescons.networks.fourier_operator import FourierOperator
 from bayescons.networks.neural_process import AttentiveNeuralProcess
+from bayescons.refusals import MissingFile, RefusedValue
 
 OWN = (AttentiveNeuralProcess, DeepEnsemble, FourierOperator, DeepOperator)
 NETWORKS = {kind.__name__: kind for kind in OWN} | {
@@ -84,7 +85,7 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFile(
             f"no weight file {path}; make one with `bayescons train`, or take one of "
             f"{', '.join(pretrained_names())}"
         )
@@ -93,9 +94,9 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
             text = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except Exception as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+        raise RefusedValue(f"{path} is not a safetensors file: {error}") from error
     if text.get("network") not in NETWORKS:
-        raise ValueError(
+        raise RefusedValue(
             f"{path} holds a network called {text.get('network')!r}; known are "
             f"{', '.join(NETWORKS)}"
         )
@@ -108,7 +109,7 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
         wrong = sorted(
             name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
         )
-        raise ValueError(
+        raise RefusedValue(
             f"the arrays of {path} do not fit its network: {', '.join(wrong[:5])}; was it written "
             "by another version?"
         )
@@ -122,7 +123,7 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
     known = card.get("problem", {}).get("name")
     if problem is not None and known != problem.__name__:
         learnt = f"was trained on {known}" if known else "does not say what it was trained on"
-        raise ValueError(f"{path} {learnt}; expected weights trained on {problem.__name__}")
+        raise RefusedValue(f"{path} {learnt}; expected weights trained on {problem.__name__}")
     return Pretrained(network, card)
 
 
@@ -133,7 +134,7 @@ def pretrained(name: str, *, problem: type[Any] | None = None) -> Pretrained:
         ValueError: there is none of this name, or it was not trained on this problem.
     """
     if name not in pretrained_names():
-        raise ValueError(
+        raise RefusedValue(
             f"no weights called {name!r} come with bayescons; there are "
             f"{', '.join(pretrained_names()) or 'none'}"
         )

@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from bayescons.diagnostics.scoring import normal_quantile
+from bayescons.refusals import RefusedValue
 from bayescons.results.files import whole_file
 
 # Okabe and Ito, Color Universal Design (2008): told apart with any of the common colour-vision
@@ -181,7 +182,7 @@ def save_figure(figure: Figure, path: str | os.PathLike, *, dpi: float = DPI) ->
     formats = figure.canvas.get_supported_filetypes()
     ending = path.suffix.lstrip(".").lower()
     if ending not in formats:
-        raise ValueError(
+        raise RefusedValue(
             f"the path of a figure must end in one of {', '.join(sorted(formats))}; got "
             f"{os.fspath(path)!r}. Write .png or .pdf"
         )
@@ -195,7 +196,7 @@ def arranged(number: int, columns: int) -> tuple[int, int]:
     none.
     """
     if number == 0:
-        raise ValueError("methods is empty; expected label -> arrays for at least one method")
+        raise RefusedValue("methods is empty; expected label -> arrays for at least one method")
     rows = -(-number // columns)
     return rows, -(-number // rows)
 
@@ -224,7 +225,7 @@ def look(i: int, markevery: tuple[int, int]) -> dict[str, Any]:
 def _profile(values: ArrayLike, axis: ArrayLike, name: str) -> np.ndarray:
     values, axis = np.asarray(values), np.asarray(axis)
     if values.shape != axis.shape or axis.ndim != 1:
-        raise ValueError(
+        raise RefusedValue(
             f"{name!r} must have the shape of the horizontal axis, {axis.shape}; got "
             f"{values.shape}. Plot one slice"
         )

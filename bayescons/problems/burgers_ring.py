@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.problems.operators import OperatorProblem, aligned, checked_interval
 from bayescons.problems.problem import checked_count, checked_parameter
+from bayescons.refusals import RefusedValue
 from bayescons.solvers.spectral import burgers_ring, series
 
 _STRENGTH, _STIFFNESS = 25.0, 25.0  # σ = 25 and τ² = 25 of the covariance σ²(-∂²/∂x² + τ²)⁻²
@@ -113,7 +114,7 @@ class BurgersRing(OperatorProblem):
         t, x = aligned(t, x)
         shape = jnp.broadcast_shapes(t.shape, x.shape)
         if math.prod(shape) != t.size * x.size:
-            raise ValueError(
+            raise RefusedValue(
                 "expected times and positions of an open mesh, as of grid.mesh(); got shapes "
                 f"{t.shape} and {x.shape}"
             )

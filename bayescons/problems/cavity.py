@@ -18,6 +18,7 @@ from bayescons.arrays import concrete
 from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.problems.operators import OperatorProblem, aligned, checked_interval
 from bayescons.problems.problem import checked_count, checked_parameter
+from bayescons.refusals import RefusedValue
 from bayescons.solvers.cavity import Flow, cavity_flow, longest_step
 
 FIELDS = Flow._fields
@@ -92,7 +93,7 @@ class Cavity(OperatorProblem):
         checked_interval(self.time_range, name="time_range", least=0.0)
         checked_count(self.intervals, name="intervals", least=3)
         if self.field not in FIELDS:
-            raise ValueError(
+            raise RefusedValue(
                 f"unknown field {self.field!r}; there are {', '.join(map(repr, FIELDS))}"
             )
 
@@ -137,13 +138,13 @@ class Cavity(OperatorProblem):
             or points < 2
             or not all(_near(a, even) for a in (x, y))
         ):
-            raise ValueError(
+            raise RefusedValue(
                 "expected the open mesh of a grid with equally many points along x and y, equally "
                 f"spaced, walls included; got shapes {t.shape}, {x.shape} and {y.shape}. Write "
                 "problem.flow(speed, **problem.grid(points, times).mesh())"
             )
         if concrete(parameter) and float(np.asarray(parameter)) > self.speeds[1]:
-            raise ValueError(
+            raise RefusedValue(
                 f"the lid must not be faster than speeds={self.speeds}; got "
                 f"{float(np.asarray(parameter)):g}. Widen speeds"
             )

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.grids import Grid
 from bayescons.problems.problem import checked_count
+from bayescons.refusals import RefusedValue
 
 # members computed at a time: enough to fill a processor, few enough for 100 x 100 x 25 points each
 BATCH = 32
@@ -155,7 +156,7 @@ def check_grid(problem: OperatorProblem, grid: Grid) -> None:
     """
     if grid.names not in (problem.axes, ("t", *problem.axes)):
         spaces = ", ".join(f"{name}=..." for name in problem.axes)
-        raise ValueError(
+        raise RefusedValue(
             f"{problem.name} lives on the axes {problem.axes}, with or without 't' in front; the "
             f"grid has {grid.names}. Write problem.grid(points, times), or Grid(t=..., {spaces})"
         )
@@ -163,13 +164,13 @@ def check_grid(problem: OperatorProblem, grid: Grid) -> None:
         points, (low, high) = grid[name], problem.space_range
         even = np.linspace(low, high, len(points))
         if len(points) < 2 or np.max(np.abs(points - even)) > 1e-9 * (high - low):
-            raise ValueError(
+            raise RefusedValue(
                 f"axis {name!r} must be equally spaced from {low:g} to {high:g}, both end points "
                 f"included; got {len(points)} points from {points[0]:g} to {points[-1]:g}. Write "
                 f"problem.grid(points), or np.linspace({low:g}, {high:g}, points)"
             )
     if "t" in grid and grid["t"][0] < 0:
-        raise ValueError(f"the family starts at t = 0; the grid has t = {grid['t'][0]:g}")
+        raise RefusedValue(f"the family starts at t = 0; the grid has t = {grid['t'][0]:g}")
 
 
 def aligned(*arrays: ArrayLike) -> tuple[jax.Array, ...]:
@@ -191,7 +192,7 @@ def checked_interval(ends, *, name: str, least: float = -math.inf) -> tuple[floa
     pair = tuple(float(end) for end in ends) if np.shape(ends) == (2,) else ()
     if not (len(pair) == 2 and all(map(math.isfinite, pair)) and least <= pair[0] <= pair[1]):
         bound = "" if math.isinf(least) else f", not below {least:g}"
-        raise ValueError(
+        raise RefusedValue(
             f"{name} must be an interval (low, high) of finite numbers{bound}; got {ends!r}. Equal "
             "ends fix the number"
         )

@@ -18,6 +18,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from bayescons.grids import Grid
+from bayescons.refusals import RefusedType, RefusedValue
 
 Real = float | int | np.floating | np.integer | jax.Array
 """One real number, perhaps traced."""
@@ -155,7 +156,7 @@ def checked_parameter(value, *, name: str, above: float, below: float, instead: 
     """
     if isinstance(value, (str, bool, type(None), complex)) or np.shape(value) != ():
         got = repr(value) if np.shape(value) == () else f"an array of shape {np.shape(value)}"
-        raise TypeError(
+        raise RefusedType(
             f"{name} must be one real number; got {got}. {instead}; for many parameters, jax.vmap "
             "over problems"
         )
@@ -166,7 +167,7 @@ def checked_parameter(value, *, name: str, above: float, below: float, instead: 
         bounds = (
             f"above {above:g}" if math.isinf(below) else f"strictly between {above:g} and {below:g}"
         )
-        raise ValueError(f"{name} must be a finite number {bounds}; got {number:g}. {instead}")
+        raise RefusedValue(f"{name} must be a finite number {bounds}; got {number:g}. {instead}")
     return number
 
 
@@ -177,7 +178,7 @@ def checked_count(count: int, *, name: str, least: int) -> int:
         ValueError: otherwise.
     """
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < least:
-        raise ValueError(
+        raise RefusedValue(
             f"{name} must be a whole number, {least} or more; got {count!r}. Write "
             f"{name}={max(least, 10)}"
         )

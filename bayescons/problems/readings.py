@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from bayescons.problems.problem import Problem, Real, checked_count
+from bayescons.refusals import RefusedValue
 
 
 class Readings(NamedTuple):
@@ -116,7 +117,7 @@ def _checked_noise(noise):
     if isinstance(noise, Tracer):
         return noise
     if not (np.shape(noise) == () and np.isfinite(noise) and noise >= 0):
-        raise ValueError(
+        raise RefusedValue(
             f"noise is a standard deviation: one finite number, zero or more; got {noise!r}. Write "
             "noise=0.0 for none"
         )

@@ -22,6 +22,7 @@ import numpy as np
 from bayescons.grids import Grid
 from bayescons.problems.operators import OperatorProblem, Samples
 from bayescons.provenance import versions
+from bayescons.refusals import MissingFile, RefusedValue
 from bayescons.results.files import whole_file
 
 _FORMAT = 1
@@ -105,7 +106,7 @@ def load_samples(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFile(
             f"no samples at {path}; bayescons.problems.stored(problem, key, n, grid, folder=...) "
             "makes and keeps them"
         )
@@ -119,13 +120,13 @@ def load_samples(
             }
         samples = _gathered(arrays)
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
+        raise RefusedValue(
             f"{path} is not a whole file of samples ({error}). Delete it, and it is made anew"
         ) from error
     expected = _description(problem, key, n, grid)
     for what, wanted in expected.items():
         if wanted is not None and header.get(what) != wanted:
-            raise ValueError(
+            raise RefusedValue(
                 f"{path} holds samples of another {what}: {_short(header.get(what))}; expected "
                 f"{_short(wanted)}. Give the file of the set you mean, or delete this one"
             )

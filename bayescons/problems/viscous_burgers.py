@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.problems.operators import OperatorProblem, aligned, checked_interval
 from bayescons.problems.problem import checked_parameter
+from bayescons.refusals import RefusedValue
 
 _MIDDLE = 0.5  # where the front, or the step, is at t = 0
 
@@ -43,7 +44,7 @@ class _Front:
         )
         checked_interval(self.time_range, name="time_range", least=0.0)
         if right[1] > left[0]:
-            raise ValueError(
+            raise RefusedValue(
                 "states ahead must not exceed those behind, or there is no front; got "
                 f"rights={right} and lefts={left}"
             )

@@ -54,10 +54,11 @@ def collapsed(program: Callable) -> Callable:
         with tracing.computed_now():
             above = CollectStatements(structure).run()
             conditioned = [condition_group(group) for group in absorb(above)]
-        for (names, _), group in zip(structure.groups, conditioned, strict=True):
+        groups = zip(structure.groups, structure.gaps, conditioned, strict=True)
+        for (names, _), gap, group in groups:
             if group.log_evidence is not None:
                 numpyro.factor(f"{'_'.join(names)}_evidence", group.log_evidence)
-            numpyro.deterministic(f"{'_'.join(names)}_gap", group.violation)
+            numpyro.deterministic(gap, group.violation)
 
     return marginal
 
@@ -88,9 +89,9 @@ def fields_given(program: Callable) -> Callable:
             above = CollectStatements(structure).run()
         conditioned = [condition_group(group) for group in absorb(above)]
         keys = jax.random.split(key_fields, len(conditioned))
-        fields, gaps = {}, {}
+        gaps = dict(zip(structure.gaps, (g.violation for g in conditioned), strict=True))
+        fields = {}
         for (names, shapes), group, k in zip(structure.groups, conditioned, keys, strict=True):
-            gaps[f"{'_'.join(names)}_gap"] = group.violation
             fields |= fields_of(names, shapes, group.posterior.sample(k))
         recorder = handlers.trace(ReplayFields(structure, above.sites, fields))
         with handlers.block(), handlers.seed(rng_seed=key_below):

@@ -23,6 +23,7 @@ from bayescons.programs.groups import groups
 from bayescons.programs.handlers import CollectStatements
 from bayescons.programs.statements import statement
 from bayescons.programs.structure import program_structure
+from bayescons.refusals import RefusedType, RefusedValue
 
 
 class LawComparison(NamedTuple):
@@ -131,19 +132,19 @@ def compare_laws(
     28; Kass and Raftery, Bayes factors, JASA 90 (1995).
     """
     if not isinstance(laws, Mapping) or len(laws) < 2:
-        raise ValueError(
+        raise RefusedValue(
             'a comparison needs two laws or more, by name: {"closed": ..., "leaky": ...}; '
             '"no law": None may be one'
         )
     if isinstance(common, Gaussian):
         if len(args) != 1 or not isinstance(args[0], Constraint) or kwargs:
-            raise ValueError(
+            raise RefusedValue(
                 "beside a belief give the readings as one constraint: compare_laws(belief, laws, "
                 "bc.Constraint(functional, y, noise))"
             )
         return _of_constraints(common, laws, args[0])
     if not callable(common):
-        raise TypeError(
+        raise RefusedType(
             "expected a bc.Gaussian belief or a program whose first argument is the law; got "
             f"{type(common).__name__}"
         )
@@ -199,7 +200,7 @@ def _check_common(programs: Mapping[str, Callable], args, kwargs) -> None:
             data[name] = _observed(program, args, kwargs)
     first, reference = next(iter(data.items()))
     if not reference and not any(data.values()):
-        raise ValueError(
+        raise RefusedValue(
             "the program observes nothing under any law, so there is nothing to compare them by; "
             "observe the readings"
         )
@@ -207,7 +208,7 @@ def _check_common(programs: Mapping[str, Callable], args, kwargs) -> None:
         apart = sorted(set(own) ^ set(reference))
         if apart:
             where = name if apart[0] in own else first
-            raise ValueError(
+            raise RefusedValue(
                 f"{apart[0]!r} is observed under {where!r} and not under "
                 f"{first if where == name else name!r}: evidence of different data cannot be "
                 "compared. State a law with bc.impose, which has no evidence of its own, and "
@@ -215,12 +216,12 @@ def _check_common(programs: Mapping[str, Callable], args, kwargs) -> None:
             )
         for site, datum in own.items():
             if not np.array_equal(datum.value, reference[site].value):
-                raise ValueError(
+                raise RefusedValue(
                     f"{site!r} has one value under {first!r} and another under {name!r}: laws are "
                     "compared on the same data"
                 )
             if not _same(datum.functional, reference[site].functional):
-                raise ValueError(
+                raise RefusedValue(
                     f"{site!r} is observed exactly, of one functional under {first!r} and of "
                     f"another under {name!r}: their densities have different units. Impose a law; "
                     "give a reading its scale; or, if it is the same function, define it outside "
@@ -284,7 +285,7 @@ def _check_counted(rows: Mapping[str, frozenset[str]]) -> None:
         apart = sorted(own ^ reference)
         if apart:
             fixed = first if apart[0] in own else name
-            raise ValueError(
+            raise RefusedValue(
                 f"the exact reading {apart[0]} is fixed by {fixed!r} and free under another law: "
                 "its density is infinite under the one and finite under the other. Give the "
                 "readings a scale, their standard deviation"

@@ -25,6 +25,7 @@ from bayescons.programs.handlers import CollectStatements
 from bayescons.programs.likelihoods import absorb, refuse
 from bayescons.programs.posterior import Posterior
 from bayescons.programs.structure import NothingStatedError, ProgramStructure, program_structure
+from bayescons.refusals import RefusedValue
 
 
 def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callable:
@@ -99,7 +100,7 @@ def mixture(
     refuse(structure)
     if structure.latents and key is None:
         names = ", ".join(sorted(map(repr, structure.latents)))
-        raise ValueError(
+        raise RefusedValue(
             f"the program has latents above its fields ({names}): write bc.conjugate(program, "
             "key=jax.random.key(0))"
         )

@@ -57,13 +57,14 @@ def exact(program: Callable) -> Callable:
         above = CollectStatements(structure).run()
         conditioned = conditioned_groups(structure, above.sites, whole)
         fields = {}
-        for (names, shapes), group in zip(structure.groups, conditioned, strict=True):
+        groups = zip(structure.groups, structure.gaps, conditioned, strict=True)
+        for (names, shapes), gap, group in groups:
             name = "_".join(names)
             fields |= fields_of(names, shapes, _draw(name, group.posterior))
             if group.log_evidence is not None:
                 numpyro.factor(f"{name}_evidence", group.log_evidence)
             if structure.latents:
-                numpyro.deterministic(f"{name}_gap", group.violation)
+                numpyro.deterministic(gap, group.violation)
         for name, value in fields.items():
             numpyro.deterministic(name, value)
         return ReplayFields(structure, above.sites, fields)()

@@ -9,9 +9,10 @@ import numpyro.distributions as dist
 from bayescons.gaussians.composites import BlockDiagonal
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import Refusal, RefusedValue
 
 
-class NoClosedFormError(TypeError):
+class NoClosedFormError(Refusal, TypeError):
     """The fields of a program are not Gaussian given what stands above them.
 
     Attributes:
@@ -45,6 +46,11 @@ def innermost(site: dist.Distribution) -> dist.Distribution:
     return site
 
 
+def is_gaussian(site: dist.Distribution) -> bool:
+    """Whether `as_gaussian` reads a distribution."""
+    return type(unwrapped(site)) in _CONVERSIONS
+
+
 def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian:
     """The belief that a sample site holds, its last `event_dims` axes the field and those before a
     batch.
@@ -67,7 +73,7 @@ def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian
             "likelihood",
         )
     if base.event_dim > event_dims:
-        raise ValueError(
+        raise RefusedValue(
             f"the functional acts on {event_dims} axes, but {name!r} has {base.event_dim} event "
             f"axes: {base.event_shape}"
         )
@@ -123,7 +129,7 @@ def _gaussian(base, shape, event_dims) -> Gaussian:
 
 def _one_event_axis(base, event_dims: int) -> None:
     if event_dims != 1:
-        raise ValueError(
+        raise RefusedValue(
             f"{type(base).__name__} is a vector of {base.event_shape[0]} points, the functional "
             f"acts on fields with {event_dims} axes; build the functional on a grid of one axis, "
             "or use bc.dense / bc.low_rank with a mean of the grid's shape"

@@ -18,6 +18,7 @@ from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.fields import as_gaussian
 from bayescons.programs.statements import statement
 from bayescons.programs.structure import ProgramStructure
+from bayescons.refusals import RefusedValue
 
 
 class CollectStatements(numpyro.primitives.Messenger):
@@ -95,12 +96,12 @@ class ReplayFields(numpyro.primitives.Messenger):
 
 def _prior(msg, event_dims: int) -> Gaussian:
     if msg["is_observed"]:
-        raise ValueError(
+        raise RefusedValue(
             f"the field {msg['name']!r} is itself observed; remove obs=, or observe a functional "
             "of it"
         )
     if msg["scale"] is not None:
-        raise ValueError(
+        raise RefusedValue(
             f"the field {msg['name']!r} stands under a scale or a subsampled plate, which an exact "
             "fact cannot be; move it out"
         )

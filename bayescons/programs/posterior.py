@@ -10,6 +10,7 @@ import numpy as np
 
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.groups import fields_of
+from bayescons.refusals import RefusedValue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Posterior:
                     if self.latents
                     else f"is tied to {', '.join(n for n in names if n != name)}"
                 )
-                raise ValueError(
+                raise RefusedValue(
                     f"{name!r} {why}, so there is no Gaussian of it alone; take mean[{name!r}], "
                     f"variance[{name!r}] and sample(key, shape)[{name!r}]"
                 )

@@ -21,9 +21,10 @@ from bayescons.gaussians.conditioning import (
     update,
 )
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.programs.fields import as_gaussian
+from bayescons.programs.fields import NoClosedFormError, as_gaussian
 from bayescons.programs.staging import event_dims
 from bayescons.programs.statements import FunctionalObservation, functional_of, statement
+from bayescons.refusals import RefusedType, RefusedValue
 
 # Share of a functional's prior standard deviation below which a soft statement is called stiff. On
 # 100 unknowns with one total, a tenth of it costs NUTS 35 leapfrog steps a draw in place of 8, a
@@ -53,7 +54,7 @@ def soft(program: Callable, scale: float = 1e-2) -> Callable:
             deviation of its functional.
     """
     if not scale > 0:
-        raise ValueError(
+        raise RefusedValue(
             f"a soft reading needs a scale above zero; got {scale!r}. For vanishing noise use "
             "bc.exact(program)"
         )
@@ -92,7 +93,7 @@ class _Soften(numpyro.primitives.Messenger):
         computed = known.computed()
         own = (jnp.shape(msg["value"]), jnp.shape(scale))
         if not set(own) <= {(), computed.shape, computed.shape[known.lead :]}:
-            raise ValueError(
+            raise RefusedValue(
                 f"value and scale of {known.name!r} must be numbers or have shape "
                 f"{computed.shape}; got shapes {own[0]} and {own[1]}"
             )
@@ -125,7 +126,7 @@ class _Soften(numpyro.primitives.Messenger):
             if prior is None:
                 if isinstance(scale, str) or not known.counts_evidence:
                     what = "scale='quadrature'" if isinstance(scale, str) else "impose"
-                    raise TypeError(
+                    raise RefusedType(
                         f"{known.name!r}: {what} under bc.soft needs one Gaussian field and an "
                         "affine functional"
                     )
@@ -157,7 +158,7 @@ class _Soften(numpyro.primitives.Messenger):
                 return name, None
         try:
             return name, as_gaussian(known.name, fn, dims)
-        except TypeError:
+        except NoClosedFormError:
             return name, None
 
     def _warn_if_stiff(self, name: str, scale, spread) -> None:

@@ -29,6 +29,7 @@ from bayescons.functionals.functions import TracedFunction
 from bayescons.programs.fields import unwrapped
 from bayescons.programs.skeletons import Skeleton, take_apart
 from bayescons.programs.statements import FunctionalObservation, statement
+from bayescons.refusals import RefusedValue
 
 STAGED = 64  # programs kept, with the code compiled for them
 PASSED_ON = ("inspect",)  # messages that ask about handlers and leave nothing behind
@@ -208,7 +209,7 @@ def _stage(program: Callable, arrays: tuple) -> tuple[StagedProgram, tuple]:
     earlier = _staged.get(staged)
     if earlier is None:
         if tracing.nested_sites(equations.jaxpr):
-            raise ValueError(
+            raise RefusedValue(
                 "the program has a sample statement inside a function that JAX traces by itself "
                 "(jit, vmap, scan, cond). Take the statement out of it, or write a plate"
             )
@@ -313,7 +314,7 @@ class _Recorder(numpyro.primitives.Messenger):
             for field in known.fields
         )
         if None in names:
-            raise ValueError(
+            raise RefusedValue(
                 f"the field given to {known.name!r} is not the value of a latent sample site of "
                 "this program. Pass exactly what numpyro.sample returned, and put any "
                 "transformation into the functional: lambda u: G(transform(u))"

@@ -12,9 +12,10 @@ from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.functionals.functions import FunctionFunctional, TracedFunction, affine
 from bayescons.functionals.stack import Stack
 from bayescons.programs.fields import unwrapped
+from bayescons.refusals import Refusal, RefusedType, RefusedValue
 
 
-class VanishingNoiseError(RuntimeError):
+class VanishingNoiseError(Refusal, RuntimeError):
     """A program that states exact facts was read by plain NumPyro, which has no density for
     them.
     """
@@ -153,20 +154,20 @@ def impose(name: str, functional, field, value, scale=None):
 def _state(name, functional, field, value, scale, *, counts_evidence):
     fields = field if isinstance(field, tuple) else (field,)
     if isinstance(functional, Stack):
-        raise ValueError(
+        raise RefusedValue(
             f"{name!r} holds several functionals; state them one by one, each under its own name"
         )
     if not callable(functional):
-        raise TypeError(
+        raise RefusedType(
             f"the functional of {name!r} must be a functional or a function of the field; got "
             f"{type(functional).__name__}"
         )
     if isinstance(scale, str) and scale != "quadrature":
-        raise ValueError(
+        raise RefusedValue(
             f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}"
         )
     if isinstance(functional, JointFunctional) and len(functional.parts) != len(fields):
-        raise ValueError(
+        raise RefusedValue(
             f"{name!r} states a law of {len(functional.parts)} fields; give it their tuple, in "
             f"order, and not {len(fields)}"
         )
@@ -196,10 +197,10 @@ def functional_of(name: str, functional, shape: tuple[int, ...]) -> AbstractFunc
                 functional = TracedFunction.of(functional, [shape])
             found = FunctionFunctional(functional.equations, shape, functional.parameters)
             return affine(found, name)
-        except ValueError as error:
+        except Refusal as error:
             raise type(error)(f"{name!r}: {error}") from None
     if tuple(functional.shape) != shape:
-        raise ValueError(
+        raise RefusedValue(
             f"the functional of {name!r} acts on fields of shape {tuple(functional.shape)}; its "
             f"field has shape {shape}. Build the functional on the field's grid, and declare the "
             "field's axes with .to_event(k)"

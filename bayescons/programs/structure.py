@@ -15,6 +15,10 @@ import jax
 
 from bayescons import tracing
 from bayescons.programs.staging import Site, StagedProgram, stage
+from bayescons.refusals import Refusal, RefusedValue
+
+# Sites that readings add for each group of fields, by the end of their names.
+ADDED = ("free", "evidence", "gap", "white")
 
 
 @jax.tree_util.register_dataclass
@@ -77,6 +81,13 @@ class ProgramStructure:
         return self.facts.groups
 
     @property
+    def gaps(self) -> tuple[str, ...]:
+        """For each of these groups, the site that records by how much exact rows contradict each
+        other, in prior standard deviations.
+        """
+        return tuple(f"{'_'.join(names)}_gap" for names, _ in self.groups)
+
+    @property
     def entangled(self) -> frozenset[str]:
         """Those of them that need more than their location to be affine in the field: their scale
         depends on it, or they rest on a latent below it.
@@ -97,8 +108,10 @@ class Facts:
     groups: tuple[tuple[tuple[str, ...], tuple], ...]
 
 
-class NothingStatedError(ValueError):
+class NothingStatedError(Refusal, ValueError):
     """A program without statements about fields was to be read by them."""
+
+    reason = "nothing is stated of a field"
 
 
 def program_structure(program: Callable, args: tuple = (), kwargs: dict | None = None):
@@ -114,7 +127,7 @@ def program_structure(program: Callable, args: tuple = (), kwargs: dict | None =
     staged, numbers = stage(program, args, kwargs or {})
     structure = ProgramStructure(numbers, staged)
     if structure.fields and staged.unread:
-        raise ValueError(
+        raise RefusedValue(
             f"{_list(staged.unread)} runs code that is not looked into, so what is above the "
             "fields cannot be told from what is below. Unroll the loop in Python, or write it as "
             "one Gaussian over all steps; bc.soft(program) reads the program as it is"
@@ -162,7 +175,18 @@ def facts(staged: StagedProgram) -> Facts:
     for members in ties:
         names = tuple(site.name for site in sites if site.name in members)
         groups.append((names, tuple(by_name[n].field_shape for n in names)))
+        _check_names("_".join(names), by_name)
     return Facts(fields, statements, below, latents, likelihoods, entangled, tuple(groups))
+
+
+def _check_names(group: str, sites: dict) -> None:
+    """Refuse a site that has the name of one which a reading of the program adds."""
+    taken = [f"{group}_{added}" for added in ADDED if f"{group}_{added}" in sites]
+    if taken:
+        raise RefusedValue(
+            f"{_list(taken)} is the name of a site that bc.exact(program) adds for the field "
+            f"{group!r}; give the program's own another name"
+        )
 
 
 def _connected(ties: list[set]) -> list[set]:
@@ -181,12 +205,12 @@ def _check_latent(sites: tuple[Site, ...], statements: dict) -> None:
     for name, fields in statements.items():
         for field in fields:
             if field in observed:
-                raise ValueError(
+                raise RefusedValue(
                     f"the field {field!r} is itself observed; remove obs=, or observe a functional "
                     "of it"
                 )
             if field not in latent:
-                raise ValueError(
+                raise RefusedValue(
                     f"the field given to {name!r} is not the value of a latent sample site of this "
                     "program. Pass exactly what numpyro.sample returned, and put any "
                     "transformation into the functional: lambda u: G(transform(u))"
@@ -208,7 +232,7 @@ def _check_order(depends: dict, fields, statements, below) -> None:
     for field in fields:
         wrong = depends[field] & (set(fields) | below)
         if wrong:
-            raise ValueError(
+            raise RefusedValue(
                 f"the prior of the field {field!r} depends on {_list(wrong)}, which is a "
                 "constrained field or lies below one. Sample both as one Gaussian (a joint "
                 "covariance), or constrain only the upper one"
@@ -216,7 +240,7 @@ def _check_order(depends: dict, fields, statements, below) -> None:
     for name in statements:
         wrong = depends[name] & (set(fields) | below)
         if wrong:
-            raise ValueError(
+            raise RefusedValue(
                 f"{name!r} depends on {_list(wrong)}, which lies below the field it constrains. A "
                 "functional, its value and its scale may use only sites above the field; observe a "
                 "functional of several fields by giving it their tuple"

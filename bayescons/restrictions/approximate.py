@@ -17,10 +17,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.functionals.functions import FunctionFunctional
+from bayescons.gaussians.abstract import LOG_2PI
 from bayescons.gaussians.conditioning import Constraint, update
 from bayescons.gaussians.consistency import InconsistentConstraintsError
-from bayescons.gaussians.covariances import LOG_2PI, Dense
+from bayescons.gaussians.covariances import Dense
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedNumbers, RefusedValue
 from bayescons.restrictions.nonlinear import Law, law
 from bayescons.restrictions.projection import along, anywhere
 
@@ -70,7 +72,7 @@ def gauss_newton(
     found = law(belief, function, value, name)
     z, steps = _nearest(found)
     if steps == STEPS:
-        raise FloatingPointError(
+        raise RefusedNumbers(
             f"Gauss-Newton did not settle on a field with the value of {name!r} in {STEPS} steps: "
             "(a) several fields are about equally probable, (b) the law bends within the width of "
             "the belief. Use constrained(...).sample, or laplace"
@@ -111,7 +113,7 @@ def laplace(
     found = law(belief, function, value, name)
     size = belief.covariance.noise_size
     if size > DENSE:
-        raise ValueError(
+        raise RefusedValue(
             f"laplace holds dense matrices and takes at most {DENSE} unknowns; got {size}. Use "
             "gauss_newton, or constrained"
         )
@@ -119,7 +121,7 @@ def laplace(
     level, _, along_it, curvature = _expanded(found, z)
     values, vectors = np.linalg.eigh(np.asarray(curvature))
     if values.min() <= 1e-9 * max(1.0, values.max()):
-        raise FloatingPointError(
+        raise RefusedNumbers(
             f"the density of {name!r} has no mode that is a maximum in all directions: it is flat "
             "along some (a symmetry of the belief and the law, as a circle has). Use "
             "constrained(...).sample"
@@ -220,7 +222,7 @@ def _mode(found: Law, z) -> tuple[jax.Array, int]:
         level, slope, along_it, curvature = _expanded(found, z)
     if float(jnp.max(jnp.abs(slope))) < 1e-6:
         return z, NEWTON
-    raise FloatingPointError(
+    raise RefusedNumbers(
         f"the search for the mode of {found.name!r} did not end: (a) h is not smooth, (b) its "
         "slope vanishes on the manifold, where the density is infinite. Use constrained(...).sample"
     )

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from bayescons.arrays import counts
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedValue
 from bayescons.restrictions import rattle
 from bayescons.restrictions.nonlinear import Law, law
 from bayescons.restrictions.projection import anywhere
@@ -71,7 +72,7 @@ class Constrained:
         """
         counts(n=n, chains=chains, warmup=warmup)
         if not 0 < target < 1:
-            raise ValueError(f"target must be an acceptance rate between 0 and 1; got {target!r}")
+            raise RefusedValue(f"target must be an acceptance rate between 0 and 1; got {target!r}")
         first, rest = jax.random.split(key)
         positions, info, _ = rattle.run(
             self.law,

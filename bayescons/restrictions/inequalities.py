@@ -20,6 +20,7 @@ from bayescons.functionals.points import PointEvaluation
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stack import Stack
 from bayescons.grids import Grid
+from bayescons.refusals import RefusedType, RefusedValue
 
 
 @jax.tree_util.register_dataclass
@@ -110,7 +111,7 @@ def decreasing(grid: Grid, axis: str = "x", *, name: str = "decreasing") -> Ineq
 
 def _inequality(functional, bound, sign: int, name: str) -> Inequality:
     if not isinstance(functional, SingleFunctional):
-        raise TypeError(
+        raise RefusedType(
             f"{name!r} needs one functional of the field; got {type(functional).__name__}. Wrap a "
             "function with bc.functional(function, grid), and state several inequalities one by "
             "one, joined by &"
@@ -118,13 +119,13 @@ def _inequality(functional, bound, sign: int, name: str) -> Inequality:
     shape = functional.value_shape
     bound = finite(f"the bound of {name!r}", jnp.asarray(bound, jnp.result_type(float)))
     if bound.shape not in ((), shape):
-        raise ValueError(
+        raise RefusedValue(
             f"the bound of {name!r} must be a number or have the shape {shape} of its functional's "
             f"value; got {bound.shape}"
         )
     bound = jnp.broadcast_to(bound, shape) - functional.offset
     if not math.prod(shape):
-        raise ValueError(f"{name!r} has no rows: its functional's value has the shape {shape}")
+        raise RefusedValue(f"{name!r} has no rows: its functional's value has the shape {shape}")
     return Inequality(functional, bound, sign, name)
 
 
@@ -137,7 +138,7 @@ def _differences(grid: Grid, axis: str) -> TensorProduct:
     """u_{i+1} - u_i; a row is named after the point halfway."""
     at = grid.axis(axis)
     if len(grid[axis]) < 2:
-        raise ValueError(
+        raise RefusedValue(
             f"an order along {axis!r} needs two points or more; the grid has one there"
         )
     rows = tuple(

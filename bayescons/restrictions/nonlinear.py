@@ -26,6 +26,7 @@ from bayescons.arrays import finite
 from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedType, RefusedValue
 
 _LOOKS = 16  # draws of the belief at which a law is looked at before it is used
 # a row that changes by less than this share of what the unconditioned belief would do to it is held
@@ -92,17 +93,17 @@ def law(belief: Gaussian, function: Callable, value: ArrayLike, name: str) -> La
         InconsistentConstraintsError: for a row that the belief's exact facts contradict.
     """
     if not isinstance(belief, Gaussian):
-        raise TypeError(
+        raise RefusedType(
             'expected a bc.Gaussian belief, such as bc.conjugate(program)(...)["u"]; got '
             f"{type(belief).__name__}"
         )
     if not callable(function):
-        raise TypeError(
+        raise RefusedType(
             f"{name!r} must be a JAX function of the field, lambda u: jnp.sum(w * u**2); got "
             f"{type(function).__name__}"
         )
     if belief.batch_shape:
-        raise ValueError(
+        raise RefusedValue(
             f"expected a belief over one field; got a batch of shape {belief.batch_shape}. Take "
             "its members one by one"
         )
@@ -110,19 +111,21 @@ def law(belief: Gaussian, function: Callable, value: ArrayLike, name: str) -> La
         function = _hashable(function)
     dtype = belief.mean.dtype
     computed = jax.eval_shape(function, belief.mean)
-    if not hasattr(computed, "shape") or not jnp.issubdtype(computed.dtype, jnp.floating):
-        raise TypeError(
+    if not isinstance(computed, jax.ShapeDtypeStruct) or not jnp.issubdtype(
+        computed.dtype, jnp.floating
+    ):
+        raise RefusedType(
             f"{name!r} must return one array of real numbers; it returns {computed}. Put several "
             "laws into one with jnp.stack"
         )
     value = finite(f"the value of {name!r}", jnp.asarray(value, dtype))
     if value.shape not in ((), computed.shape):
-        raise ValueError(
+        raise RefusedValue(
             f"the value of {name!r} must have the shape {computed.shape} of h(u); got {value.shape}"
         )
     rows, size = math.prod(computed.shape), belief.covariance.noise_size
     if not 0 < rows < size:
-        raise ValueError(
+        raise RefusedValue(
             f"{name!r} has {rows} rows on a field with {size} unknowns; it must have at least one, "
             "and fewer than unknowns"
         )
@@ -148,7 +151,7 @@ def _examined(raw: Law) -> tuple[np.ndarray, np.ndarray]:
         np.asarray, _looked_at(raw, jnp.asarray(noise, raw.belief.mean.dtype))
     )
     if not np.isfinite(gaps).all() or not np.isfinite(jacobians).all():
-        raise ValueError(
+        raise RefusedValue(
             f"{raw.name!r} or its slope is NaN or infinite for some fields that the belief allows: "
             "(a) a logarithm or a root of something negative (an entropy of a Gaussian field: use "
             "a function defined for all real u), (b) overflow; rescale the field"
@@ -156,7 +159,7 @@ def _examined(raw: Law) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.linalg.norm(jacobians, axis=-1)
     unit, before = np.median(lengths, axis=0), np.median(yardsticks, axis=0)
     if (before == 0).any():
-        raise ValueError(
+        raise RefusedValue(
             f"{_row(raw, np.argmax(before == 0))} does not change with the field: (a) it does not "
             "use it, or (b) its slope vanishes at almost every field. Leave it out"
         )
@@ -172,14 +175,14 @@ def _examined(raw: Law) -> tuple[np.ndarray, np.ndarray]:
             "conditioned on"
         )
     if fixed.all():
-        raise ValueError(
+        raise RefusedValue(
             f"exact facts that the belief was conditioned on imply {raw.name!r} already: use the "
             "belief as it is"
         )
     open_rows = jacobians[:, ~fixed] / np.where(lengths > 0, lengths, 1.0)[:, ~fixed, None]
     least = np.linalg.eigvalsh(open_rows @ np.swapaxes(open_rows, -1, -2))[:, 0]
     if np.median(least) < _APART:
-        raise ValueError(
+        raise RefusedValue(
             f"rows of {raw.name!r} say the same to first order, everywhere; leave out those that "
             "others imply"
         )

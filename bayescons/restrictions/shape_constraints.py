@@ -37,6 +37,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete, finite, real
+from bayescons.refusals import RefusedValue
 
 _STEPS = (
     300  # of the search for λ; 3 to 15 are usual, and at worst every second one halves its bracket
@@ -351,18 +352,18 @@ def _checked(mean, variance, weights, total, axis: int) -> list[jax.Array]:
     arrays = {name: finite(name, real(array)) for name, array in given.items()}
     mean, variance, weights, total = arrays.values()
     if not -mean.ndim <= axis < mean.ndim or weights.shape != (mean.shape[axis],):
-        raise ValueError(
+        raise RefusedValue(
             f"weights must have shape (n,), one for each point of the profile along axis {axis}; "
             f"got {weights.shape} for a mean of shape {mean.shape}. Write "
             "quadrature_weights(grid['x']) and the axis of x"
         )
     if concrete(variance) and (least := float(np.min(np.asarray(variance), initial=0.0))) < 0:
-        raise ValueError(
+        raise RefusedValue(
             f"variance must not be negative; its smallest entry is {least:g}. Raise rounding to "
             "zero with jnp.maximum"
         )
     if concrete(weights) and not np.asarray(weights).any():
-        raise ValueError(
+        raise RefusedValue(
             "weights are all zero and have no total; write quadrature_weights(grid['x'])"
         )
     axis %= mean.ndim
@@ -372,7 +373,7 @@ def _checked(mean, variance, weights, total, axis: int) -> list[jax.Array]:
         if len(own) > len(shape) or any(
             n not in (1, m) for n, m in zip(own[::-1], shape[::-1], strict=False)
         ):
-            raise ValueError(f"{name} must broadcast to {shape}; got shape {own}")
+            raise RefusedValue(f"{name} must broadcast to {shape}; got shape {own}")
         arrays[name] = jnp.broadcast_to(arrays[name], shape)
     return [array.astype(jnp.result_type(*arrays.values())) for array in arrays.values()]
 
@@ -390,11 +391,11 @@ def _refuse(found, rows, batch: tuple, shape: _Shape):
     )
     falls = shape.ordered and (np.diff(mean[known]) < 0).any()
     if falls or (shape.bounded and (mean[known] < 0).any()):
-        raise ValueError(
+        raise RefusedValue(
             f"{which} cannot be {shape}: its points known exactly (variance zero) are not. Correct "
             "their values, or give them a variance"
         )
-    raise ValueError(
+    raise RefusedValue(
         f"{which} cannot be {shape} and have the total {total:g}: (a) the total lies outside what "
         f"the shape and the points known exactly (variance zero; {known.sum()} of {known.size}) "
         "allow, (b) no point with a weight is free to move, or (c) variances differ by more than "

@@ -13,6 +13,7 @@ from bayescons.arrays import counts
 from bayescons.functionals.conservation import integral
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.grids import Grid
+from bayescons.refusals import RefusedType, RefusedValue
 from bayescons.restrictions import bounces
 from bayescons.restrictions.inequalities import Inequalities, Inequality
 from bayescons.restrictions.walls import Walls, nearest, starts, walls
@@ -98,24 +99,24 @@ def truncated(belief: Gaussian, *inequalities: Inequality | Inequalities) -> Tru
             violates its bound.
     """
     if not isinstance(belief, Gaussian):
-        raise TypeError(
+        raise RefusedType(
             'expected a bc.Gaussian belief, such as bc.conjugate(program)(...)["u"]; got '
             f"{type(belief).__name__}"
         )
     if belief.batch_shape:
-        raise ValueError(
+        raise RefusedValue(
             f"expected a belief over one field; got a batch of shape {belief.batch_shape}. "
             "Truncate its members one by one; and mind that the weights of a mixture's components "
             "change by the probability each gives to the inequalities"
         )
     members = tuple(m for stated in inequalities for m in stated.members)
     if not members:
-        raise ValueError(
+        raise RefusedValue(
             "no inequality: write truncated(belief, nonnegative(grid)), or use the belief as it is"
         )
     for m in members:
         if tuple(m.functional.shape) != belief.event_shape:
-            raise ValueError(
+            raise RefusedValue(
                 f"the functional of {m.name!r} acts on fields of shape "
                 f"{tuple(m.functional.shape)}, the belief is over fields of shape "
                 f"{belief.event_shape}; build both on the same grid"
@@ -138,7 +139,7 @@ def share_negative(draws, grid: Grid) -> jax.Array:
     draws = jnp.asarray(draws)
     lead = draws.ndim - len(grid.shape)
     if lead < 0 or draws.shape[lead:] != grid.shape:
-        raise ValueError(
+        raise RefusedValue(
             f"expected draws of shape (..., {', '.join(map(str, grid.shape))}), fields on the "
             f"grid; got {draws.shape}"
         )

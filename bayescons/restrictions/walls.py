@@ -24,9 +24,10 @@ from scipy.optimize import nnls
 
 from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
 from bayescons.gaussians import row_covariance as gram
-from bayescons.gaussians.composites import Covariance
+from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedValue
 from bayescons.restrictions.inequalities import Inequalities, Inequality
 
 # Distances from all walls, in standard deviations of the rows, that a starting point is looked for
@@ -51,7 +52,7 @@ class Walls:
         axes: axes over which Q is block-diagonal.
     """
 
-    covariance: Covariance
+    covariance: AbstractCovariance
     functional: AbstractFunctional
     unit: Leaf
     correlation: Leaf
@@ -112,7 +113,7 @@ def walls(belief: Gaussian, inequalities: Inequality | Inequalities) -> Walls:
     if (wrong := ~moving & (slack < -tolerance)).any():
         _refuse_known(inequalities, axes, wrong, slack)
     if not moving.any():
-        raise ValueError(
+        raise RefusedValue(
             "every row of the inequalities is known exactly, and holds: there is nothing to "
             "restrict; use the belief itself"
         )

@@ -10,6 +10,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bayescons.refusals import RefusedFile
+
 
 @contextmanager
 def whole_file(path: str | os.PathLike) -> Generator[Path, None, None]:
@@ -32,7 +34,7 @@ def whole_file(path: str | os.PathLike) -> Generator[Path, None, None]:
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OSError(
+        raise RefusedFile(
             error.errno,
             f"cannot write {os.fspath(path)!r}: {reason}. Expected a file name in a folder that "
             "exists, is writable and has room; make the folder first, or choose another path",

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from bayescons.grids import Grid
 from bayescons.provenance import versions
+from bayescons.refusals import MissingFile, RefusedFile, RefusedValue
 from bayescons.results.files import whole_file
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def load(path: str | os.PathLike) -> xarray.DataTree:
     import xarray
 
     if not Path(path).exists():
-        raise FileNotFoundError(
+        raise MissingFile(
             f"no results at {os.fspath(path)!r}; expected a NetCDF file written by "
             "bayescons.programs.results.save"
         )
@@ -125,7 +126,7 @@ def load(path: str | os.PathLike) -> xarray.DataTree:
         with xarray.open_datatree(path, engine="h5netcdf") as tree:
             return tree.load()
     except OSError as error:
-        raise OSError(
+        raise RefusedFile(
             f"cannot read {os.fspath(path)!r} as NetCDF ({error}); expected a file written by "
             "results.save"
         ) from error
@@ -192,14 +193,14 @@ def _arrays(arrays: Mapping[str, ArrayLike] | None) -> dict[str, np.ndarray]:
 
 def _check_draws(arrays: dict[str, np.ndarray]) -> None:
     if not arrays:
-        raise ValueError(
+        raise RefusedValue(
             "draws is empty; expected name -> array of shape (chain, draw, ...), as "
             "mcmc.get_samples(group_by_chain=True)"
         )
     for name, array in arrays.items():
         first, leading = next(iter(arrays.items()))
         if array.ndim < 2 or array.shape[:2] != leading.shape[:2]:
-            raise ValueError(
+            raise RefusedValue(
                 f"draws must lead with (chain, draw), the same for all; got {name} {array.shape} "
                 f"beside {first} {leading.shape}. Independent draws are one chain: write "
                 "draws[None]. Reshape several chains in one array to (chain, draw, ...)"
@@ -234,7 +235,7 @@ def _checked_axes(name: str, shape: tuple[int, ...], grid: Axes, given: list[str
     )
     if len(given) != len(shape) or not fits:
         lengths = {axis: len(points) for axis, points in grid.items()}
-        raise ValueError(
+        raise RefusedValue(
             f"dims of {name!r} must name its axes after (chain, draw), of shape {shape}; got "
             f"{given} on a grid of {lengths}. Give one name an axis, and the name of a grid axis "
             "only to an axis of that length"
@@ -245,7 +246,7 @@ def _checked_axes(name: str, shape: tuple[int, ...], grid: Axes, given: list[str
 def _whole(constraints: Constraints | None) -> Constraints:
     for name, parts in (constraints or {}).items():
         if set(parts) != {"value", "residual"}:
-            raise ValueError(
+            raise RefusedValue(
                 f"constraint {name!r} needs exactly a 'value' and a 'residual'; got {sorted(parts)}"
             )
     return constraints or {}

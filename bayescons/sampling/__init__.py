@@ -1,8 +1,9 @@
 """Sampling: one program under every sampler, and whether its numbers can be trusted."""
 
 from bayescons.sampling.choice import Choice, choose
-from bayescons.sampling.methods import SAMPLERS, Method, Run, checked
+from bayescons.sampling.methods import Method, Run, Sampler
 from bayescons.sampling.mixing import Mixing, NotMixedWarning, mixing
+from bayescons.sampling.registry import SAMPLERS, checked
 from bayescons.sampling.residuals import residuals
 from bayescons.sampling.run import chains
 from bayescons.sampling.sample import sample
@@ -14,6 +15,7 @@ __all__ = [
     "Mixing",
     "NotMixedWarning",
     "Run",
+    "Sampler",
     "chains",
     "checked",
     "choose",

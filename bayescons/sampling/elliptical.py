@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from bayescons.sampling.methods import Method, Run
+from bayescons.sampling.methods import Method, Run, Sampler
 from bayescons.sampling.progress import scan
 from bayescons.sampling.targets import Target
 
@@ -30,7 +30,9 @@ def elliptical(target: Target, method: Method, key: jax.Array, start: dict) -> R
 
     size = sum(leaf.size for leaf in jax.tree.leaves(start))
     sampler = blackjax.elliptical_slice(log_likelihood, mean=jnp.zeros(size), cov=jnp.ones(size))
-    sampler = blackjax.util.thin_algorithm(sampler, method.every, lambda info: info.subiter.sum())
+    sampler = blackjax.util.thin_algorithm(
+        sampler, method.thinning, lambda info: info.subiter.sum()
+    )
     total = method.warmup + method.draws
 
     def step(state, indexed):
@@ -46,3 +48,12 @@ def elliptical(target: Target, method: Method, key: jax.Array, start: dict) -> R
     return Run(
         z, told, warm, {"gradients": jnp.zeros((), int), "warmup_gradients": jnp.zeros((), int)}
     )
+
+
+ELLIPTICAL = Sampler(
+    "elliptical slice sampling, where every latent is Gaussian",
+    elliptical,
+    interpretation="whitened",
+    parted=True,
+    thinning=5,
+)

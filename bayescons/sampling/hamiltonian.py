@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from numpyro.infer import NUTS
+import numpyro
 
-from bayescons.sampling.methods import Method, Run
+from bayescons.sampling.methods import Method, Run, Sampler
 from bayescons.sampling.progress import scan
 from bayescons.sampling.targets import Target
 
@@ -20,11 +20,11 @@ def nuts(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
     """NumPyro's NUTS. One loop runs through warm-up and draws, so that the trajectory is compiled
     once.
     """
-    kernel = NUTS(
-        potential_fn=lambda z: -target.log_density(z), target_accept_prob=method.acceptance
+    kernel = numpyro.infer.NUTS(
+        potential_fn=lambda z: -target.log_density(z), target_accept_prob=method.target_acceptance
     )
     state = kernel.init(key, method.warmup, start, (), {})
-    total = method.warmup + method.draws * method.every
+    total = method.warmup + method.draws * method.thinning
 
     def step(state, _):
         state = kernel.sample(state, (), {})
@@ -50,7 +50,7 @@ def blackjax_nuts(target: Target, method: Method, key: jax.Array, start: dict) -
 
     key_warm, key_draws = jax.random.split(key)
     tuning = blackjax.window_adaptation(
-        blackjax.nuts, target.log_density, target_acceptance_rate=method.acceptance
+        blackjax.nuts, target.log_density, target_acceptance_rate=method.target_acceptance
     )
     (state, parameters), history = tuning.run(key_warm, start, num_steps=method.warmup)
     sampler = blackjax.nuts(target.log_density, **parameters)
@@ -59,11 +59,24 @@ def blackjax_nuts(target: Target, method: Method, key: jax.Array, start: dict) -
         state, info = sampler.step(indexed[1], state)
         return state, (state.position, _told(state, info))
 
-    total = method.draws * method.every
+    total = method.draws * method.thinning
     _, (z, told) = scan(step, state, total, jax.random.split(key_draws, total), on=method.progress)
     warm = _told(history.state, history.info) | {"step_size": history.adaptation_state.step_size}
     told |= {"step_size": jnp.full(total, parameters["step_size"])}
     return _gathered(z, told, warm, method)
+
+
+NUTS = Sampler("NumPyro's No-U-Turn sampler", nuts)
+BLACKJAX_NUTS = Sampler("BlackJAX's No-U-Turn sampler", blackjax_nuts, least_warmup=20)
+# Acceptance higher than NUTS's own: where the evidence falls off a cliff, as exp(-c / amplitude²)
+# does, long steps diverge, and in the few unknowns that are left short ones cost little.
+COLLAPSED = Sampler(
+    "NUTS over the latents above the fields, the fields integrated out and then drawn exactly",
+    nuts,
+    interpretation="collapsed",
+    closed_form=True,
+    acceptance=0.95,
+)
 
 
 def _told(state, info) -> dict:
@@ -85,7 +98,7 @@ def _split(z: dict, told: dict, method: Method) -> Run:
 
 def _gathered(z: dict, told: dict, warm: dict, method: Method) -> Run:
     """Draws thinned; steps and divergences between them counted."""
-    every, gradients = method.every, jnp.sum(told["n_steps"])
+    every, gradients = method.thinning, jnp.sum(told["n_steps"])
     kept = jax.tree.map(lambda values: values[every - 1 :: every], (z, told))
     if every > 1:
         kept[1]["n_steps"] = told["n_steps"].reshape(-1, every).sum(axis=1)

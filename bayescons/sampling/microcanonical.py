@@ -16,7 +16,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from bayescons.sampling.methods import Method, Run
+from bayescons.refusals import RefusedValue
+from bayescons.sampling.methods import Method, Run, Sampler
 from bayescons.sampling.progress import scan
 from bayescons.sampling.targets import Target
 
@@ -29,7 +30,7 @@ def mclmc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
 
     _several("mclmc", start)
     key_init, key_warm, key_draws = jax.random.split(key, 3)
-    steps = method.warmup * method.every
+    steps = method.warmup * method.thinning
     state, found, tuning = blackjax.mclmc_find_L_and_step_size(
         mclmc_kernel=blackjax.mclmc.build_kernel(),
         num_steps=steps,
@@ -46,7 +47,7 @@ def mclmc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
         "inverse_mass_matrix": found.inverse_mass_matrix,
     }
     sampler = blackjax.util.thin_algorithm(
-        blackjax.mclmc(target.log_density, **tuned), method.every, _between
+        blackjax.mclmc(target.log_density, **tuned), method.thinning, _between
     )
 
     def step(state, indexed):
@@ -63,9 +64,9 @@ def mclmc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
     )
     told |= {
         name: jnp.full(method.draws, value)
-        for name, value in {"n_steps": method.every, "step_size": found.step_size}.items()
+        for name, value in {"n_steps": method.thinning, "step_size": found.step_size}.items()
     }
-    gradients = jnp.asarray([GRADIENTS * method.every * method.draws, GRADIENTS * tuning])
+    gradients = jnp.asarray([GRADIENTS * method.thinning * method.draws, GRADIENTS * tuning])
     return Run(z, told, {}, {"gradients": gradients[0], "warmup_gradients": gradients[1]})
 
 
@@ -82,10 +83,10 @@ def adjusted_mclmc(target: Target, method: Method, key: jax.Array, start: dict) 
     state, found, tuning = blackjax.adjusted_mclmc_find_L_and_step_size(
         mclmc_kernel=blackjax.adjusted_mclmc_dynamic.build_kernel(integration_steps_fn=length),
         logdensity_fn=target.log_density,
-        num_steps=method.warmup * method.every,
+        num_steps=method.warmup * method.thinning,
         state=blackjax.adjusted_mclmc_dynamic.init(start, target.log_density, key_init),
         rng_key=key_warm,
-        target=method.acceptance,
+        target=method.target_acceptance,
         frac_tune1=0.3,
         frac_tune2=0.4,
     )
@@ -96,7 +97,7 @@ def adjusted_mclmc(target: Target, method: Method, key: jax.Array, start: dict) 
         integration_steps_fn=length,
         integration_steps_params=(found.L / found.step_size,),
     )
-    sampler = blackjax.util.thin_algorithm(sampler, method.every, _between)
+    sampler = blackjax.util.thin_algorithm(sampler, method.thinning, _between)
 
     def step(state, indexed):
         state, info = sampler.step(indexed[1], state)
@@ -118,6 +119,22 @@ def adjusted_mclmc(target: Target, method: Method, key: jax.Array, start: dict) 
     return Run(z, told | {"step_size": jnp.full(method.draws, found.step_size)}, {}, counted)
 
 
+# Both move in small steps, of which about ten make one of NUTS's trajectories.
+MCLMC = Sampler(
+    "microcanonical Langevin, not adjusted: a small bias from its step",
+    mclmc,
+    thinning=10,
+    least_warmup=20,
+)
+ADJUSTED_MCLMC = Sampler(
+    "microcanonical Hamiltonian, with a Metropolis step",
+    adjusted_mclmc,
+    thinning=10,
+    acceptance=0.9,
+    least_warmup=20,
+)
+
+
 def _between(info):
     """What is told of the steps between two draws: integer counts summed, what is true of one true
     of all, numbers averaged.
@@ -137,7 +154,7 @@ def _between(info):
 
 def _several(sampler: str, start: dict) -> None:
     if sum(jnp.size(leaf) for leaf in jax.tree.leaves(start)) < 2:
-        raise ValueError(
+        raise RefusedValue(
             f"sampler {sampler!r} moves on a sphere of directions and needs two unknowns or more; "
             "this program has one. Use 'nuts'"
         )

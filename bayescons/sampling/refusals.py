@@ -15,17 +15,18 @@ from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
 from bayescons.gaussians.consistency import InconsistentConstraintsError
-from bayescons.programs.fields import improper
+from bayescons.programs.fields import improper, is_gaussian
 from bayescons.programs.statements import statement
-from bayescons.sampling.methods import Run
-from bayescons.sampling.residuals import Structure, structure_of
+from bayescons.programs.structure import program_structure
+from bayescons.refusals import RefusedType, RefusedValue
+from bayescons.sampling.methods import Run, Sampler
+from bayescons.sampling.residuals import structure_of
 from bayescons.sampling.targets import read
 
-FROM_THE_PRIOR = ("conjugate", "smc")
 GAP = 1e-6  # prior standard deviations by which exact rows may miss each other, as in `conjugate`
 
 
-def refuse_sites(reading: Callable, sampler: str) -> None:
+def refuse_sites(reading: Callable, name: str, sampler: Sampler) -> None:
     """An error that names the sites of a reading that a sampler cannot move, and the way out.
 
     Raises:
@@ -35,39 +36,39 @@ def refuse_sites(reading: Callable, sampler: str) -> None:
     """
     latents = structure_of(reading).latents
     if not latents:
-        raise ValueError(
+        raise RefusedValue(
             "the program has no unknowns: every sample site is observed, so there is nothing to "
             "sample. Leave a site without obs=, or ask for its density with "
             "numpyro.infer.util.log_density"
         )
-    endless = [name for name, fn in latents.items() if improper(fn)]
-    if endless and sampler in FROM_THE_PRIOR:
-        raise ValueError(
-            f"sampler {sampler!r} begins with draws from the prior, and {_list(endless)} has an "
+    endless = [site for site, fn in latents.items() if improper(fn)]
+    if endless and sampler.from_prior:
+        raise RefusedValue(
+            f"sampler {name!r} begins with draws from the prior, and {_list(endless)} has an "
             "improper one, with no draws and no evidence. Give it a proper prior, dist.Normal(0, "
             "10) say, or use sampler='nuts'"
         )
     discrete = [
-        name for name, fn in latents.items() if fn.support is not None and fn.support.is_discrete
+        site for site, fn in latents.items() if fn.support is not None and fn.support.is_discrete
     ]
-    if discrete and sampler != "conjugate":
-        raise TypeError(
-            f"the latent sites {_list(discrete)} are discrete, and {sampler!r} moves along "
+    if discrete and sampler.kernel is not None:
+        raise RefusedType(
+            f"the latent sites {_list(discrete)} are discrete, and {name!r} moves along "
             "gradients or ellipses. Sum them out in the program (dist.MixtureSameFamily, "
             "numpyro.factor); or, where they stand above Gaussian fields, bc.conjugate(program, "
             "latent_draws=1000, key=key) weighs draws of them by their evidence"
         )
-    foreign = [name for name in latents if not name.endswith("_white")]
-    if sampler == "elliptical" and foreign:
-        raise TypeError(
-            f"sampler 'elliptical' needs every latent to be Gaussian; {_list(foreign)} "
+    foreign = [site for site, fn in latents.items() if not is_gaussian(fn)]
+    if sampler.interpretation == "whitened" and foreign:
+        raise RefusedType(
+            f"sampler {name!r} needs every latent to be Gaussian; {_list(foreign)} "
             f"{'is' if len(foreign) == 1 else 'are'} not. Write a positive one as the exponential "
             "of a Normal, x = jnp.exp(numpyro.sample('log_x', dist.Normal(0, 1))), or use "
             "sampler='nuts'"
         )
 
 
-def refuse_run(found: Run, structure: Structure, program, reading, scale) -> None:
+def refuse_run(found: Run, program, reading, scale) -> None:
     """Raise for what inside a compiled run could only be recorded: contradictions, and densities
     that are NaN or zero at every start.
 
@@ -75,14 +76,8 @@ def refuse_run(found: Run, structure: Structure, program, reading, scale) -> Non
     library names what is wrong.
     """
     lost = not np.isfinite(found.summary["start"]).any()
-    gaps = {
-        name: values
-        for name, values in found.draws.items()
-        if name.endswith("_gap") and name not in structure.names
-    }
-    widest = max(
-        float(np.max(values)) for values in (*gaps.values(), found.summary.get("gap", np.zeros(1)))
-    )
+    gaps = [found.draws[name] for name in program_structure(program).gaps if name in found.draws]
+    widest = max(float(np.max(gap)) for gap in (*gaps, found.summary.get("gap", np.zeros(1))))
     broken = not all(
         np.isfinite(values).all() for values in found.draws.values() if values.dtype.kind == "f"
     )
@@ -95,13 +90,13 @@ def refuse_run(found: Run, structure: Structure, program, reading, scale) -> Non
             f"numpyro.handlers.substitute(program, data={{...}}), and bc.conjugate names the rows"
         )
     if np.isnan(found.summary.get("log_evidence", np.zeros(1))).any():
-        raise ValueError(
+        raise RefusedValue(
             "a population of particles did not reach the posterior: no draw of the prior has a "
             "likelihood above zero, or it is NaN. Take more particles (draws=), or a prior that "
             "foresees the data"
         )
     if lost:
-        raise ValueError(
+        raise RefusedValue(
             "the log density is NaN or minus infinity wherever a chain could start (100 points "
             "around the origin of the unconstrained coordinates). Either (a) an observed value "
             "lies outside its distribution's support, (b) a functional or a likelihood divides by "
@@ -116,7 +111,7 @@ def refuse_nan(program: Callable) -> None:
     for name, site in trace.items():
         known = statement(site["fn"]) if site["type"] == "sample" else None
         if known is not None and not np.isfinite(np.asarray(known.computed())).all():
-            raise ValueError(
+            raise RefusedValue(
                 f"the functional of {name!r} gives NaN or infinity for a finite field. It must be "
                 "defined wherever the belief has mass: look for a division by zero, a logarithm or "
                 "a root in it"
@@ -147,7 +142,7 @@ def _diagnose(program: Callable, reading: str, scale) -> None:
         }
     for name, density in densities.items():
         if not np.isfinite(np.asarray(density)).all():
-            raise ValueError(
+            raise RefusedValue(
                 f"the log density of {name!r} is NaN or infinite where a chain starts. Look for "
                 "NaN in its data, a value outside its support, or a parameter (a scale, a rate) "
                 "that is not positive"

@@ -16,28 +16,16 @@ from jax.sharding import AxisType, PartitionSpec
 from bayescons.arrays import one_of
 from bayescons.programs.collapsed import fields_given
 from bayescons.programs.structure import program_structure
+from bayescons.refusals import RefusedType, RefusedValue
 from bayescons.sampling.choice import choose
-from bayescons.sampling.elliptical import elliptical
-from bayescons.sampling.hamiltonian import blackjax_nuts, nuts
-from bayescons.sampling.methods import READINGS, Method, Run, checked
-from bayescons.sampling.microcanonical import adjusted_mclmc, mclmc
+from bayescons.sampling.methods import READINGS, Method, Run
 from bayescons.sampling.refusals import refuse_sites
+from bayescons.sampling.registry import SAMPLERS, checked
 from bayescons.sampling.residuals import structure_of
 from bayescons.sampling.starts import starts
 from bayescons.sampling.targets import contradiction, read, target
-from bayescons.sampling.tempering import smc
 from bayescons.tracing import hoisted
 
-KERNELS = {
-    "nuts": nuts,
-    "collapsed": nuts,
-    "blackjax_nuts": blackjax_nuts,
-    "mclmc": mclmc,
-    "adjusted_mclmc": adjusted_mclmc,
-    "elliptical": elliptical,
-    "smc": smc,
-}
-EXACT = ("conjugate", "collapsed")
 # Numbers of field made at once while draws are turned back into fields; a network holds some
 # hundred times as many.
 BATCH = 2**18
@@ -88,58 +76,58 @@ def sampled(key, program: Callable, method: Method, reading: str, scale) -> Run:
     """The chains of a program of no arguments."""
     if method.sampler == "auto":
         sampler = choose(program).sampler if reading == "exact" else "nuts"
-        method = dataclasses.replace(method, sampler=sampler)
+        method = checked(dataclasses.replace(method, sampler=sampler))
     _refuse_unsuited(program, method.sampler, reading)
-    if method.sampler == "conjugate":
+    if SAMPLERS[method.sampler].kernel is None:
         return _independent(program, method, key)
     return _markov(program, method, reading, scale, key)
 
 
 def _refuse_unsuited(program: Callable, sampler: str, reading: str) -> None:
     """An error that says what to write instead, where a program does not suit a sampler."""
-    if sampler in EXACT and reading != "exact":
-        raise ValueError(
+    needs_closed_form = SAMPLERS[sampler].closed_form
+    if needs_closed_form and reading != "exact":
+        raise RefusedValue(
             f"sampler {sampler!r} carries statements out exactly; for the soft reading use "
             "sampler='nuts'"
         )
-    if sampler in EXACT:
+    if needs_closed_form:
         choice = choose(program, rows=math.inf)
-        if choice.sampler not in EXACT:
-            raise TypeError(
+        if not SAMPLERS[choice.sampler].closed_form:
+            raise RefusedType(
                 f"sampler {sampler!r} needs a closed form, and there is none: {choice.why}. Use "
                 "sampler='nuts'"
             )
         if choice.sampler != sampler:
-            raise TypeError(
+            raise RefusedType(
                 f"sampler {sampler!r} does not suit the program: {choice.why}. Use "
                 f"sampler={choice.sampler!r}"
             )
     refuse_sites(
         program if sampler == "conjugate" else read(program, _interpretation(sampler, reading)),
         sampler,
+        SAMPLERS[sampler],
     )
 
 
 def _interpretation(sampler: str, reading: str) -> str:
     """The reading that a sampler's target is made of."""
-    if reading != "exact":
-        return reading
-    return {"collapsed": "collapsed", "elliptical": "whitened"}.get(sampler, reading)
+    return SAMPLERS[sampler].interpretation if reading == "exact" else reading
 
 
 def _markov(program: Callable, method: Method, reading: str, scale, key) -> Run:
     """Chains of a sampler over a target, and the sites that belong to its coordinates."""
-    sampler = method.sampler
+    sampler = SAMPLERS[method.sampler]
     key_start, key_run, key_fields = jax.random.split(key, 3)
     keys_start, keys_run = (jax.random.split(k, method.chains) for k in (key_start, key_run))
     aim = target(
-        read(program, _interpretation(sampler, reading), scale),
+        read(program, _interpretation(method.sampler, reading), scale),
         keys_start,
-        parted=sampler in ("smc", "elliptical"),
+        parted=sampler.parted,
     )
     positions = starts(aim, method, keys_start)
-    chain = _side_by_side(lambda k, z: KERNELS[sampler](aim, method, k, z), keys_run, positions)
-    if sampler == "collapsed":
+    chain = _side_by_side(lambda k, z: sampler.kernel(aim, method, k, z), keys_run, positions)
+    if sampler.interpretation == "collapsed":
         keys = jax.random.split(key_fields, (method.chains, method.draws))
         draws = _completed(program, aim, chain.draws, keys)
     else:
@@ -184,13 +172,9 @@ def _program_sites(program: Callable, draws: dict) -> dict:
     """The program's own sites; and, where they differ from draw to draw, the gaps of contradicting
     rows.
     """
-    names = structure_of(program).names
-    gaps = bool(program_structure(program).latents)
-    return {
-        name: values
-        for name, values in draws.items()
-        if name in names or (gaps and name.endswith("_gap"))
-    }
+    structure = program_structure(program)
+    names = structure_of(program).names | set(structure.gaps if structure.latents else ())
+    return {name: values for name, values in draws.items() if name in names}
 
 
 def _completed(program: Callable, aim, z, keys) -> dict:

@@ -18,13 +18,15 @@ from numpyro import handlers
 from bayescons.arrays import one_of
 from bayescons.grids import Grid
 from bayescons.programs.soft import soft
+from bayescons.refusals import RefusedType
 from bayescons.results import trees as results
 from bayescons.sampling.choice import Choice, choose
 from bayescons.sampling.compiled import Compiled, compiled
-from bayescons.sampling.methods import READINGS, SAMPLERS, Method, Run, checked
+from bayescons.sampling.methods import READINGS, Method, Run
 from bayescons.sampling.mixing import Mixing, mixing, warn
 from bayescons.sampling.progress import bar
 from bayescons.sampling.refusals import begun, refuse_nan, refuse_run
+from bayescons.sampling.registry import SAMPLERS, checked
 from bayescons.sampling.residuals import Structure, labelled, residuals, structure_of, varying
 from bayescons.sampling.run import closed, sampled
 
@@ -132,7 +134,7 @@ def sample(
         refuse_nan(functools.partial(program, *args, **kwargs))
         raise
     draws_of_run, missed, seconds = _ran(run, key, took.sampler, progress=method.progress)
-    refuse_run(draws_of_run, structure, closure, reading, scale)
+    refuse_run(draws_of_run, closure, reading, scale)
     independent = took.sampler == "conjugate"
     judged = mixing(
         draws_of_run.draws, structure.latents, draws_of_run.summary.get("acceptance_rate")
@@ -166,7 +168,7 @@ def _key(key) -> tuple[jax.Array, dict]:
         jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
     ):
         what = f" of shape {key.shape} and type {key.dtype}" if isinstance(key, jax.Array) else ""
-        raise TypeError(
+        raise RefusedType(
             f"key must be one jax.random.key, or a whole number; got {type(key).__name__}{what}. "
             "Write key=jax.random.key(0)"
         )
@@ -175,7 +177,7 @@ def _key(key) -> tuple[jax.Array, dict]:
 
 def _chosen(program: Callable, method: Method, reading: str) -> Choice:
     if method.sampler != "auto":
-        return Choice(method.sampler, f"asked for: {SAMPLERS[method.sampler]}")
+        return Choice(method.sampler, f"asked for: {SAMPLERS[method.sampler].summary}")
     if reading == "soft":
         return Choice("nuts", "the soft reading is sampled as it is written")
     return choose(program)

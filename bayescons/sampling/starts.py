@@ -9,6 +9,7 @@ import jax
 from bayescons.sampling.methods import Method
 from bayescons.sampling.targets import Target
 
+STARTS = (None, "pathfinder", "svi")
 FITTING = 1000  # gradient steps of the guide of "svi"
 
 

@@ -28,7 +28,7 @@ from numpyro.infer.util import (
 
 from bayescons.programs.collapsed import collapsed
 from bayescons.programs.exact import exact
-from bayescons.programs.fields import NoClosedFormError, as_gaussian
+from bayescons.programs.fields import as_gaussian, is_gaussian
 from bayescons.programs.groups import condition_group, groups
 from bayescons.programs.handlers import CollectStatements
 from bayescons.programs.soft import soft
@@ -146,24 +146,25 @@ def whitened(program: Callable) -> Callable:
     I) a site `<u>_white`.
     """
     white = _White()
-    return handlers.reparam(program, config=lambda site: white if _gaussian_latent(site) else None)
 
+    def config(site: dict) -> Reparam | None:
+        latent = not site["is_observed"] and site["name"] not in white.noises
+        return white if latent and is_gaussian(site["fn"]) else None
 
-def _gaussian_latent(site: dict) -> bool:
-    if site["is_observed"] or site["name"].endswith("_white"):
-        return False
-    try:
-        as_gaussian(site["name"], site["fn"], site["fn"].event_dim)
-    except NoClosedFormError:
-        return False
-    return True
+    return handlers.reparam(program, config=config)
 
 
 class _White(Reparam):
-    """A Gaussian site as a map of white noise."""
+    """A Gaussian site as a map of white noise; `noises` are the names of what it drew, which is not
+    to be mapped again.
+    """
+
+    def __init__(self):
+        self.noises: set[str] = set()
 
     def __call__(self, name, fn, obs):
         del obs
+        self.noises.add(f"{name}_white")
         belief = as_gaussian(name, fn, fn.event_dim)
         shape = (*belief.batch_shape, belief.covariance.noise_size)
         noise = numpyro.sample(f"{name}_white", dist.Normal(0.0, 1.0).expand(shape).to_event(1))

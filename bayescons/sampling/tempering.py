@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from bayescons.sampling.methods import Method, Run
+from bayescons.sampling.methods import Method, Run, Sampler
 from bayescons.sampling.targets import Target
 
 EFFECTIVE = 0.5  # share of the particles that a step in temperature leaves effective
@@ -62,7 +62,7 @@ def smc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
         """
         moved = info.update_info
         scale = update_scale_from_acceptance_rate(
-            moved.step_size[:1, 0], jnp.mean(moved.acceptance)[None], method.acceptance
+            moved.step_size[:1, 0], jnp.mean(moved.acceptance)[None], method.target_acceptance
         )
         return {
             "step_size": scale,
@@ -134,6 +134,14 @@ def smc(target: Target, method: Method, key: jax.Array, start: dict) -> Run:
             "ancestors": _distinct(lineage),
         },
     )
+
+
+SMC = Sampler(
+    "particles tempered from the prior to the posterior, with the evidence",
+    smc,
+    parted=True,
+    from_prior=True,
+)
 
 
 def _spread(particles, weights) -> jax.Array:

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bayescons.refusals import RefusedValue
+
 _COURANT = 0.8  # share of the longest stable step
 
 
@@ -81,7 +83,7 @@ def cavity_flow(
     explicit wall vorticity is stable and of second order).
     """
     if nodes < 4:
-        raise ValueError(f"a cavity needs 4 nodes along each side or more; got {nodes}")
+        raise RefusedValue(f"a cavity needs 4 nodes along each side or more; got {nodes}")
     times = jnp.asarray(times)
     dtype = jnp.result_type(times, 0.0)
     times, speed, viscosity = (jnp.asarray(a, dtype) for a in (times, lid_speed, viscosity))

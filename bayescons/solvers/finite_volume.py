@@ -22,6 +22,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from bayescons.functionals.abstract import Leaf
+from bayescons.refusals import RefusedValue
 from bayescons.solvers.boundaries import Dirichlet, Outflow, Periodic
 
 # of the values and of the walls' times, in search of the largest speed; their ends are among them
@@ -155,12 +156,12 @@ def solve(
     edges, times = _increasing(edges, "edges", least=3), _increasing(times, "times", least=2)
     initial = _checked_initial(initial, cells=len(edges) - 1)
     if order not in (1, 2):
-        raise ValueError(f"order must be 1 (monotone) or 2 (limited slopes); got {order!r}")
+        raise RefusedValue(f"order must be 1 (monotone) or 2 (limited slopes); got {order!r}")
     if not (
         isinstance(courant, Tracer)
         or (np.shape(courant) == () and bool(0 < np.asarray(courant) <= 1))
     ):
-        raise ValueError(
+        raise RefusedValue(
             f"courant is a share of the longest stable step, above 0 and at most 1; got {courant}. "
             "Write courant=0.9"
         )
@@ -172,12 +173,12 @@ def solve(
     if any(isinstance(leaf, Tracer) for leaf in (*evolution, needed, least)):
         return evolution
     if least < 0:
-        raise ValueError(
+        raise RefusedValue(
             f"potential must not decrease: its slope, the conductivity, reaches {least:.3g}; this "
             "is ill-posed"
         )
     if not needed <= max_steps:
-        raise ValueError(
+        raise RefusedValue(
             f"{needed:.3g} steps are needed and max_steps is {max_steps}: (a) explicit diffusion "
             "needs as many as 1/h²: take wider cells; (b) one cell is far narrower than the "
             "others; (c) values, speeds or conductivities are huge or not finite; or pass a larger "
@@ -205,7 +206,7 @@ def cell_averages(
     """
     edges = _increasing(edges, "edges", least=2)
     if points < 1:
-        raise ValueError(
+        raise RefusedValue(
             f"points are the parts of each cell, 1 or more; got {points}. Write points=64"
         )
     shares = (np.arange(points) + 0.5) / points
@@ -320,17 +321,17 @@ def _traceable(law):
 
 def _check_law(law):
     if law.flux is None and law.potential is None:
-        raise ValueError(
+        raise RefusedValue(
             "a law needs a flux f(u), a potential Φ(u), or both; write ConservationLaw(flux=lambda "
             "u: u**2 / 2, ...)"
         )
     for side in ("lower", "upper"):
         if not isinstance(boundary := getattr(law, side), (Dirichlet, Outflow, Periodic)):
-            raise ValueError(
+            raise RefusedValue(
                 f"{side} must be Dirichlet(value), Outflow() or Periodic(); got {boundary!r}"
             )
     if isinstance(law.lower, Periodic) != isinstance(law.upper, Periodic):
-        raise ValueError(
+        raise RefusedValue(
             "one boundary is periodic and the other is not: a ring has no ends. Write Periodic() "
             "for both, or for neither"
         )
@@ -340,13 +341,13 @@ def _increasing(values, name, *, least):
     """The values in NumPy and float64, if they are at least so many and increase strictly."""
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or len(values) < least:
-        raise ValueError(
+        raise RefusedValue(
             f"{name} must be a one-dimensional array of at least {least} numbers; got shape "
             f"{values.shape}"
         )
     if not (np.isfinite(values).all() and (np.diff(values) > 0).all()):
         worst = int(np.argmin(np.diff(values) > 0))
-        raise ValueError(
+        raise RefusedValue(
             f"{name} must be finite and increase strictly; got {values[worst + 1]:g} after "
             f"{values[worst]:g} at position {worst + 1}"
         )
@@ -356,11 +357,11 @@ def _increasing(values, name, *, least):
 def _checked_initial(initial, *, cells):
     initial = jnp.asarray(initial, jnp.result_type(initial, 0.0))
     if initial.shape != (cells,):
-        raise ValueError(
+        raise RefusedValue(
             f"initial must hold one average for each of the {cells} cells between {cells + 1} "
             f"edges, shape ({cells},); got {initial.shape}. Write initial=cell_averages(function, "
             "edges); for many fields, jax.vmap over them"
         )
     if not isinstance(initial, Tracer) and not np.isfinite(initial).all():
-        raise ValueError("initial holds NaN or infinite averages")
+        raise RefusedValue("initial holds NaN or infinite averages")
     return initial

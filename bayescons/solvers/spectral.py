@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bayescons.refusals import RefusedValue
+
 _CONTOUR = 32  # points of the half circle over which the weights are averaged; 16 leave 1e-13
 
 
@@ -95,7 +97,7 @@ def burgers_ring(
     initial = jnp.asarray(initial)
     modes = (resolution + 2) // 3
     if len(initial) > modes:
-        raise ValueError(
+        raise RefusedValue(
             f"{resolution} points resolve {modes} modes (the 2/3 rule); got {len(initial)}. Write "
             f"resolution={3 * len(initial)}"
         )

@@ -26,6 +26,7 @@ from bayescons.gaussians.composites import Marginal
 from bayescons.gaussians.conditioning import Constraint, condition
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.grids import Grid
+from bayescons.refusals import RefusedValue
 from bayescons.surrogates.hyperparameters import (
     Hyperparameters,
     check_hyperparameters,
@@ -86,7 +87,7 @@ def gaussian_process(
             places, values, kernels=kernels, mean=mean, noise=noise
         )
     elif noise is not None:
-        raise ValueError(
+        raise RefusedValue(
             "noise is one of the hyperparameters; write Hyperparameters(amplitude, lengths, noise) "
             "and leave noise out"
         )
@@ -110,7 +111,7 @@ def gaussian_process(
         None if len(axis) == n else np.arange(n) for axis, n in zip(joint, grid.shape, strict=True)
     )
     marginal = Marginal(posterior.covariance, indices_of_grid)
-    return Gaussian(marginal.take(posterior.loc), marginal)
+    return Gaussian(marginal.map(posterior.loc), marginal)
 
 
 def _joint_axis(grid_points: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from tinygp.transforms import Subspace
 
 from bayescons.arrays import concrete, finite, positive
+from bayescons.refusals import RefusedNumbers, RefusedType, RefusedValue
 from bayescons.surrogates.priors import (
     KERNELS,
     Kernels,
@@ -101,7 +102,7 @@ def fit_hyperparameters(
     with jax.enable_x64(True):
         places, values = check_readings(coordinates, values, tuple(coordinates))
         if not concrete(values):
-            raise TypeError(
+            raise RefusedType(
                 "the fit runs on the host and cannot be traced; call fit_hyperparameters outside "
                 "jit and vmap and give its hyperparameters"
             )
@@ -109,7 +110,7 @@ def fit_hyperparameters(
         residual = np.asarray(values - mean_at(mean, places, values.shape))
         size = float(np.sqrt(np.mean(residual**2)))
         if size == 0:
-            raise ValueError(
+            raise RefusedValue(
                 "the readings equal the mean everywhere, so there is no size to learn; give "
                 "hyperparameters, or another mean"
             )
@@ -183,7 +184,7 @@ def check_readings(coordinates: Mapping, values, names: tuple[str, ...]) -> tupl
     """Coordinates in the order of the axes, on the host, and values."""
     check_axes("coordinates", coordinates, names)
     if any(not concrete(c) for c in coordinates.values()):
-        raise TypeError(
+        raise RefusedType(
             "coordinates of readings lay out the grid and cannot be traced; keep them out of jit "
             "and vmap's arguments"
         )
@@ -191,7 +192,7 @@ def check_readings(coordinates: Mapping, values, names: tuple[str, ...]) -> tupl
     shapes = {name: c.shape for name, c in places.items()} | {"values": jnp.shape(values)}
     if len(set(shapes.values())) > 1 or jnp.ndim(values) != 1 or jnp.size(values) == 0:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(
+        raise RefusedValue(
             "coordinates and values must be arrays of one shape (r,), one entry per reading; got "
             f"{listed}"
         )
@@ -269,7 +270,7 @@ def _minimize(cost: Callable, starts: np.ndarray, bounds: np.ndarray) -> np.ndar
     ]
     best = min(minima, key=lambda result: result.fun)
     if best.fun >= 1e25:
-        raise FloatingPointError(
+        raise RefusedNumbers(
             "the marginal likelihood of the readings is not finite anywhere: (a) exact readings "
             "twice at one point, or a kernel too smooth for exact readings: give noise > 0 or "
             "leave noise out; (b) values so large or small that squares over- or underflow"
@@ -281,7 +282,7 @@ def _extents(places: Mapping) -> tuple[np.ndarray, np.ndarray]:
     counts = np.array([len(np.unique(c)) for c in places.values()])
     for name, count in zip(places, counts, strict=True):
         if count == 1:
-            raise ValueError(
+            raise RefusedValue(
                 f"all readings share one coordinate along {name!r}, so its length cannot be "
                 "learnt; give hyperparameters, or readings at two coordinates or more"
             )

@@ -27,6 +27,7 @@ from bayescons.grids import Grid
 from bayescons.networks.ensemble import DeepEnsemble
 from bayescons.networks.neural_process import Normal
 from bayescons.problems.readings import Readings
+from bayescons.refusals import RefusedValue
 from bayescons.surrogates.ensembles import (
     Ensemble,
     Moments,
@@ -180,7 +181,7 @@ def latent_moments(
     Cambridge Phil. Soc. 52, 1956.
     """
     if draws < 2 or (pairs and draws % 2):
-        raise ValueError(
+        raise RefusedValue(
             f"moments need two draws or more{', an even number in pairs' if pairs else ''}; got "
             f"draws={draws}"
         )

@@ -38,6 +38,7 @@ from bayescons.gaussians.gaussian import Gaussian
 from bayescons.grids import Grid
 from bayescons.networks.boundary_corrected import BoundaryCorrected
 from bayescons.problems.operators import Samples
+from bayescons.refusals import RefusedValue
 from bayescons.surrogates.random_effects import RandomEffects, random_effects
 
 BATCH = 32  # functions evaluated at a time
@@ -188,7 +189,7 @@ def _member_readout(
     """Field and last hidden layer of one network."""
     if isinstance(network, BoundaryCorrected):
         if network.correction.corrects_layers:
-            raise ValueError(
+            raise RefusedValue(
                 f"{type(network.correction).__name__} corrects the layers: there is no output "
                 "before it. Take FeatureCorrection() or NoCorrection()"
             )
@@ -196,7 +197,7 @@ def _member_readout(
     if not network.sides:
         features = network.features(inputs, grid)
     elif len(sides) != network.sides or len(values) != network.sides:
-        raise ValueError(
+        raise RefusedValue(
             f"the network reads {network.sides} boundary values; got {len(values)} for "
             f"{len(sides)} sides. Give one for each, in the order of sides=problem.sides()"
         )

@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from bayescons.arrays import finite, positive
 from bayescons.gaussians.gaussian import Gaussian, kronecker
 from bayescons.grids import Grid
+from bayescons.refusals import RefusedValue
 
 KERNELS = {
     "matern12": tinygp.kernels.Exp,
@@ -126,7 +127,7 @@ def kernel_names(names: tuple[str, ...], kernels: Kernels) -> tuple[str, ...]:
     check_axes("kernels", named, names)
     unknown = [kind for kind in named.values() if kind not in KERNELS]
     if unknown:
-        raise ValueError(f"unknown kernel {unknown[0]!r}; choose one of {', '.join(KERNELS)}")
+        raise RefusedValue(f"unknown kernel {unknown[0]!r}; choose one of {', '.join(KERNELS)}")
     return tuple(named[name] for name in names)
 
 
@@ -134,7 +135,7 @@ def mean_at(mean: Mean, coordinates: Mapping, shape: tuple[int, ...]) -> jax.Arr
     """A prior mean at coordinates by name, spread to their common shape."""
     level = jnp.asarray(mean(**coordinates) if callable(mean) else mean, jnp.result_type(float))
     if level.ndim != len(shape) and level.ndim:
-        raise ValueError(
+        raise RefusedValue(
             f"mean must give a number or an array that broadcasts to {shape}, as its coordinates "
             f"do; got {level.shape}"
         )
@@ -154,7 +155,7 @@ def check_length(name: str, length) -> jax.Array:
 def check_axes(what: str, mapping: Mapping, names: tuple[str, ...]) -> tuple[str, ...]:
     """The names of the axes, if they are what a mapping is keyed by."""
     if set(mapping) != set(names):
-        raise ValueError(
+        raise RefusedValue(
             f"{what} must name the axes {', '.join(map(repr, names))}; got "
             f"{', '.join(map(repr, mapping)) or 'none'}. Write "
             f"{what}={{{', '.join(f'{n!r}: ...' for n in names)}}}"

@@ -29,6 +29,7 @@ from jax.typing import ArrayLike
 from bayescons.arrays import concrete, finite
 from bayescons.gaussians.covariances import LowRank
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedType, RefusedValue
 
 STRUCTURES = ("full", "diagonal", "one")
 # share of the largest variance below which a direction of the channels is left out: the rounding of
@@ -71,13 +72,13 @@ class RandomEffects(NamedTuple):
                 variance of its own at each point.
         """
         if features.shape[-1] != len(self.root):
-            raise ValueError(
+            raise RefusedValue(
                 f"the effects are of {len(self.root)} channels; got features of "
                 f"{features.shape[-1]}"
             )
         grid, field = jnp.shape(self.variance), mean.shape[batch_dims:]
         if grid not in ((), field):
-            raise ValueError(
+            raise RefusedValue(
                 f"each point of a grid of shape {grid} has a variance of its own; got a field of "
                 f"shape {field}. On another grid use effects that were fitted with "
                 "pointwise=False; for a batch of fields write batch_dims"
@@ -140,11 +141,11 @@ def random_effects(
     """
     features, errors = _check(features, errors)
     if structure not in STRUCTURES:
-        raise ValueError(
+        raise RefusedValue(
             f"unknown structure {structure!r}; there are {', '.join(map(repr, STRUCTURES))}"
         )
     if rank is not None and (structure != "full" or rank < 1):
-        raise ValueError(
+        raise RefusedValue(
             "rank is a number of directions, one or more, and for structure='full' alone; got "
             f"rank={rank}"
         )
@@ -228,7 +229,7 @@ def _directions(features, rank: int | None) -> np.ndarray:
 
 def _check(features, errors) -> tuple[np.ndarray, np.ndarray]:
     if not (concrete(features) and concrete(errors)):
-        raise TypeError(
+        raise RefusedType(
             "features and errors are read on the host and cannot be traced; keep random_effects "
             "out of jit and vmap"
         )
@@ -237,14 +238,14 @@ def _check(features, errors) -> tuple[np.ndarray, np.ndarray]:
         for n, a in (("features", features), ("errors", errors))
     )
     if errors.ndim < 2 or features.ndim != errors.ndim + 1 or features.shape[:-1] != errors.shape:
-        raise ValueError(
+        raise RefusedValue(
             "expected features of shape (functions, *grid, channels) and errors of shape "
             f"(functions, *grid); got {features.shape} and {errors.shape}"
         )
     if len(errors) < 2:
-        raise ValueError("how errors vary between functions takes two functions or more; got one")
+        raise RefusedValue("how errors vary between functions takes two functions or more; got one")
     if not np.any(errors):
-        raise ValueError(
+        raise RefusedValue(
             "all errors are zero: either (a) the truth was taken from the prediction, or (b) "
             "nothing is uncertain"
         )

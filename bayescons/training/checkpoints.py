@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.refusals import BusyFolder, RefusedFile, RefusedValue
 from bayescons.results.files import whole_file
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Checkpoints:
         ) as error:  # what a full disk raises differs from one storage driver to the next
             full = os.strerror(errno.ENOSPC)
             reason = full if full in str(error) else error
-            raise OSError(
+            raise RefusedFile(
                 errno.ENOSPC if reason == full else errno.EIO,
                 f"cannot keep the state of step {int(state.step)} in {self.folder}: {reason}. "
                 "Make room and start again to go on",
@@ -139,7 +140,7 @@ def alone(folder: Path) -> Generator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RuntimeError(
+            raise BusyFolder(
                 f"another process is training in {folder}; wait for it, or choose another folder"
             ) from error
         except OSError:
@@ -159,7 +160,7 @@ def agree(earlier: Mapping[str, Any], settings: Mapping[str, Any], folder: Path)
         told = ", ".join(
             f"{name}: {earlier.get(name)!r} then, {settings.get(name)!r} now" for name in other
         )
-        raise ValueError(
+        raise RefusedValue(
             f"{folder} holds a run with other settings ({told}). Give the same ones to go on, or "
             "another folder"
         )

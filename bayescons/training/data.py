@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from bayescons.problems.readings import Readings, contexts, targets
+from bayescons.refusals import RefusedValue
 
 TIMES, POINTS = 10, 10  # of contexts, and of targets, as published
 
@@ -59,7 +60,7 @@ def functions(
         ValueError: for a pool that is not a multiple of the size.
     """
     if pool is not None and (pool < size or pool % size):
-        raise ValueError(
+        raise RefusedValue(
             f"a pool must hold a whole number of batches; got pool={pool} and size={size}. Write "
             f"pool={max(1, round(pool / size)) * size}, or pool=None for new functions at every "
             "step"

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from bayescons.refusals import RefusedNumbers
 from bayescons.training.checkpoints import Checkpoints
 
 
@@ -191,7 +192,7 @@ def _check_finite(told: Report, rate: float, *, validated: bool) -> None:
             if not math.isfinite(told.loss)
             else ("validation loss", told.validation)
         )
-        raise FloatingPointError(
+        raise RefusedNumbers(
             f"the {name} is {value} at step {told.step}: (a) the learning rate ({rate:g}) is too "
             "high, lower it; (b) the data hold NaN. The last checkpoint is from before this"
         )

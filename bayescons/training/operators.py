@@ -24,6 +24,7 @@ from bayescons.networks.corrections import correction_named
 from bayescons.networks.fourier_operator import FourierOperator
 from bayescons.problems.operators import OperatorProblem, Samples
 from bayescons.problems.stored import stored
+from bayescons.refusals import RefusedValue
 from bayescons.training.card import describe
 from bayescons.training.data import shuffled
 from bayescons.training.loop import Report
@@ -156,7 +157,7 @@ def preset(name: str, problem: str, **changes: Any) -> OperatorRecipe:
         ValueError: there is none of this name, or it cannot be carried out.
     """
     if name not in PRESETS:
-        raise ValueError(
+        raise RefusedValue(
             f"there is no preset {name!r} for 'operator'; there are {', '.join(PRESETS)}"
         )
     family = named(problem, OperatorProblem)
@@ -175,7 +176,7 @@ def checked(recipe: OperatorRecipe) -> OperatorRecipe:
     kind = named(recipe.problem, OperatorProblem)
     known = [field.name for field in dataclasses.fields(kind)]
     if unknown := [name for name in recipe.numbers if name not in known]:
-        raise ValueError(
+        raise RefusedValue(
             f"{kind.name} has no number called {', '.join(unknown)}; it has {', '.join(known)}"
         )
     recipe = dataclasses.replace(
@@ -184,21 +185,21 @@ def checked(recipe: OperatorRecipe) -> OperatorRecipe:
     check_steps(recipe, ("points", "times", "samples", "held_out", "modes", "depth", "order"))
     _ = correction_named(recipe.mode)
     if recipe.values not in ("given", "withheld"):
-        raise ValueError(
+        raise RefusedValue(
             f"boundary values are 'given' to the network or 'withheld'; got {recipe.values!r}"
         )
     if recipe.samples % recipe.size:
         fitting = max(1, round(recipe.samples / recipe.size)) * recipe.size
-        raise ValueError(
+        raise RefusedValue(
             f"samples must be a whole number of batches; got samples={recipe.samples} and "
             f"size={recipe.size}. Write samples={fitting}"
         )
     try:
         sides = recipe.family.sides(recipe.order)
     except TypeError as error:
-        raise ValueError(f"{kind.name} cannot have these numbers: {error}") from error
+        raise RefusedValue(f"{kind.name} cannot have these numbers: {error}") from error
     if not sides:
-        raise ValueError(
+        raise RefusedValue(
             f"nothing is known of {kind.name} at its boundary with {dict(recipe.numbers)}; learn "
             "another field of it"
         )

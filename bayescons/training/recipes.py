@@ -20,6 +20,7 @@ from bayescons.networks.ensemble import DeepEnsemble
 from bayescons.networks.neural_process import AttentiveNeuralProcess, Box
 from bayescons.networks.weights import Pretrained, load_weights, pretrained, pretrained_names
 from bayescons.problems.problem import Problem
+from bayescons.refusals import RefusedValue
 from bayescons.training.card import describe
 from bayescons.training.data import functions
 from bayescons.training.loop import Report
@@ -144,7 +145,7 @@ def preset(name: str, kind: str, problem: str, **changes: Any) -> Recipe:
     """
     if kind not in PRESETS or name not in PRESETS[kind]:
         known = "; ".join(f"{kind}: {', '.join(presets)}" for kind, presets in PRESETS.items())
-        raise ValueError(f"there is no preset {name!r} for {kind!r}; there are, for {known}")
+        raise RefusedValue(f"there is no preset {name!r} for {kind!r}; there are, for {known}")
     settings = {
         "kind": kind,
         "problem": problem_named(problem).name,
@@ -174,16 +175,16 @@ def checked(recipe: Recipe) -> Recipe:
     problem_named(recipe.problem)
     check_steps(recipe, ("heads", "members"))
     if recipe.tails is not None and not recipe.tails > 0:
-        raise ValueError(
+        raise RefusedValue(
             f"tails begin at so many standard deviations, above 0; got {recipe.tails:g}. For a "
             "Gaussian likelihood it is None"
         )
     if not 0 <= recipe.dropout < 1:
-        raise ValueError(f"dropout is a share, from 0 to below 1; got {recipe.dropout:g}")
+        raise RefusedValue(f"dropout is a share, from 0 to below 1; got {recipe.dropout:g}")
     if recipe.kind == "ensemble" and recipe.dropout:
-        raise ValueError(f"an ensemble has no dropout; got {recipe.dropout:g}. Write dropout=0")
+        raise RefusedValue(f"an ensemble has no dropout; got {recipe.dropout:g}. Write dropout=0")
     if recipe.kind != "ensemble" and recipe.members != 1:
-        raise ValueError(
+        raise RefusedValue(
             f"a neural process has no members; got {recipe.members}. "
             'For several networks, kind="ensemble"'
         )

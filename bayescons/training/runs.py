@@ -14,6 +14,7 @@ import jax
 from flax import nnx
 
 from bayescons.networks.weights import load_weights
+from bayescons.refusals import RefusedValue
 from bayescons.training.card import write
 from bayescons.training.checkpoints import Checkpoints, Log, agree, alone
 from bayescons.training.loop import Report, Schedule, train
@@ -70,13 +71,13 @@ def named(name: str, kind: type[Any]) -> type[Any]:
     if len(holding) == 1:
         return found[holding[0]]
     if holding:
-        raise ValueError(
+        raise RefusedValue(
             f"several problems are called {name!r}: "
             f"{', '.join(sorted(found[known].name for known in holding))}"
         )
     near = difflib.get_close_matches(wanted, found, n=1, cutoff=0.5)
     meant = f"; did you mean {found[near[0]].name!r}?" if near else ""
-    raise ValueError(
+    raise RefusedValue(
         f"no problem is called {name!r}{meant} (there are {', '.join(sorted(problems))})"
     )
 
@@ -93,13 +94,13 @@ def check_steps(recipe: Steps, counts: Iterable[str] = ()) -> None:
     """
     for name in ("steps", "size", "width", *counts, "round_steps", "patience"):
         if getattr(recipe, name) is not None and getattr(recipe, name) < 1:
-            raise ValueError(f"{name} must be 1 or more; got {getattr(recipe, name)}")
+            raise RefusedValue(f"{name} must be 1 or more; got {getattr(recipe, name)}")
     if not 0 < recipe.rate < 1:
-        raise ValueError(
+        raise RefusedValue(
             f"rate is a learning rate, above 0 and below 1; got {recipe.rate:g}. Write rate=1e-3"
         )
     if recipe.clip is not None and not recipe.clip > 0:
-        raise ValueError(
+        raise RefusedValue(
             f"clip is the largest norm of a gradient, above 0; got {recipe.clip:g}. For no limit "
             "it is None"
         )
