@@ -358,7 +358,6 @@ def conditioned(structure: str, kind: str, scale: float | None = None) -> Update
     return update(belief(structure).gaussian, facts(structure, kind, scale))
 
 
-@jax.jit
 def second_moments(gaussian: bc.Gaussian) -> tuple[jax.Array, jax.Array]:
     """Variances (n,) as the structure gives them, and K (n, n) of one field, column by column."""
     size = gaussian.mean.size

@@ -45,13 +45,6 @@ every_structure = pytest.mark.parametrize("structure", STRUCTURES)
 TIMES, PLACES = GRID.shape
 
 
-@pytest.fixture
-def eagerly():
-    """Without compiling: hundreds of combinations share their operations. That compiling changes
-    nothing is a law of its own below.
-    """
-    with jax.disable_jit():
-        yield
 
 
 def exactly(functional, value, name="fact"):

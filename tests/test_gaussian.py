@@ -19,11 +19,6 @@ EPS = float(np.finfo(float).eps)
 every_structure = pytest.mark.parametrize("structure", STRUCTURES)
 
 
-@pytest.fixture
-def eagerly():
-    """Without compiling: the structures share their operations."""
-    with jax.disable_jit():
-        yield
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bayescons import tracing
 from bayescons.refusals import RefusedValue
 from bayescons.results import trees as results
 
@@ -84,13 +85,19 @@ def front_position(
             "fields must have shape (..., nx) and coordinates (nx,) with nx >= 2; got "
             f"{fields.shape} and {x.shape}. Put x last, as in fields[:, time, :] with grid['x']"
         )
-    above = _signed(direction) * (fields - threshold)
-    above = jnp.flip(jnp.sort(above, axis=-1), axis=-1) if rearranged else above
+    return _crossing(_signed(direction) * (fields - threshold), x, tracing.Static(rearranged))
+
+
+@tracing.compiled
+def _crossing(above, x, rearranged: tracing.Static) -> Array:
+    """Where what is above zero first falls to it or below."""
+    missing = jnp.isnan(above).any(axis=-1)
+    above = jnp.flip(jnp.sort(above, axis=-1), axis=-1) if rearranged.value else above
     falls = (above[..., :-1] > 0) & (above[..., 1:] <= 0)
     cell = jnp.argmax(falls, axis=-1, keepdims=True)
     left = jnp.take_along_axis(above, cell, axis=-1)[..., 0]
     right = jnp.take_along_axis(above, cell + 1, axis=-1)[..., 0]
-    present = falls.any(axis=-1) & ~jnp.isnan(fields).any(axis=-1)
+    present = falls.any(axis=-1) & ~missing
     share = left / jnp.where(present, left - right, 1.0)
     lower = x[cell[..., 0]]
     return jnp.where(present, lower + share * (x[cell[..., 0] + 1] - lower), jnp.nan)

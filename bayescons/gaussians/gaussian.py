@@ -75,9 +75,8 @@ class Gaussian(dist.Distribution):
     @property
     def variance(self) -> jax.Array:
         """Marginal variances diag K, shape (*batch, *field)."""
-        lead = len(self.batch_shape)
-        variance = over_batch(lambda k: k.variance, self.covariance.batch_dims)(self.covariance)
-        return jnp.broadcast_to(variance, self.batch_shape + self.event_shape) if lead else variance
+        variance = _variance(self.covariance)
+        return jnp.broadcast_to(variance, jnp.shape(self.loc)) if self.batch_shape else variance
 
     def sample(self, key, sample_shape=()) -> jax.Array:
         """Independent draws, shape (*sample_shape, *batch, *field)."""
@@ -89,13 +88,7 @@ class Gaussian(dist.Distribution):
         """Mean + A z for white noise z of shape (..., *batch, noise_size): a draw as a function of
         standard normals.
         """
-        root = over_batch(
-            lambda k, z: k.root(z), len(self.batch_shape), self.covariance.batch_dims == 0
-        )
-        for _ in range(jnp.ndim(noise) - 1 - len(self.batch_shape)):
-            root = jax.vmap(root, in_axes=(None, 0))
-        draw = root(self.covariance, noise)
-        return jnp.broadcast_to(self.loc, draw.shape) + draw.astype(jnp.result_type(self.loc))
+        return _transported(self.loc, self.covariance, noise)
 
     def log_prob(self, value, intermediates=None) -> jax.Array:
         """Log N(value; m, K), shape (..., *batch). Exactly conditioned fields have no density and
@@ -108,12 +101,36 @@ class Gaussian(dist.Distribution):
                 f"expected a field of shape {shape}, possibly with sample axes in front; got "
                 f"{jnp.shape(value)}"
             )
-        density = over_batch(
-            lambda k, u: k.log_density(u), len(self.batch_shape), self.covariance.batch_dims == 0
-        )
-        for _ in range(jnp.ndim(value) - len(shape)):
-            density = jax.vmap(density, in_axes=(None, 0))
-        return density(self.covariance, value - jnp.broadcast_to(self.loc, jnp.shape(value)))
+        return _log_density(self.loc, self.covariance, value)
+
+
+@tracing.compiled
+def _variance(covariance: AbstractCovariance) -> jax.Array:
+    return over_batch(lambda k: k.variance, covariance.batch_dims)(covariance)
+
+
+@tracing.compiled
+def _transported(loc, covariance: AbstractCovariance, noise) -> jax.Array:
+    draw = _mapped(lambda k, z: k.root(z), loc, covariance, noise, jnp.ndim(noise) - 1)
+    return jnp.broadcast_to(loc, draw.shape) + draw.astype(jnp.result_type(loc))
+
+
+@tracing.compiled
+def _log_density(loc, covariance: AbstractCovariance, value) -> jax.Array:
+    centred = value - jnp.broadcast_to(loc, jnp.shape(value))
+    lead = jnp.ndim(value) - len(covariance.shape)
+    return _mapped(lambda k, u: k.log_density(u), loc, covariance, centred, lead)
+
+
+def _mapped(function, loc, covariance: AbstractCovariance, array, lead: int) -> jax.Array:
+    """A function of a covariance and an array with `lead` axes in front, of which the last are the
+    batch and those before it samples.
+    """
+    batch = jnp.ndim(loc) - len(covariance.shape)
+    mapped = over_batch(function, batch, covariance.batch_dims == 0)
+    for _ in range(lead - batch):
+        mapped = jax.vmap(mapped, in_axes=(None, 0))
+    return mapped(covariance, array)
 
 
 def diagonal(mean, scale, *, batch_dims: int = 0) -> Gaussian:

@@ -15,6 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from bayescons import tracing
 from bayescons.arrays import rank_tolerance
 from bayescons.functionals.abstract import Leaf
 
@@ -124,8 +125,7 @@ def factor(blocks, prior) -> RowCovariance:
     row_std = jnp.sqrt(jnp.where(prior > 0, prior, 1.0))
     scaled = blocks / (row_std[..., :, None] * row_std[..., None, :])
     rows = blocks.shape[-1]
-    tolerance = rank_tolerance(rows, scaled.dtype)
-    order, pivots_kept, columns = _pivots(jax.lax.stop_gradient(scaled), tolerance)
+    order, pivots_kept, columns = _pivots(jax.lax.stop_gradient(scaled))
     chosen = jnp.swapaxes(
         _gather(jnp.swapaxes(_gather(scaled, order[..., None, :]), -1, -2), order[..., None, :]),
         -1,
@@ -136,7 +136,7 @@ def factor(blocks, prior) -> RowCovariance:
         mask > 0, chosen, jnp.broadcast_to(jnp.eye(rows, dtype=scaled.dtype), chosen.shape)
     )
     independent_as_stated, log_det_ratio = _stated(
-        columns, order, pivots_kept, jax.lax.stop_gradient(row_std), math.sqrt(tolerance)
+        columns, order, pivots_kept, jax.lax.stop_gradient(row_std)
     )
     return RowCovariance(
         _cholesky(padded), order, pivots_kept, row_std, independent_as_stated, log_det_ratio
@@ -153,12 +153,15 @@ def over_rows(function, rows, elements: int) -> jax.Array:
     return jax.lax.map(function, rows, batch_size=chunk)
 
 
-def _pivots(matrix, tolerance: float):
+# Loops are compiled by themselves, for a shape and not for a belief and a functional.
+@tracing.compiled
+def _pivots(matrix):
     """Complete pivoting on (*axes, r, r): the order of the rows, which of them (in that order) are
     independent, and the columns of the factor C, S = C C', with its rows in the order stated.
     """
     rows = matrix.shape[-1]
     lead = matrix.shape[:-2]
+    tolerance = rank_tolerance(rows, matrix.dtype)
     if rows == 1:
         pivots_kept = (matrix[..., 0] > tolerance).astype(matrix.dtype)
         return (
@@ -197,7 +200,8 @@ def _pivots(matrix, tolerance: float):
     return order, pivots_kept, columns
 
 
-def _stated(columns, order, pivots_kept, row_std, threshold: float):
+@tracing.compiled
+def _stated(columns, order, pivots_kept, row_std):
     """`RowCovariance.independent_as_stated` and `RowCovariance.log_det_ratio`: Gram-Schmidt on the
     rows of C in the order stated, twice over.
 
@@ -207,6 +211,7 @@ def _stated(columns, order, pivots_kept, row_std, threshold: float):
     """
     if columns.shape[-1] == 1:
         return pivots_kept, jnp.zeros(pivots_kept.shape[:-1], columns.dtype)
+    threshold = math.sqrt(rank_tolerance(columns.shape[-1], columns.dtype))
 
     def step(i, carry):
         basis, distance = carry

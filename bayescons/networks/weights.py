@@ -100,7 +100,9 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
             f"{path} holds a network called {text.get('network')!r}; known are "
             f"{', '.join(NETWORKS)}"
         )
-    network = NETWORKS[text["network"]](**_tuples(json.loads(text["settings"])), rngs=nnx.Rngs(0))
+    network = nnx.eval_shape(  # shapes alone: what would be drawn at random is replaced
+        lambda: NETWORKS[text["network"]](**_tuples(json.loads(text["settings"])), rngs=nnx.Rngs(0))
+    )
     arrays = current_array_names(network, arrays)
     state = nnx.state(network, nnx.Param)
     expected = {name: value.shape for name, value in _named(state).items()}

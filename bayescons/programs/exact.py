@@ -9,7 +9,6 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from bayescons import tracing
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.groups import conditioned_groups, fields_of
 from bayescons.programs.handlers import CollectStatements, ReplayFields
@@ -76,9 +75,4 @@ def _draw(name: str, posterior: Gaussian):
     """A draw of the posterior as a function of a white-noise site."""
     shape = (*posterior.batch_shape, posterior.covariance.noise_size)
     white = dist.Normal(np.zeros(shape), 1.0).to_event(len(shape))
-    return _transported(posterior, numpyro.sample(f"{name}_free", white))
-
-
-@tracing.compiled
-def _transported(posterior: Gaussian, noise):
-    return posterior.transport(noise)
+    return posterior.transport(numpyro.sample(f"{name}_free", white))
