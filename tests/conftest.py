@@ -7,7 +7,6 @@ Warnings are errors (pyproject.toml). `BAYESCONS_FLOAT32=1` turns x64 off and ta
 
 import gc
 import os
-import resource
 import shutil
 import sys
 from pathlib import Path
@@ -55,13 +54,22 @@ settings.load_profile("bayescons")
 
 def pytest_sessionstart(session):
     """Begin with an empty cache of compiled code where it has grown beyond a gigabyte."""
-    is_worker = hasattr(session.config, "workerinput")
-    if not is_worker and sum(f.stat().st_size for f in CACHE.glob("*")) > 2**30:
+    del session
+    if (
+        "PYTEST_XDIST_WORKER" not in os.environ
+        and sum(f.stat().st_size for f in CACHE.glob("*")) > 2**30
+    ):
         shutil.rmtree(CACHE)
 
 
+# Files that take longest, which are begun first so that the workers end together.
+HEAVY = ("test_experiments", "test_conditioning", "test_training", "test_docs", "test_samplers")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """In single precision only the tests that claim to hold there are run."""
+    """Heavy files first; in single precision only the tests that claim to hold there."""
+    items.sort(key=lambda item: HEAVY.index(item.path.stem) if item.path.stem in HEAVY else 99)
     if FLOAT32:
         others = [item for item in items if item.get_closest_marker("float32") is None]
         config.hook.pytest_deselected(items=others)
@@ -111,4 +119,4 @@ def _resident() -> float:
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return 0.0
-    return int(statm.read_text(encoding="ascii").split()[1]) * resource.getpagesize() / 2**20
+    return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20

@@ -45,8 +45,6 @@ every_structure = pytest.mark.parametrize("structure", STRUCTURES)
 TIMES, PLACES = GRID.shape
 
 
-
-
 def exactly(functional, value, name="fact"):
     return Constraint(functional, value, None, name)
 

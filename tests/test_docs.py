@@ -3,7 +3,11 @@
 import re
 from pathlib import Path
 
+import numpyro.infer
 import pytest
+
+import bayescons as bc
+from bayescons import sampling
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -20,7 +24,30 @@ def python_blocks(page: Path) -> str:
 PAGES = [path.relative_to(ROOT).as_posix() for path in FILES if "print(" in python_blocks(path)]
 
 
+FEW = 30  # draws and steps of warm-up in place of a page's: it is run here, and not judged
+
+
+@pytest.fixture
+def few_draws(monkeypatch):
+    """Chains are short, whatever a page asks for."""
+    long, MCMC = bc.sample, numpyro.infer.MCMC
+
+    def sample(*args, **kwargs):
+        short = {name: min(kwargs.get(name, FEW), FEW) for name in ("warmup", "draws")}
+        return long(*args, **kwargs | short)
+
+    def mcmc(*args, num_warmup, num_samples, **kwargs):
+        few = {"num_warmup": min(num_warmup, FEW), "num_samples": min(num_samples, FEW)}
+        return MCMC(*args, **few, **kwargs)
+
+    monkeypatch.setattr(bc, "sample", sample)
+    monkeypatch.setattr(sampling, "sample", sample)
+    monkeypatch.setattr(numpyro.infer, "MCMC", mcmc)
+
+
 @pytest.mark.broadcasts
+@pytest.mark.usefixtures("few_draws")
+@pytest.mark.filterwarnings("ignore::bayescons.NotMixedWarning")
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_every_page_runs(page, capsys):
     source = python_blocks(ROOT / page)

@@ -128,7 +128,7 @@ TINY = {
         points=21,
     ),
     "heteroskedastic": heteroskedastic.Settings(
-        functions=2, latents=3, cases=(("stefan", 0.6), ("burgers", 3.0)), points=21
+        functions=2, latents=3, cases=(("burgers", 3.0),), points=21
     ),
     "sbc": sbc.Settings(
         simulations=20,
@@ -161,7 +161,7 @@ TINY = {
         beyond=2,
         latents=3,
         draws=10,
-        families=("stefan", "burgers"),
+        families=("burgers",),
         points=21,
     ),
     "boundary_tables": boundary_tables.Settings(cases=(HEAT,), seeds=1, functions=3, methods=TWO),

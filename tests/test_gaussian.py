@@ -19,8 +19,6 @@ EPS = float(np.finfo(float).eps)
 every_structure = pytest.mark.parametrize("structure", STRUCTURES)
 
 
-
-
 @pytest.mark.usefixtures("eagerly")
 @every_structure
 def test_mean_variance_and_covariance_are_the_dense_ones(structure):
