@@ -7,11 +7,16 @@ them loads.
 import difflib
 import importlib
 import inspect
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import pytest
+
 import bayescons as bc
+from bayescons.extras import EXTRAS
 
 SNAPSHOT = Path(__file__).with_name("api.txt")
 LATER = (
@@ -76,6 +81,79 @@ def test_importing_the_package_leaves_what_is_used_later_for_later():
     code = f"import sys, bayescons; print(*[m for m in {LATER!r} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+# Extras
+
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without:
+    find_distributions = PathFinder.find_distributions
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        hidden = name.split(".")[0] in {hidden}
+        return None if hidden else PathFinder.find_spec(name, path, target)
+
+sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+CORE = """
+import jax, jax.numpy as jnp, numpyro, numpyro.distributions as dist, bayescons as bc
+
+jax.config.update("jax_enable_x64", True)
+
+def program():
+    s = numpyro.sample("s", dist.LogNormal())
+    u = numpyro.sample("u", bc.diagonal(jnp.zeros(4), jnp.full(4, s)))
+    bc.observe("sum", lambda u: u.sum(), u, 1.0)
+
+assert not bc.check(program).findings
+tree = bc.sample(program, key=0, sampler="nuts", chains=1, warmup=10, draws=10)
+assert abs(tree.posterior["u"].sum("u_dim_0") - 1.0).max() < 1e-6
+"""
+
+
+def test_the_core_needs_no_extra():
+    """But for optax, which BlackJAX brings."""
+    hidden = {m.split(".")[0] for names in EXTRAS.values() for m in names} - {"optax"}
+    code = WITHOUT.format(hidden=hidden) + CORE
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("statement", "extra"),
+    [
+        ("bc.networks", "networks"),
+        ("bc.surrogates", "networks"),
+        ("bc.plots", "plots"),
+        ("from bayescons import training", "networks"),
+        ("bc.results.trees.load('none.nc')", "files"),
+    ],
+)
+def test_what_needs_an_extra_names_it_where_it_is_missing(statement, extra):
+    hidden = {m.split(".")[0] for m in EXTRAS[extra]}
+    code = WITHOUT.format(hidden=hidden) + f"import bayescons as bc\n{statement}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"pip install 'bayescons[{extra}]'" in run.stderr.splitlines()[-1]
+
+
+def test_the_command_says_in_a_line_which_extra_it_lacks():
+    code = WITHOUT.format(hidden={"rich"}) + "from bayescons.__main__ import main\nsys.exit(main())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "pip install 'bayescons[cli]'" in run.stderr
+
+
+def test_extras_are_those_of_the_distribution():
+    project = tomllib.loads((Path(bc.__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    offered = project["project"]["optional-dependencies"]
+    for extra, modules in EXTRAS.items():
+        packages = {re.split("[<>=[]", line)[0] for line in offered[extra]}
+        assert {module.replace(".", "-") for module in modules} <= packages
+    assert set(offered) >= {*EXTRAS, "all"}
 
 
 def test_the_version_is_that_of_the_distribution():

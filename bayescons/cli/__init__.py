@@ -2,4 +2,8 @@
 network, watch the demo.
 """
 
+from bayescons.extras import require
+
+require("cli", by="bayescons.cli")
+
 from bayescons.cli.command import main

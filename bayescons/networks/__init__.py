@@ -1,5 +1,9 @@
 """Networks: what supplies a mean and a covariance."""
 
+from bayescons.extras import require
+
+require("networks", by="bayescons.networks")
+
 from bayescons.networks.boundary_corrected import BoundaryCorrected
 from bayescons.networks.corrections import (
     CORRECTIONS,

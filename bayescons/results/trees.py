@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jax.typing import ArrayLike
 
+from bayescons.extras import require
 from bayescons.grids import Grid
 from bayescons.provenance import versions
 from bayescons.refusals import MissingFile, RefusedFile, RefusedValue
@@ -103,6 +104,7 @@ def save(datatree: xarray.DataTree, path: str | os.PathLike) -> Path:
         OSError: where the file cannot be written (a missing folder, no permission, a full disk);
             nothing is left behind.
     """
+    require("files", by="saving results")
     with whole_file(path) as temporary:
         datatree.to_netcdf(temporary, engine="h5netcdf")
     return Path(path)
@@ -117,10 +119,11 @@ def load(path: str | os.PathLike) -> xarray.DataTree:
     """
     import xarray
 
+    require("files", by="loading results")
     if not Path(path).exists():
         raise MissingFile(
             f"no results at {os.fspath(path)!r}; expected a NetCDF file written by "
-            "bayescons.programs.results.save"
+            "bayescons.results.trees.save"
         )
     try:
         with xarray.open_datatree(path, engine="h5netcdf") as tree:

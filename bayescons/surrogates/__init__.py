@@ -2,6 +2,10 @@
 it on a grid.
 """
 
+from bayescons.extras import require
+
+require("networks", by="bayescons.surrogates")
+
 from bayescons.surrogates.ensembles import Ensemble, Moments, moment_matched, moments
 from bayescons.surrogates.gaussian_process import gaussian_process
 from bayescons.surrogates.hyperparameters import (

@@ -1,5 +1,9 @@
 """Training: data, losses, the loop, its checkpoints and log, and recipes that put them together."""
 
+from bayescons.extras import require
+
+require("networks", by="bayescons.training")
+
 from bayescons.training.card import describe, page, write
 from bayescons.training.checkpoints import Checkpoints, Log
 from bayescons.training.data import Functions, functions
