@@ -19,6 +19,12 @@ def concrete(array) -> bool:
     return not isinstance(array, jax.core.Tracer)
 
 
+def constant(array: np.ndarray) -> np.ndarray:
+    """An array of the host that cannot change from here on, so that a device may keep its copy."""
+    array.setflags(write=False)
+    return array
+
+
 def real(array) -> jax.Array:
     """An array of floating numbers; whole numbers become so."""
     array = jnp.asarray(array)

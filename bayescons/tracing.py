@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import hashlib
 import re
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
@@ -188,7 +189,25 @@ def evaluated(code: Callable, *args):
     if not known_now(args):
         return code(*args)
     with eval_context(), eager_constant_folding(False):
-        return code(*args)
+        return code(*jax.tree.map(_on_device, args))
+
+
+LARGE = 2**16  # bytes of an array that is worth keeping on the device
+_copies: dict[tuple, tuple] = {}
+
+
+def _on_device(leaf):
+    """A large array that cannot change, such as a functional's weights, is sent to the device once
+    and not at every call; its copy lives as long as it does.
+    """
+    if not isinstance(leaf, np.ndarray) or leaf.nbytes < LARGE:
+        return leaf
+    if leaf.flags.writeable or leaf.base is not None:
+        return leaf
+    name = (id(leaf), jax.config.jax_enable_x64)
+    if name not in _copies:
+        _copies[name] = (jnp.array(leaf), weakref.ref(leaf, lambda _: _copies.pop(name, None)))
+    return _copies[name][0]
 
 
 def known_now(*tree) -> bool:

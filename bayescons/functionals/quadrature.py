@@ -4,13 +4,14 @@ rule makes on a rough field.
 The conserved total of an exact solution is an integral, the row that conditions a field on it is a
 sum. The two differ by the error of
 the rule: O(h^2) or better where the solution is smooth, O(h) at a jump. `bridge_widths` holds what
-    is needed to put a number on it.
+is needed to put a number on it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from bayescons.arrays import constant
 from bayescons.refusals import RefusedValue
 
 RULES = ("trapezoid", "midpoint", "simpson")
@@ -43,7 +44,8 @@ def quadrature_weights(points: np.ndarray, rule: str = "trapezoid") -> np.ndarra
         raise RefusedValue(f"unknown quadrature rule {rule!r}; choose one of {', '.join(RULES)}")
     if len(points) < 2:
         raise RefusedValue(f"a quadrature rule needs at least two points; got {len(points)}")
-    return {"trapezoid": _trapezoid, "midpoint": _midpoint, "simpson": _simpson}[rule](points)
+    rules = {"trapezoid": _trapezoid, "midpoint": _midpoint, "simpson": _simpson}
+    return constant(rules[rule](points))
 
 
 def bridge_widths(points: np.ndarray) -> np.ndarray:
@@ -58,7 +60,7 @@ def bridge_widths(points: np.ndarray) -> np.ndarray:
     Source: the trapezoid rule as the posterior mean of an integral under a Wiener prior, Diaconis,
         Bayesian numerical analysis (1988).
     """
-    return np.diff(points)
+    return constant(np.diff(points))
 
 
 def _trapezoid(points: np.ndarray) -> np.ndarray:
