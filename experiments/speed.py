@@ -25,6 +25,12 @@ compiled call; processor time is that of its second run. Effective draws are the
 over an orthonormal basis of the 99 directions that the total leaves free: a frozen sampler still
 satisfies the total. Chains whose largest R-hat is above 1.05 did not mix, and no ratio is formed
 with them; `exact leads by` is the ratio of effective draws per second.
+
+Calls (models/measured_rod.py, 101 points): a first `bc.conjugate` against another with other
+numbers; `bc.update` as it is called, which looks at the numbers, against the same under `jit`,
+which cannot; a first `bc.sample` against the same posterior written by hand for NumPyro's NUTS
+(experiments/calls.py), each in a process of its own; and what another `bc.sample` takes beside its
+run.
 """
 
 from __future__ import annotations
@@ -46,6 +52,7 @@ import bayescons as bc
 from bayescons.plots.fields import COLOURS, DPI, FONT, MARKERS
 from bayescons.results.trees import datatree, summarise
 from bayescons.surrogates import separable
+from experiments.calls import call_rows
 from experiments.mass_update import (
     Size,
     compiled_update,
@@ -94,6 +101,7 @@ class Settings:
         kronecker: (times, points).
         chain: warm-up and draws of each of 4 chains.
         scales: noise of the soft readings.
+        calls: (times, points) of the update that is called by itself and under `jit`.
     """
 
     sizes: tuple[Size, ...]
@@ -105,6 +113,7 @@ class Settings:
     kronecker: tuple[int, int]
     chain: int
     scales: tuple[float, ...] = (1e-2, 1e-4)
+    calls: tuple[int, int] = (1000, 1000)
 
 
 SETTINGS = {
@@ -149,6 +158,7 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
         *_low_rank_rows(settings, key),
         *_kronecker_rows(settings),
         *_nuts_rows(settings, key),
+        *call_rows(settings.calls, settings.chain, settings.repeats),
     ]
 
 
@@ -178,6 +188,18 @@ def tables(rows: Sequence[Row]) -> list[Table]:
             [row for row in rows if row.problem in ("low rank", "Kronecker")],
             {"seconds": "s, least", "seconds, median": "s, median"},
             methods="computed",
+        ),
+        pivot(
+            "First and other calls",
+            [row for row in rows if row.problem == "calls"],
+            {
+                "seconds, first call": "s, first",
+                "seconds, again": "s, again",
+                "seconds, eager": "s, eager",
+                "seconds, jitted": "s, jitted",
+                "seconds beside the run, again": "s beside the run",
+            },
+            methods="door",
         ),
         pivot(
             "NUTS on 100 unknowns with one total",

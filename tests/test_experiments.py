@@ -81,6 +81,7 @@ TINY = {
         kronecker=(3, 8),
         chain=20,
         scales=(1e-2,),
+        calls=(3, 21),
     ),
     "stefan_gp": stefan_gp.Settings(functions=1, thresholds=(0.6,), times=5, points=21, draws=10),
     "network_speed": network_speed.Settings(
