@@ -12,12 +12,9 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 from numpyro.infer import MCMC, NUTS
 
 import bayescons as bc
-from bayescons.surrogates import separable
 from experiments.measurement import elsewhere, timings
 from experiments.rows import Row
 from models import measured_rod
@@ -117,7 +114,7 @@ def first_by_hand(draws: int) -> dict[str, float]:
     inputs = measured_rod.inputs(jax.random.key(0))
     began = time.perf_counter()
     chains = MCMC(
-        NUTS(_by_hand),
+        NUTS(measured_rod.by_hand),
         num_warmup=draws,
         num_samples=draws,
         num_chains=4,
@@ -128,21 +125,3 @@ def first_by_hand(draws: int) -> dict[str, float]:
     amplitude = np.asarray(jax.block_until_ready(chains.get_samples())["amplitude"])
     first = time.perf_counter() - began
     return {"first": first, "amplitude": float(amplitude.mean()), "sd": float(amplitude.std())}
-
-
-def _by_hand(content, readings):
-    """`measured_rod.program` as one writes it without bayescons: white noise z, Matheron's rule for
-    the content, and the evidence of the content for the amplitude.
-    """
-    grid = measured_rod.grid
-    weights = jnp.asarray(bc.integral(grid, over="x").weights[0])
-    root = separable(grid, {"x": 0.3}, kernels="matern32").covariance.roots[0]
-    lifted = root @ (root.T @ weights)
-    variance = weights @ lifted
-    amplitude = numpyro.sample("amplitude", dist.HalfNormal(1.0))
-    white = numpyro.sample("white", dist.Normal(0.0, 1.0).expand(grid.shape).to_event(1))
-    prior = amplitude * (root @ white)
-    u = numpyro.deterministic("u", prior + lifted * ((content - weights @ prior) / variance))
-    evidence = dist.Normal(0.0, amplitude * jnp.sqrt(variance)).log_prob(content)
-    numpyro.factor("content", evidence)
-    numpyro.sample("readings", dist.Normal(u[::10], 0.05).to_event(1), obs=readings)
