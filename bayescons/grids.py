@@ -27,6 +27,13 @@ class Grid(Mapping):
     Raises:
         ValueError: for an axis that is empty, not one-dimensional, not finite or not strictly
             increasing.
+
+    Example:
+        >>> grid = bc.Grid(t=[0.0, 0.5, 1.0], x=jnp.linspace(0.0, 1.0, 5))
+        >>> grid
+        Grid(t: 3 points in [0, 1], x: 5 points in [0, 1])
+        >>> grid.shape, grid.names
+        ((3, 5), ('t', 'x'))
     """
 
     def __init__(self, **coordinates):

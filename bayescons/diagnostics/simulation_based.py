@@ -162,6 +162,14 @@ def sbc(
         ValueError: for a program from which nothing can be simulated or in which nothing is
             observed; NaN from a functional; or where all functionals are known exactly.
         TypeError: for sampler="conjugate" where there is no closed form.
+
+    Example:
+        >>> def program():
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        ...     bc.impose("total", lambda u: u.sum(), u, 1.0)
+        ...     numpyro.sample("y", dist.Normal(u[0], 0.5), obs=0.0)
+        >>> bc.sbc(program, key=0, simulations=40).passed
+        True
     """
     if simulations < LEAST or draws < 1:
         raise RefusedValue(

@@ -113,6 +113,17 @@ def balance(
 
     Source: the global conservation form of Hansen et al., Learning physical models that can respect
     conservation laws, ICML 2023, eq. 2-4, with the fluxes of its right-hand side as unknowns.
+
+    Example:
+        >>> grid = bc.Grid(t=[0.0, 0.5, 1.0], x=[0.0, 0.5, 1.0])
+        >>> field = jnp.broadcast_to(
+        ...     grid["t"][:, None], grid.shape
+        ... )  # one more unit each unit of time
+        >>> inflow = jnp.stack(
+        ...     [jnp.ones(3), jnp.zeros(3)], axis=-1
+        ... )  # all of it through the lower end
+        >>> print(bc.balance(grid)(field, inflow))
+        [0. 0.]
     """
     at = _axes(grid, over, time, fluxes)
     x = grid[over]
@@ -135,6 +146,11 @@ def cell_balance(
 
     Where it fails: as `balance`; "simpson" has no cells. Its rows couple all points, so S is dense:
         use it up to some 2,000 rows.
+
+    Example:
+        >>> grid = bc.Grid(t=[0.0, 1.0], x=[0.0, 0.5, 1.0])
+        >>> bc.cell_balance(grid).parts[0].value_shape  # one row for every step and cell
+        (1, 3)
     """
     if rule == "simpson":
         raise RefusedValue(

@@ -50,6 +50,10 @@ class BoundaryCondition:
             both ends.
         at: coordinate of the wall, or of both ends for a periodic axis, where the grid is to be
             checked for it; None trusts the grid.
+
+    Example:
+        >>> print(bc.BoundaryCondition("x", "lower", "neumann"))
+        neumann at the lower end of 'x'
     """
 
     axis: str
@@ -150,6 +154,13 @@ class BoundaryConditions:
         grid: where the field lives; both end points of every axis with a side are on it.
         sides: at least one. A side may be stated once for each kind: value and slope at one end are
             two facts.
+
+    Example:
+        >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 5))
+        >>> ends = (bc.BoundaryCondition("x", "lower"), bc.BoundaryCondition("x", "upper"))
+        >>> boundary = bc.BoundaryConditions(grid, ends)
+        >>> print(boundary.functional(grid["x"] ** 2))
+        (Array(0., dtype=float64), Array(1., dtype=float64))
     """
 
     grid: Grid

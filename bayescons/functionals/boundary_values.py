@@ -22,6 +22,11 @@ def dirichlet(grid: Grid, axis: str, side: str) -> TensorProduct:
 
     Returns:
         A functional with one row for every point of the other axes.
+
+    Example:
+        >>> grid = bc.Grid(t=[0.0, 1.0], x=[0.0, 0.5, 1.0])
+        >>> print(bc.dirichlet(grid, "x", "upper")(jnp.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])))
+        [2. 5.]
     """
     return _along(grid, axis, end_stencil(grid[axis], side, derivative=0, order=1))
 
@@ -37,6 +42,11 @@ def neumann(grid: Grid, axis: str, side: str, order: int = 2) -> TensorProduct:
         axis: name of the axis.
         side: "lower" or "upper".
         order: order of accuracy, 1 to 7; the row is exact for polynomials up to that degree.
+
+    Example:
+        >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 5))
+        >>> round(float(bc.neumann(grid, "x", "upper")(grid["x"] ** 2)), 6)
+        2.0
     """
     return _along(grid, axis, end_stencil(grid[axis], side, derivative=1, order=order))
 
@@ -53,6 +63,11 @@ def robin(
         value: coefficient of u.
         slope: coefficient of ∂u/∂x (in the direction of increasing x).
         order: order of accuracy of the one-sided derivative.
+
+    Example:
+        >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 5))
+        >>> round(float(bc.robin(grid, "x", "upper", value=1.0, slope=0.5)(grid["x"] ** 2)), 6)
+        2.0
     """
     if value == 0 and slope == 0:
         raise RefusedValue(
@@ -68,6 +83,11 @@ def periodic(grid: Grid, axis: str, derivative: int = 0, order: int = 2) -> Tens
 
     For a grid that holds both end points. `derivative=0` matches values, 1 slopes; state both for a
     smooth periodic field.
+
+    Example:
+        >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 5))
+        >>> round(float(bc.periodic(grid, "x")(grid["x"])), 6)
+        1.0
     """
     upper, lower = (end_stencil(grid[axis], side, derivative, order) for side in ("upper", "lower"))
     return _along(grid, axis, upper - lower)

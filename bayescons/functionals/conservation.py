@@ -32,6 +32,11 @@ def integral(
 
     Source: Hansen et al., Learning physical models that can respect conservation laws, ICML 2023,
         eq. 7 (G for one time).
+
+    Example:
+        >>> grid = bc.Grid(t=[0.0, 1.0], x=[0.0, 0.5, 1.0])
+        >>> print(bc.integral(grid, over="x")(jnp.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])))
+        [0.5 1. ]
     """
     axes = {grid.axis(name) for name in ((over,) if isinstance(over, str) else over)}
     if not axes:

@@ -145,6 +145,12 @@ def functional(
 
     Raises:
         ValueError: if the function is not affine in the field.
+
+    Example:
+        >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
+        >>> ends = bc.functional(lambda u: u[-1] - u[0], on=grid)
+        >>> print(ends(jnp.array([1.0, 0.0, 3.0])))
+        2.0
     """
     if isinstance(function, AbstractFunctional):
         return function

@@ -12,5 +12,10 @@ def initial(grid: Grid, axis: str = "t") -> TensorProduct:
 
     Beside an exact total, the first row of the total is implied by these rows and must equal their
     quadrature.
+
+    Example:
+        >>> grid = bc.Grid(t=[0.0, 1.0], x=[0.0, 0.5, 1.0])
+        >>> print(bc.initial(grid)(jnp.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])))
+        [0. 1. 2.]
     """
     return dirichlet(grid, axis, "lower")

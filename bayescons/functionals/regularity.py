@@ -18,6 +18,11 @@ def second_difference(grid: Grid, axis: str = "x") -> TensorProduct:
 
     Source: the "second derivative" variant of Hansen et al., ICML 2023, with the scale stated
         instead of derived.
+
+    Example:
+        >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 5))
+        >>> print(bc.second_difference(grid)(grid["x"] ** 2))
+        [2. 2. 2.]
     """
     at = grid.axis(axis)
     rows = tuple(interior_stencils(grid[axis]) if a == at else None for a in range(len(grid.shape)))

@@ -73,6 +73,13 @@ def residuals(functional: AbstractFunctional | JointFunctional, truth, value) ->
 
     Returns:
         Residuals; print them.
+
+    Example:
+        >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 101))
+        >>> print(bc.residuals(bc.integral(grid, over="x"), grid["x"] ** 2, 1 / 3))
+        row             G u         value    residual
+        value       0.33335      0.333333    1.67e-05
+        1 rows, largest |residual| 1.67e-05, rms 1.67e-05
     """
     joint = isinstance(functional, JointFunctional)
     fields = tuple(jnp.asarray(field) for field in (truth if joint else (truth,)))

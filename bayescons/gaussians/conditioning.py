@@ -53,6 +53,14 @@ class Constraint:
         name: what error messages call it.
 
     `a & b` states both.
+
+    Example:
+        >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
+        >>> mass = bc.Constraint(bc.integral(grid, over="x"), 1.0, name="mass")
+        >>> wall = bc.Constraint(bc.dirichlet(grid, "x", "lower"), 0.0, name="wall")
+        >>> posterior = bc.diagonal(jnp.zeros(3), 1.0) | mass & wall
+        >>> print(posterior.mean.round(6))
+        [0.  1.6 0.8]
     """
 
     functional: AbstractFunctional
@@ -131,12 +139,29 @@ def condition(prior: Gaussian, constraint: Constraint) -> Gaussian:
         ValueError: for values or scales of the wrong shape, NaN, or more exact rows than points.
         InconsistentConstraintsError: for exact rows that contradict each other or the belief. Under
             `jit`, where nothing can be raised, see `update(...).violation`.
+
+    Example:
+        >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
+        >>> mass = bc.integral(grid, over="x")
+        >>> posterior = bc.condition(bc.diagonal(jnp.zeros(3), 1.0), bc.Constraint(mass, 1.0))
+        >>> draws = posterior.sample(jax.random.key(0), (1000,))
+        >>> float(abs(jax.vmap(mass)(draws) - 1.0).max()) < 1e-12
+        True
     """
     return update(prior, constraint).posterior
 
 
 def update(prior: Gaussian, constraint: Constraint) -> Update:
-    """`condition`, with the evidence and a report on the rows. Raises what `condition` raises."""
+    """`condition`, with the evidence and a report on the rows. Raises what `condition` raises.
+
+    Example:
+        >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
+        >>> mass = bc.Constraint(bc.integral(grid, over="x"), 1.0, name="mass")
+        >>> again = bc.Constraint(bc.integral(grid, over="x"), 1.0, name="mass again")
+        >>> result = bc.update(bc.diagonal(jnp.zeros(3), 1.0), mass & again)
+        >>> int(result.rank), result.redundant.tolist(), round(float(result.log_evidence), 3)
+        (1, [False, True], -1.762)
+    """
     constraint = _resolve(prior, constraint)
     values, scales = (
         tuple(getattr(m, field) for m in constraint.members) for field in ("value", "scale")
@@ -156,13 +181,33 @@ def update(prior: Gaussian, constraint: Constraint) -> Update:
 
 
 def log_evidence(prior: Gaussian, constraint: Constraint) -> jax.Array:
-    """Log N(b; G m, S): how well the belief foresaw the values (nats), shape (*batch,)."""
+    """Log N(b; G m, S): how well the belief foresaw the values (nats), shape (*batch,).
+
+    Example:
+        >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
+        >>> mass = bc.Constraint(bc.integral(grid, over="x"), 1.0)
+        >>> [
+        ...     round(float(bc.log_evidence(bc.diagonal(jnp.zeros(3), s), mass)), 2)
+        ...     for s in (0.5, 2.0)
+        ... ]
+        [-5.07, -1.46]
+    """
     return update(prior, constraint).log_evidence
 
 
 def functional_scale(prior: Gaussian, functional: AbstractFunctional):
     """Prior standard deviation of each row, sqrt(diag G K G'), in the shape of the functional's
     value (a tuple for a `Stack`).
+
+    Example:
+        >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
+        >>> round(
+        ...     float(
+        ...         bc.functional_scale(bc.diagonal(jnp.zeros(3), 1.0), bc.integral(grid, over="x"))
+        ...     ),
+        ...     4,
+        ... )
+        0.6124
     """
 
     def spread(covariance):
@@ -195,6 +240,12 @@ def quadrature_scale(
 
     Raises:
         ValueError: for a functional that is not an integral.
+
+    Example:
+        >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 101))
+        >>> belief = bc.diagonal(jnp.where(grid["x"] < 0.5, 1.0, 0.0), 1e-3)  # a jump
+        >>> round(float(bc.quadrature_scale(belief, bc.integral(grid, over="x"))), 4)
+        0.0029
     """
     moments = (prior.mean, prior.variance) if draws is None else (draws,)
     parts = [(functional, moments)]

@@ -24,7 +24,17 @@ WAYS_OUT = (
 
 
 class InconsistentConstraintsError(Refusal, ValueError):
-    """Exact rows that no field the belief allows can satisfy together."""
+    """Exact rows that no field the belief allows can satisfy together.
+
+    Example:
+        >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
+        >>> one, two = (bc.Constraint(bc.integral(grid, over="x"), b) for b in (1.0, 2.0))
+        >>> try:
+        ...     bc.condition(bc.diagonal(jnp.zeros(3), 1.0), one & two)
+        ... except bc.InconsistentConstraintsError:
+        ...     print("the integral cannot be 1 and 2")
+        the integral cannot be 1 and 2
+    """
 
 
 FINE, NOT_FINITE, CONTRADICTING, NOTHING_FREE = range(4)

@@ -27,6 +27,13 @@ class Gaussian(dist.Distribution):
             none (shared by the whole batch).
 
     Shapes: `event_shape` is that of the field, `batch_shape` that of the leading axes.
+
+    Example:
+        >>> belief = bc.diagonal(jnp.zeros(3), 1.0)
+        >>> belief.event_shape, belief.batch_shape
+        ((3,), ())
+        >>> belief.sample(jax.random.key(0), (10,)).shape
+        (10, 3)
     """
 
     pytree_data_fields = ("loc", "covariance")
@@ -140,6 +147,11 @@ def diagonal(mean, scale, *, batch_dims: int = 0) -> Gaussian:
         mean: shape (*batch, *field).
         scale: standard deviations > 0, of the same shape (or a number).
         batch_dims: how many leading axes of `mean` count a batch of fields.
+
+    Example:
+        >>> belief = bc.diagonal([0.0, 1.0, 2.0], scale=0.5)
+        >>> print(belief.variance)
+        [0.25 0.25 0.25]
     """
     mean = real(mean)
     scale = positive("scale", scale, mean.shape)
@@ -155,6 +167,13 @@ def low_rank(mean, scale, factor, *, batch_dims: int = 0) -> Gaussian:
         factor: F, shape (*batch, *field, rank); for an ensemble the centred members over sqrt(M -
             1), members last.
         batch_dims: how many leading axes of `mean` count a batch of fields.
+
+    Example:
+        >>> members = jnp.array([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
+        >>> deviations = (members - members.mean(0)[None]).T  # members last
+        >>> belief = bc.low_rank(members.mean(0), 0.1, deviations)
+        >>> print(belief.variance)
+        [2.01 0.01 2.01]
     """
     mean, factor = real(mean), real(factor)
     if factor.shape[:-1] != mean.shape:
@@ -180,6 +199,14 @@ def kronecker(mean, covariances, *, scale=1.0, jitter: float = 1e-10) -> Gaussia
             of the program.
         jitter: added to each diagonal, as a share of its mean, before the Cholesky factorization;
             smooth kernels need it.
+
+    Example:
+        >>> x = jnp.arange(3.0)
+        >>> kernel = jnp.exp(-jnp.abs(x[:, None] - x[None]))
+        >>> belief = bc.kronecker(jnp.zeros((2, 3)), (None, kernel), scale=2.0, jitter=0.0)
+        >>> print(belief.variance)
+        [[4. 4. 4.]
+         [4. 4. 4.]]
     """
     mean = real(mean)
     shapes = tuple(
@@ -209,6 +236,11 @@ def dense(mean, covariance, *, jitter: float = 1e-10) -> Gaussian:
         covariance: symmetric positive semi-definite, shape (n, n) with n = mean.size, points in
             row-major order.
         jitter: as in `kronecker`.
+
+    Example:
+        >>> belief = bc.dense(jnp.zeros(2), jnp.array([[2.0, 1.0], [1.0, 2.0]]), jitter=0.0)
+        >>> print(belief.variance)
+        [2. 2.]
     """
     mean = real(mean)
     if jnp.shape(covariance) != (mean.size, mean.size):

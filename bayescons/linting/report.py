@@ -109,6 +109,18 @@ def check(
 
     Raises:
         What the program's own code raises. What the library refuses becomes a finding.
+
+    Example:
+        >>> def program():
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        ...     bc.observe("total", lambda u: u.sum(), u, 1.0)
+        ...     bc.observe("ends", lambda u: u[0] + u[2], u, 1.0)
+        ...     bc.observe("middle", lambda u: u[1], u, 0.5)
+        >>> report = bc.check(program)
+        >>> report.ok, [finding.severity for finding in report.findings]
+        (False, ['error'])
+        >>> print(report.summary)
+        3 statements, 3 rows, 2 of them independent, 3 unknowns: 1 error
     """
     if isinstance(program, AbstractFunctional | JointFunctional) or not callable(program):
         raise RefusedType(

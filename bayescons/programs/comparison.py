@@ -130,6 +130,17 @@ def compare_laws(
 
     Source: MacKay, Information Theory, Inference and Learning Algorithms, Cambridge 2003, chapter
     28; Kass and Raftery, Bayes factors, JASA 90 (1995).
+
+    Example:
+        >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
+        >>> mass = bc.integral(grid, over="x")
+        >>> laws = {"one": bc.Constraint(mass, 1.0), "two": bc.Constraint(mass, 2.0)}
+        >>> readings = bc.Constraint(bc.dirichlet(grid, "x", "lower"), 2.2, 0.1)
+        >>> comparison = bc.compare_laws(bc.diagonal(jnp.zeros(3), 1.0), laws, readings)
+        >>> print(comparison)
+        law          log evidence            difference  probability
+        two                 -1.28                  0.00        0.721
+        one                 -2.23                 -0.95        0.279
     """
     if not isinstance(laws, Mapping) or len(laws) < 2:
         raise RefusedValue(

@@ -52,6 +52,16 @@ def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callab
         TypeError: a field, or a likelihood below it, is not Gaussian; names the site and the way
             out.
         ValueError: as `exact`; no statement at all; or latents and no key.
+
+    Example:
+        >>> def program(total):
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        ...     bc.observe("total", lambda u: u.sum(), u, total)
+        >>> posterior = bc.conjugate(program)(6.0)
+        >>> print(posterior.mean["u"], posterior.variance["u"])
+        [2. 2. 2.] [0.66666667 0.66666667 0.66666667]
+        >>> round(float(posterior.log_evidence), 3)
+        -7.468
     """
 
     @functools.wraps(program)

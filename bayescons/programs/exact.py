@@ -45,6 +45,16 @@ def exact(program: Callable) -> Callable:
         ValueError: a functional is not affine, a statement depends on something below its field, or
             its shape does not fit.
         InconsistentConstraintsError: statements contradict each other.
+
+    Example:
+        >>> def program(total):
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        ...     bc.observe("total", lambda u: u.sum(), u, total)
+        >>> trace = numpyro.handlers.trace(numpyro.handlers.seed(bc.exact(program), 0)).get_trace(
+        ...     6.0
+        ... )
+        >>> list(trace), round(float(trace["u"]["value"].sum()), 12)
+        (['u_free', 'u_evidence', 'u'], 6.0)
     """
 
     @functools.wraps(program)

@@ -33,7 +33,14 @@ STIFF = 1e-2
 
 
 class StiffnessWarning(UserWarning):
-    """A soft statement whose scale is so small that samplers freeze on it."""
+    """A soft statement whose scale is so small that samplers freeze on it.
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter(
+        ...     "error", bc.StiffnessWarning
+        ... )  # refuse to sample what would freeze
+    """
 
 
 def soft(program: Callable, scale: float = 1e-2) -> Callable:
@@ -52,6 +59,15 @@ def soft(program: Callable, scale: float = 1e-2) -> Callable:
     Warns:
         StiffnessWarning: by name, for a statement whose scale is under 1e-2 of the prior standard
             deviation of its functional.
+
+    Example:
+        >>> def program(total):
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        ...     bc.observe("total", lambda u: u.sum(), u, total)
+        >>> seeded = numpyro.handlers.seed(bc.soft(program, scale=0.1), 0)
+        >>> trace = numpyro.handlers.trace(seeded).get_trace(6.0)
+        >>> list(trace), trace["total"]["is_observed"]
+        (['u', 'total'], True)
     """
     if not scale > 0:
         raise RefusedValue(

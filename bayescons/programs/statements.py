@@ -18,6 +18,16 @@ from bayescons.refusals import Refusal, RefusedType, RefusedValue
 class VanishingNoiseError(Refusal, RuntimeError):
     """A program that states exact facts was read by plain NumPyro, which has no density for
     them.
+
+    Example:
+        >>> def program():
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        ...     bc.observe("total", lambda u: u.sum(), u, 1.0)  # exactly
+        >>> try:
+        ...     numpyro.infer.util.log_density(program, (), {}, {"u": jnp.zeros(3)})
+        ... except bc.VanishingNoiseError:
+        ...     print("a fact has no density: read it with bc.exact(program)")
+        a fact has no density: read it with bc.exact(program)
     """
 
 
@@ -134,6 +144,13 @@ def observe(name: str, functional, field, value, scale=None):
 
     Returns:
         value.
+
+    Example:
+        >>> def program(total):
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        ...     bc.observe("total", lambda u: u.sum(), u, total)
+        >>> print(bc.conjugate(program)(6.0).mean["u"])
+        [2. 2. 2.]
     """
     return _state(name, functional, field, value, scale, counts_evidence=True)
 
@@ -147,6 +164,14 @@ def impose(name: str, functional, field, value, scale=None):
     process's corrected draws with equal weights is `impose`.
 
     Args and returns: as `observe`.
+
+    Example:
+        >>> def program(total):
+        ...     s = numpyro.sample("s", dist.HalfNormal(1.0))
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), jnp.full(3, s)))
+        ...     bc.impose("total", lambda u: u.sum(), u, total)  # says nothing about s
+        >>> bc.conjugate(program, key=jax.random.key(0))(6.0).log_evidence
+        Array(0., dtype=float64)
     """
     return _state(name, functional, field, value, scale, counts_evidence=False)
 

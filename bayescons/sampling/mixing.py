@@ -26,6 +26,12 @@ MOVED = 0.2  # of the last moves; they are tuned to 0.8
 class NotMixedWarning(UserWarning):
     """Chains that do not agree, or too few effective draws: their averages are not those of the
     posterior.
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter(
+        ...     "error", bc.NotMixedWarning
+        ... )  # in a script that must not go on regardless
     """
 
 

@@ -116,6 +116,17 @@ def sample(
     Warns:
         NotMixedWarning: R-hat above 1.01 or fewer than 100 effective draws of some unknown.
         StiffnessWarning: as `soft`.
+
+    Example:
+        >>> def program(total):
+        ...     s = numpyro.sample("s", dist.HalfNormal(1.0))
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), jnp.full(3, s)))
+        ...     bc.observe("total", lambda u: u.sum(), u, total)
+        >>> tree = bc.sample(program, 2.0, key=1)
+        >>> tree.attrs["chosen"]
+        'collapsed'
+        >>> float(abs(tree.posterior["u"].sum("u_dim_0") - 2.0).max()) < 1e-12
+        True
     """
     method = checked(
         Method(sampler, chains, warmup, draws, thinning, target_acceptance, start, bool(progress))
