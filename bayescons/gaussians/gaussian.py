@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Real
 
 from bayescons import tracing
 from bayescons.arrays import concrete, finite, over_batch, positive, real
@@ -75,29 +78,33 @@ class Gaussian(dist.Distribution):
         return dist.constraints.independent(dist.constraints.real, self.event_dim)
 
     @property
-    def mean(self) -> jax.Array:
+    def mean(self) -> Float[ArrayLike, "*batch_field"]:
         """m, shape (*batch, *field)."""
         return self.loc
 
     @property
-    def variance(self) -> jax.Array:
+    def variance(self) -> Float[Array, "*batch_field"]:
         """Marginal variances diag K, shape (*batch, *field)."""
         variance = _variance(self.covariance)
         return jnp.broadcast_to(variance, jnp.shape(self.loc)) if self.batch_shape else variance
 
-    def sample(self, key, sample_shape=()) -> jax.Array:
+    def sample(self, key, sample_shape=()) -> Float[Array, "*draws_batch_field"]:
         """Independent draws, shape (*sample_shape, *batch, *field)."""
         shape = (*sample_shape, *self.batch_shape, self.covariance.noise_size)
         noise = jax.random.normal(key, shape, jnp.result_type(self.loc))
         return self.transport(noise)
 
-    def transport(self, noise) -> jax.Array:
+    def transport(
+        self, noise: Float[ArrayLike, "*draws_batch noise"]
+    ) -> Float[Array, "*draws_batch_field"]:
         """Mean + A z for white noise z of shape (..., *batch, noise_size): a draw as a function of
         standard normals.
         """
         return _transported(self.loc, self.covariance, noise)
 
-    def log_prob(self, value, intermediates=None) -> jax.Array:
+    def log_prob(
+        self, value: Real[ArrayLike, "*draws_batch_field"], intermediates=None
+    ) -> Float[Array, "*draws_batch"]:
         """Log N(value; m, K), shape (..., *batch). Exactly conditioned fields have no density and
         raise NotImplementedError.
         """
