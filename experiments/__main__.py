@@ -89,7 +89,7 @@ class Options:
     figures into a folder.
 
     `page` runs nothing: it makes the pages and the index of docs/results again, from the rows that
-        lie there.
+    lie there.
 
     Example:
       python -m experiments speed --preset quick

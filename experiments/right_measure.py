@@ -2,11 +2,10 @@
 it.
 
 Two cases with a law that quadrature knows. *Ellipse*: two unknowns, u_1²/4 + u_2² = 1; tabled is
-the law of the angle, by the co-area
-formula on the curve. *Field*: twenty points of a rough Gaussian process, whose energy ∫ u² dx is
-known; tabled is the law of the total ∫ u dx. Given the total, the energy is a quadratic form of a
-Gaussian, and its density the inverse Fourier transform of a closed form; with the density of the
-total itself that is the law sought, by Bayes' rule.
+the law of the angle, by the co-area formula on the curve. *Field*: twenty points of a rough
+Gaussian process, whose energy ∫ u² dx is known; tabled is the law of the total ∫ u dx. Given the
+total, the energy is a quadratic form of a Gaussian, and its density the inverse Fourier transform
+of a closed form; with the density of the total itself that is the law sought, by Bayes' rule.
 
 There are four ways to it:
 

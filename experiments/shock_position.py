@@ -22,7 +22,7 @@ them, in three ways:
 Tabled are mean, standard deviation, 95 % highest-density interval, effective draws and R-hat
 (ArviZ; the draws are cut into four chains)
 and how many of the draws have no front: HardC lifts what is ahead of the front above zero, and some
-    of its draws never cross it.
+of its draws never cross it.
 
 In square brackets the reference implementation, run for this project on Stefan, u* = 0.6, its own
 first test function and weights, level zero. As shipped, it puts the ANP's front at 0.195 and

@@ -207,12 +207,10 @@ class Train:
 
     The preset "quick" is for trying the path: 200 steps of a small network, a minute. "paper" is
     9000 steps with batches of 32 new functions and a rate that falls as a cosine; half an hour on
-    two cores. "published" is how Hansen et al. (ICML 2023) trained a
-    neural process: 20,000 steps with 250 of 10,000 functions, a constant rate, raw inputs and
+    two cores. "published" is how Hansen et al. (ICML 2023) trained a neural process: 20,000 steps with 250 of 10,000 functions, a constant rate, raw inputs and
     dropout; for an accelerator. What knows the physics (softc, conditioned) begins with the neural
-    process that comes with bayescons. For an operator, "paper" is the published
-    sizes: 500 points, 500 functions and 12,500 steps over a line; over more axes they are for an
-        accelerator.
+    process that comes with bayescons. For an operator, "paper" is the published sizes: 500 points, 500 functions and
+    12,500 steps over a line; over more axes they are for an accelerator.
 
     It can be stopped at any moment, by Ctrl-C or otherwise: the same command goes on from the last
     checkpoint, to the same result to the last bit. A run that is complete is not run again.

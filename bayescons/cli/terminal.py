@@ -34,7 +34,7 @@ def show_table(
     """Print a table; the first `text` columns are text (left), the others numbers (right).
 
     Text is wrapped at words, numbers never: a table that does not fit a terminal even so is wider
-        than the terminal.
+    than the terminal.
     """
     table = Table(
         title=title and escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD

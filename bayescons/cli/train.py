@@ -18,6 +18,7 @@ from bayescons.cli.errors import InputError, own_refusals
 from bayescons.cli.output import output_folder
 from bayescons.cli.terminal import say, steps, watched, working
 from bayescons.networks import load_weights
+from bayescons.refusals import RefusedFile
 from bayescons.training import operators, recipes
 from bayescons.training.card import duration
 from bayescons.training.loop import Report
@@ -55,9 +56,7 @@ def run(options: Train, command: Sequence[str]) -> None:
                 trainer.run(recipe, folder, teller.report, begins=teller.begins)
     except OSError as error:
         reason = error.strerror or str(error)
-        told = str(out) in reason or isinstance(
-            error, FileNotFoundError
-        )  # weights to begin with that are not there
+        told = isinstance(error, RefusedFile)  # names its place, and what to do
         raise InputError(
             reason if told else f"cannot write into {out}: {reason}. The same command goes on"
         ) from error

@@ -4,7 +4,7 @@ cases.
 The PIT of a case is the probability that the belief gave to values below the true one; if the
 belief is calibrated it is uniform on (0, 1).
 Everything here is made from it: one number for each independent case, from one scalar functional of
-    the field.
+the field.
 
 **One PIT for each case, not one for each point.** Points of one field are wrong together: where a
 smooth field is overestimated at one point it is overestimated nearby, its PITs heap up somewhere,
@@ -190,7 +190,7 @@ def mixture_pit(
     function at the truth.
 
     Args and errors: as `mixture_crps` and `gaussian_pit`; of a total, `means` holds the totals of
-        the components' means.
+    the components' means.
     """
     if concrete(variances) and not (np.asarray(variances) > 0).all():
         raise RefusedValue(

@@ -125,11 +125,10 @@ def mixture_coverage(
     mixture.
 
     A point is inside when `F(truth + tolerance) >= (1 - level) / 2` and `F(truth - tolerance) <= (1
-    + level) / 2`, with F the mixture's
-    cumulative distribution: when the truth is within the tolerance of the interval between the two
-    quantiles. The tolerance is for points that are exactly known; for float32 fields write 1e-5.
-    The interval leaves equal probability on both sides and may hold a gap between components in
-    which there is hardly any.
+    + level) / 2`, with F the mixture's cumulative distribution: when the truth is within the
+    tolerance of the interval between the two quantiles. The tolerance is for points that are
+    exactly known; for float32 fields write 1e-5. The interval leaves equal probability on both
+    sides and may hold a gap between components in which there is hardly any.
 
     Args:
         means: m_s, shape (components, *shape of the truth).

@@ -7,10 +7,10 @@ A network's belief is rarely as sure as it should be. The draw u becomes u' = m 
     b:
 
 what the belief holds for certain it still holds, in the mean and in every draw, and what has no
-variance gets none. The factor may differ
-from time to time: a total at one time is a functional of that time alone. It may not differ along
-an axis that a functional sums over. One factor for all commutes with conditioning on exact facts,
-for which only ratios of variances count; with noisy ones it does not.
+variance gets none. The factor may differ from time to time: a total at one time is a functional of
+that time alone. It may not differ along an axis that a functional sums over. One factor for all
+commutes with conditioning on exact facts, for which only ratios of variances count; with noisy ones
+it does not.
 
 Source: one factor for all variances is the temperature of Guo et al., On calibration of modern
 neural networks, ICML 2017, for a Gaussian; the quantile is that of normalised residuals in split

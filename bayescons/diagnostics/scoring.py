@@ -134,9 +134,8 @@ def crps(
 
     `CRPS(F, y) = integral of (F(z) - 1{z >= y})^2 dz`; for a normal F of standard deviation s, with
     `r = (y - mean) / s`, it is `s (r (2 Phi(r) - 1) + 2 phi(r) - 1 / sqrt(pi))`. As s -> 0 it
-    becomes `|y - mean|`, which is what an exactly known point
-    (variance zero) is given: so the score is finite for every variance, where the log density is
-        not.
+    becomes `|y - mean|`, which is what an exactly known point (variance zero) is given: so the
+    score is finite for every variance, where the log density is not.
 
     Args:
         mean: predicted mean, any shape.

@@ -86,7 +86,7 @@ def balance(
     it couples all times: a field that is read well says what has flowed, and a flux that is known
     at some times says what the field holds at all of them.
     Only the difference of the fluxes enters: with both unknown, what tells one from the other is
-        what is believed of them.
+    what is believed of them.
 
     Fluxes are those through the two ends of the axis, in the direction in which x increases, in an
     array of the grid's shape with 2 in place of the points of `over` (lower, upper): for a grid (t,

@@ -145,10 +145,9 @@ class BoundaryConditions:
     """Conditions on some sides of a grid, as one functional.
 
     Values are given one array a side, in the order of `sides`. Where two axes have sides, they meet
-    at corners, and what is known there
-    is said twice: with rows g_x and g_y of the sides along x and y, g_y b_x = g_x b_y (for two
-    values, that both name the same corner value). `value` refuses values that disagree;
-    `reconciled` lets the later side decide.
+    at corners, and what is known there is said twice: with rows g_x and g_y of the sides along x
+    and y, g_y b_x = g_x b_y (for two values, that both name the same corner value). `value` refuses
+    values that disagree; `reconciled` lets the later side decide.
 
     Attributes:
         grid: where the field lives; both end points of every axis with a side are on it.

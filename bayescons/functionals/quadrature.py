@@ -2,9 +2,8 @@
 rule makes on a rough field.
 
 The conserved total of an exact solution is an integral, the row that conditions a field on it is a
-sum. The two differ by the error of
-the rule: O(h^2) or better where the solution is smooth, O(h) at a jump. `bridge_widths` holds what
-is needed to put a number on it.
+sum. The two differ by the error of the rule: O(h^2) or better where the solution is smooth, O(h) at
+a jump. `bridge_widths` holds what is needed to put a number on it.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class CirculantEmbedding(AbstractPrior):
         shape: shape of the field.
 
     Where it fails: `log_density` factors the matrix of one axis (n³), which for smooth kernels is
-        singular to rounding: NaN.
+    singular to rounding: NaN.
 
     Source: Dietrich and Newsam, Fast and exact simulation of stationary Gaussian processes through
     circulant embedding, SIAM J. Sci. Comput. 18 (1997).

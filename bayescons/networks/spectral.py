@@ -162,7 +162,7 @@ class SpectralConv(nnx.Module):
             published.
 
     Where it fails: on a domain with ends and without padding it takes the last node for a neighbour
-        of the first.
+    of the first.
 
     Source: Li et al., "Fourier neural operator for parametric partial differential equations", ICLR
         2021.

@@ -2,7 +2,7 @@
 values; and readings of them.
 
 Two kinds: a `Problem` is one field of a conservation law, an `OperatorProblem` a family of fields
-    from which operators are learned.
+from which operators are learned.
 """
 
 from bayescons.problems.advection import Advection

@@ -31,9 +31,9 @@ class Advection(Problem):
 
     Hard spots: the jump, of height 1, in a field that is constant on both sides. Nothing in the
     equation holds it together as in a shock, so whoever solves for it smears it more and more, a
-    surrogate too. A quadrature rule does not see where in its interval
-    the jump is: the trapezoid rule errs by up to half a spacing. All derivatives of the field are
-    zero; that the jump moves shows in `front`, `total` and the fluxes alone.
+    surrogate too. A quadrature rule does not see where in its interval the jump is: the trapezoid
+    rule errs by up to half a spacing. All derivatives of the field are zero; that the jump moves
+    shows in `front`, `total` and the fluxes alone.
 
     Good values: b from 1 to 5 (training range); the published tests are 1 and 3.
 

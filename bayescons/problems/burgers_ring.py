@@ -44,7 +44,7 @@ class BurgersRing(OperatorProblem):
     is left at t = 1, at ν = 0.01 one or two fronts, 4ν/Δu wide.
 
     Hard spots: what is known at the boundary, that both ends are equal, holds for every member and
-        tells none from another.
+    tells none from another.
 
     Attributes:
         viscosity: ν > 0; published sets are named after 1/10 and, by another group, use 1/100.

@@ -32,7 +32,7 @@ class Diffusion(Problem):
     this problem says nothing about quadrature.
 
     Good values: k from 1 to 5 (training range); the published table has k = 1, its figure of the
-        total k = 5. No front.
+    total k = 5. No front.
 
     Attributes:
         diffusivity: k > 0, dimensionless.

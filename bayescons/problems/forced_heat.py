@@ -39,7 +39,7 @@ class ForcedHeat(OperatorProblem):
         rounded the wave off at that end.
 
     Hard spots: the initial state has the slope -ωπ sin ωπ at x = 1 (8.4 for ω = 3.3), where the
-        condition asks for 0. So the first moment
+    condition asks for 0. So the first moment
     is incompatible: the slope jumps at t = 0, and near t = 0 the series converges slowly (a Gibbs
     layer). `solution` returns the initial state at t = 0 itself. The layer at x = 1 is √(kt) wide,
     0.014 in the first snapshot: on 128 points a stencil of third order finds the true field's slope

@@ -8,9 +8,10 @@ conditions, and the true field at later times.
 
 from __future__ import annotations
 
+import abc
 import functools
 import math
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,8 +46,7 @@ class Samples(NamedTuple):
     outputs: jax.Array
 
 
-@runtime_checkable
-class OperatorProblem(Protocol):
+class OperatorProblem(abc.ABC):
     """A family of solutions of one equation, with what is known at its boundary.
 
     An implementation is a frozen dataclass whose fields are numbers that all members share, and the
@@ -65,28 +65,29 @@ class OperatorProblem(Protocol):
     """Both ends of every axis of space."""
 
     @property
+    @abc.abstractmethod
     def time_range(self) -> tuple[float | int, float | int]:
         """Times of the first and of the last snapshot; the initial state is at 0."""
-        ...
 
+    @abc.abstractmethod
     def sides(self, order: int = 3) -> tuple[BoundaryCondition, ...]:
         """The boundary conditions; `order` is that of the stencils of slopes."""
-        ...
 
+    @abc.abstractmethod
     def draw(self, key: jax.Array, n: int) -> Any:
         """Parameters of n members, as `Samples.parameter` holds them. The first of many are those
         of few.
         """
-        ...
 
+    @abc.abstractmethod
     def initial(self, parameter: Any, *args: Any, **kwargs: Any) -> jax.Array:
         """The state that a network is shown, of one member: `initial(parameter, x)`, or
         `initial(parameter, x, y)`.
 
         That at t = 0, if members differ in it.
         """
-        ...
 
+    @abc.abstractmethod
     def solution(self, parameter: Any, *args: Any, **kwargs: Any) -> jax.Array:
         """The true field of one member, `solution(parameter, t, x)` or `solution(parameter, t, x,
         y)`.
@@ -94,13 +95,12 @@ class OperatorProblem(Protocol):
         Time and the axes of space broadcast, so `solution(parameter, **grid.mesh())` is a field.
         Where there is no closed form, they must be such an open mesh.
         """
-        ...
 
+    @abc.abstractmethod
     def wall(self, parameter: Any, side: BoundaryCondition, *args: Any, **kwargs: Any) -> jax.Array:
         """The value of a boundary condition of one member, `wall(parameter, side, t)`, or with
         positions along the side after t.
         """
-        ...
 
     def grid(self, points: int, times: int = 1) -> Grid:
         """Equally spaced points along every axis of space, ends included, at equally spaced times

@@ -38,7 +38,7 @@ class PorousMedium(Problem):
     -1.0e-3 for m = 6; for m = 1, where a grid point lies on the kink, not at all.
 
     Good values: m from 1 to 6 (training range); m = 1, 3 and 6 are the published easy, middle and
-        hard tables.
+    hard tables.
 
     Attributes:
         exponent: m > 0, dimensionless.

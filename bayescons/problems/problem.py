@@ -8,8 +8,9 @@ what the truth was. It holds one parameter and no arrays.
 
 from __future__ import annotations
 
+import abc
 import math
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,7 @@ Real = float | int | np.floating | np.integer | jax.Array
 """One real number, perhaps traced."""
 
 
-@runtime_checkable
-class Problem(Protocol):
+class Problem(abc.ABC):
     """One conservation law ∂u/∂t + ∂F/∂x = 0 on an interval of x, with its exact solution.
 
     An implementation is a frozen dataclass with one field, the parameter named by `parameter_name`;
@@ -58,51 +58,51 @@ class Problem(Protocol):
     time_of_interest: ClassVar[float]
     """The time at which the published tables are evaluated."""
 
+    @abc.abstractmethod
     def solution(self, t: ArrayLike, x: ArrayLike) -> jax.Array:
         """The exact field u(t, x).
 
         t and x broadcast against each other (explicitly, so also where JAX's rank promotion is
         "raise"): `solution(**grid.mesh())` has shape `grid.shape`.
         """
-        ...
 
+    @abc.abstractmethod
     def initial(self, x: ArrayLike) -> jax.Array:
         """The field at the first time, u(0, x)."""
-        ...
 
+    @abc.abstractmethod
     def lower(self, t: ArrayLike) -> jax.Array:
         """Boundary value at the lower wall."""
-        ...
 
+    @abc.abstractmethod
     def upper(self, t: ArrayLike) -> jax.Array:
         """Boundary value at the upper wall."""
-        ...
 
+    @abc.abstractmethod
     def total(self, t: ArrayLike) -> jax.Array:
         """The conserved amount, ∫ u(t, x) dx over the domain, in closed form."""
-        ...
 
+    @abc.abstractmethod
     def flux(self, u: ArrayLike, slope: ArrayLike) -> jax.Array:
         """The flux F in the direction of +x, where the field is u and its slope ∂u/∂x; u and slope
         broadcast.
         """
-        ...
 
+    @abc.abstractmethod
     def flux_lower(self, t: ArrayLike) -> jax.Array:
         """Flux F in the direction of +x through the lower wall: d total/dt = flux_lower -
         flux_upper.
         """
-        ...
 
+    @abc.abstractmethod
     def flux_upper(self, t: ArrayLike) -> jax.Array:
         """Flux F in the direction of +x through the upper wall."""
-        ...
 
+    @abc.abstractmethod
     def front(self, t: ArrayLike) -> jax.Array:
         """Position of the front, also where that lies beyond the upper wall; NaN for a problem that
         has none.
         """
-        ...
 
     def grid(self, times: int = 201, points: int = 201) -> Grid:
         """The evaluation grid: axes t and x, equally spaced, both end points included.

@@ -53,7 +53,7 @@ class Stefan(Problem):
     none.
 
     Good values: u* from 0.55 to 0.7 (training range); the published tests are 0.6 and, outside that
-        range on purpose, 0.5.
+    range on purpose, 0.5.
 
     Attributes:
         threshold: u*, strictly between 0 and 1, dimensionless.

@@ -97,9 +97,9 @@ def compare_laws(
 
     A program states its law with `impose`, whatever its first argument is - a constraint, a
     function that states it, a number - and its readings with `observe` or as Normal likelihoods
-    below the field. Latents above the fields may belong to one law alone (an unknown
-    leak): the evidence is then a mean over `latent_draws` values of them from their prior, and its
-        error is told.
+    below the field. Latents above the fields may belong to one law alone (an unknown leak): the
+    evidence is then a mean over `latent_draws` values of them from their prior, and its error is
+    told.
 
     What this is not: log N(b; G m, S), the density of a law's own value b under the belief. That is
     a density over different quantities for different laws, in units of 1/b for each row: the law
@@ -126,7 +126,7 @@ def compare_laws(
     wrong thing prefers the law that agrees with it. Wide priors of a law's own latents count
     against it, as they should; state them with care. If all laws are wrong, the least
     wrong is called probable: look at the posterior it gives too. Where `pareto_k` is above 0.7 take
-        more draws, or narrower priors.
+    more draws, or narrower priors.
 
     Source: MacKay, Information Theory, Inference and Learning Algorithms, Cambridge 2003, chapter
     28; Kass and Raftery, Bayes factors, JASA 90 (1995).

@@ -8,7 +8,7 @@ the truncated Gaussian is invariant, exactly. After a quarter turn, t = π/2, a 
 wall is an independent draw.
 
 All of it happens among the rows: y and s turn together, and an impact adds to s a column of Q. The
-    field is touched once, at the end:
+field is touched once, at the end:
 
     x(π/2) = p + K F' D^-1 a,
 

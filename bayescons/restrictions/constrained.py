@@ -103,7 +103,7 @@ def constrained(
         draws = constrained(posterior["u"], energy, 1.0).sample(jax.random.key(0))
 
     Linear equality and nonlinear together: condition the belief on the linear one first. For a
-        linear h it is the law of `bc.condition`.
+    linear h it is the law of `bc.condition`.
 
     Args:
         belief: one field.

@@ -91,7 +91,7 @@ def monotone(
     """The non-increasing (or non-decreasing) profiles nearest to a mean that have a given total.
 
     Where it fails: being a mode, it is flat wherever the mean goes the wrong way; and it knows no
-        correlation between neighbours.
+    correlation between neighbours.
 
     Args:
         mean: m, any shape, the profile along `axis`; or draws. As in `nonnegative`, and so are

@@ -5,10 +5,9 @@ Robnik, De Luca, Silverstein & Seljak (JMLR 24, 2023). *Unadjusted* (MCLMC) ever
 the draws carry a bias that falls with the step, which is tuned so that the energy varies by 5e-4 a
 dimension. There is no acceptance rate that would betray it, so it is for large smooth posteriors,
 and to be compared with another sampler where a number matters. *Adjusted* has a Metropolis step,
-which makes it
-right for every step size: what is wrong with it shows in R-hat, as slow mixing. Its trajectories
-are two steps long on average; on strongly correlated posteriors, or at a stiff soft statement, that
-is a random walk, and NUTS is the better choice.
+which makes it right for every step size: what is wrong with it shows in R-hat, as slow mixing. Its
+trajectories are two steps long on average; on strongly correlated posteriors, or at a stiff soft
+statement, that is a random walk, and NUTS is the better choice.
 """
 
 from __future__ import annotations

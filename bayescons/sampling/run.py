@@ -38,7 +38,7 @@ def chains(
     arguments and data.
 
     Nothing is checked that needs numbers: rows that contradict each other show as a gap, a start
-        without density in `summary`.
+    without density in `summary`.
 
     Args:
         program: an ordinary NumPyro program, with or without statements.

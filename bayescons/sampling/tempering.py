@@ -151,7 +151,7 @@ def _spread(particles, weights) -> jax.Array:
     Eigenvalues of the correlation that as many independent white directions would show by chance,
     (1 ± sqrt(n / N))² (Marchenko & Pastur),
     are taken to be 1: a mass matrix that trusts them would make the moves slow in directions that
-        are not.
+    are not.
     """
     rows = jax.vmap(lambda z: ravel_pytree(z)[0])(particles)
     mean = weights @ rows

@@ -109,12 +109,12 @@ def solve(
 
     The diffusive part is a difference of potentials: the conductivity of a face is the mean of k
     over all values between its two cells, (Φ(uᵢ₊₁) - Φ(uᵢ))/(uᵢ₊₁ - uᵢ). It is monotone for any Φ
-    that does not decrease, and so converges to the one weak solution,
-    fronts included: O(h²) where k > 0, O(h^(1+1/m)) at the foot u ~ (distance)^1/m of a porous
-    medium front with m > 1, about O(h^3/2) at a Stefan front (cells melt one after another, and the
-    field behind is O(h) off within a distance of √h). Taking k at the mean
+    that does not decrease, and so converges to the one weak solution, fronts included: O(h²) where
+    k > 0, O(h^(1+1/m)) at the foot u ~ (distance)^1/m of a porous medium front with m > 1, about
+    O(h^3/2) at a Stefan front (cells melt one after another, and the field behind is O(h) off
+    within a distance of √h). Taking k at the mean
     of the two cells does not converge: at a Stefan front of u* > 1/2 it is zero, and the front
-        never leaves the wall.
+    never leaves the wall.
 
     The time step is one for the whole run, the `courant`-th part of the longest one for which no
     new extremum can arise,
@@ -129,7 +129,7 @@ def solve(
     May be jitted, mapped and differentiated forwards (`jax.jvp`, `jax.jacfwd`) in `initial` and in
     the parameters of the law. Nothing
     can be raised then: too many steps, a decreasing potential and values that are not finite give
-        NaN.
+    NaN.
 
     Args:
         law: the conservation law with its boundaries.
@@ -149,8 +149,8 @@ def solve(
 
     Source: LeVeque, "Finite Volume Methods for Hyperbolic Problems", Cambridge 2002, chapters 4, 6
     and 12; van Leer, J. Comput. Phys. 32 (1979) 101 (limiter); Shu and Osher, J. Comput. Phys. 77
-    (1988) 439 (time steps); Evje and Karlsen, SIAM J. Numer. Anal. 37
-    (2000) 1838 (degenerate diffusion: monotone differences of Φ converge to the entropy solution).
+    (1988) 439 (time steps); Evje and Karlsen, SIAM J. Numer. Anal. 37 (2000) 1838 (degenerate
+    diffusion: monotone differences of Φ converge to the entropy solution).
     """
     _check_law(law)
     edges, times = _increasing(edges, "edges", least=3), _increasing(times, "times", least=2)

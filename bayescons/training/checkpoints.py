@@ -63,13 +63,11 @@ class Checkpoints:
         try:
             self._manager.save(int(state.step), args=StandardSave(state._asdict()))
             self._manager.wait_until_finished()
-        except (
-            Exception
-        ) as error:  # what a full disk raises differs from one storage driver to the next
-            full = os.strerror(errno.ENOSPC)
-            reason = full if full in str(error) else error
+        except Exception as error:  # differs from one storage driver to the next
+            number = (error.errno if isinstance(error, OSError) else None) or errno.EIO
+            reason = os.strerror(number) if isinstance(error, OSError) else error
             raise RefusedFile(
-                errno.ENOSPC if reason == full else errno.EIO,
+                number,
                 f"cannot keep the state of step {int(state.step)} in {self.folder}: {reason}. "
                 "Make room and start again to go on",
             ) from error

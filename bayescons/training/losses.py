@@ -103,10 +103,10 @@ def log_density(predicted: Normal, values: jax.Array, tails: float | None = None
         - log σ - ρ(r) - log(2π)/2,   r = (y - μ)/σ,   ρ(r) = r²/2 for |r| ≤ c, else c|r| - c²/2
 
     A front predicted in the wrong cell is hundreds of standard deviations away from what it should
-    be, and one such function outweighs
-    its batch: with Gaussian tails the learning rate has to be so low that no front does harm. On
-    Stefan functions, 1,200 steps at 1e-3 reach a (Gaussian) evidence bound of 4.0 nats a point with
-    c = 3, where Gaussian tails need more than twice as many.
+    be, and one such function outweighs its batch: with Gaussian tails the learning rate has to be
+    so low that no front does harm. On Stefan functions, 1,200 steps at 1e-3 reach a (Gaussian)
+    evidence bound of 4.0 nats a point with c = 3, where Gaussian tails need more than twice as
+    many.
 
     Source: Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35
         (1964).
