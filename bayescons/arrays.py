@@ -97,7 +97,7 @@ def one_of(what: str, name, names: tuple) -> None:
     )
 
 
-def counts(**given: int) -> None:
+def check_counts(**given: int) -> None:
     """Refuse numbers of draws, chains or warm-up steps that give nothing: `n` and `chains` from 1,
     `warmup` from 0.
     """

@@ -16,10 +16,17 @@ from scipy.optimize import minimize
 from scipy.stats import beta, chisquare, kstest
 
 import bayescons as bc
-from bayescons.restrictions import constrained, constrained_hmc, gauss_newton, laplace, law, rattle
+from bayescons.restrictions import (
+    constrained,
+    constrained_hmc,
+    gauss_newton,
+    laplace,
+    nonlinear_constraint,
+    rattle,
+)
 from bayescons.restrictions.projection import along, tangent
 from bayescons.restrictions.rattle import RattleState, build_kernel, init
-from bayescons.results.draws import Chains
+from bayescons.results.draws import ChainDraws
 from experiments.right_measure import density_given_energy
 from models import known_energy
 
@@ -100,7 +107,7 @@ def plane() -> bc.Gaussian:
 
 
 @functools.cache
-def rounds() -> Chains:
+def rounds() -> ChainDraws:
     return constrained(plane(), ellipse, 1.0, name="ellipse").sample(key(0), 1000, chains=64)
 
 
@@ -135,7 +142,7 @@ def rod_curve() -> tuple[Curve, np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def rods() -> Chains:
+def rods() -> ChainDraws:
     return constrained(rod(), energy, ENERGY, name="energy").sample(key(1), 1000, chains=64)
 
 
@@ -158,7 +165,7 @@ def test_on_an_ellipse_the_law_is_that_of_quadrature():
 
 
 def test_projecting_draws_of_the_belief_is_another_law():
-    found = law(plane(), ellipse, 1.0, "ellipse")
+    found = nonlinear_constraint(plane(), ellipse, 1.0, "ellipse")
 
     def nearest(z):
         """Repeated projection onto the tangent: its fixed points are the nearest."""
@@ -335,7 +342,7 @@ def test_on_a_linear_law_nothing_is_rejected():
 
 @functools.cache
 def ellipse_law():
-    return law(plane(), ellipse, 1.0, "ellipse")
+    return nonlinear_constraint(plane(), ellipse, 1.0, "ellipse")
 
 
 def white(u):
@@ -473,7 +480,7 @@ def test_stating_again_what_the_belief_knows_changes_nothing():
         np.testing.assert_allclose(twice.posterior.mean, once.posterior.mean, atol=1e-9)
         np.testing.assert_allclose(twice.log_evidence, once.log_evidence, atol=1e-7)
     found = constrained(rod(), both, values)
-    assert found.law.rows == (0,)
+    assert found.constraint.rows == (0,)
     assert found.value.shape == (2,)
 
 

@@ -28,7 +28,7 @@ from bayescons.restrictions import (
 from bayescons.restrictions.shape_constraints import monotone
 from bayescons.restrictions.shape_constraints import nonnegative as nearest_nonnegative
 from bayescons.restrictions.walls import walls
-from bayescons.results.draws import Chains
+from bayescons.results.draws import ChainDraws
 from models import positive_field
 from tests.structures import GRID, STRUCTURES, belief
 
@@ -66,7 +66,7 @@ def by_rejection(count: int = 400_000) -> np.ndarray:
 
 
 @functools.cache
-def rods() -> Chains:
+def rods() -> ChainDraws:
     return truncated(rod(), nonnegative(FEW), decreasing(FEW)).sample(key(2), 2000)
 
 
@@ -157,7 +157,7 @@ def test_every_draw_holds_the_equality_and_the_inequalities():
 
 
 @functools.cache
-def bed() -> tuple[bc.Grid, bc.Gaussian, Chains]:
+def bed() -> tuple[bc.Grid, bc.Gaussian, ChainDraws]:
     """201 independent points with an exact total, kept non-negative: an empty half and a full
     one.
     """

@@ -13,6 +13,6 @@ from bayescons.restrictions.inequalities import (
     increasing,
     nonnegative,
 )
-from bayescons.restrictions.nonlinear import Law, law
+from bayescons.restrictions.nonlinear import NonlinearConstraint, nonlinear_constraint
 from bayescons.restrictions.rattle import RattleInfo, RattleState, constrained_hmc
 from bayescons.restrictions.truncated import Truncated, share_negative, truncated

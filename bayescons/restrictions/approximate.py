@@ -23,7 +23,7 @@ from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.covariances import Dense
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.refusals import RefusedNumbers, RefusedValue
-from bayescons.restrictions.nonlinear import Law, law
+from bayescons.restrictions.nonlinear import NonlinearConstraint, nonlinear_constraint
 from bayescons.restrictions.projection import along, anywhere
 
 STEPS = 500  # of Gauss-Newton, which converges linearly
@@ -65,22 +65,22 @@ def gauss_newton(
     Args: as for `constrained`.
 
     Raises:
-        TypeError, ValueError: as `bayescons.restrictions.nonlinear.law` does.
+        TypeError, ValueError: as `bayescons.restrictions.nonlinear.nonlinear_constraint` does.
         InconsistentConstraintsError: where no field with h(u) = b is found.
         FloatingPointError: where the repetition does not settle.
     """
-    found = law(belief, function, value, name)
-    z, steps = _nearest(found)
+    constraint = nonlinear_constraint(belief, function, value, name)
+    z, steps = _nearest(constraint)
     if steps == STEPS:
         raise RefusedNumbers(
             f"Gauss-Newton did not settle on a field with the value of {name!r} in {STEPS} steps: "
             "(a) several fields are about equally probable, (b) the law bends within the width of "
             "the belief. Use constrained(...).sample, or laplace"
         )
-    at = found.field(z)
-    slope = _slope(found.function)
+    at = constraint.field(z)
+    slope = _slope(constraint.function)
     tangent = FunctionFunctional.of(lambda u: slope(u, at), belief.event_shape)
-    given = jnp.asarray(value, at.dtype) - found.function(at) + tangent(at)
+    given = jnp.asarray(value, at.dtype) - constraint.function(at) + tangent(at)
     done = update(belief, Constraint(tangent, given, name=name))
     return Approximation(done.posterior, done.log_evidence, steps)
 
@@ -105,20 +105,20 @@ def laplace(
     Args: as for `constrained`.
 
     Raises:
-        TypeError, ValueError: as `bayescons.restrictions.nonlinear.law` does; more than 3,000
-            unknowns.
+        TypeError, ValueError: as `bayescons.restrictions.nonlinear.nonlinear_constraint` does; more
+            than 3,000 unknowns.
         InconsistentConstraintsError: where no field with h(u) = b is found.
         FloatingPointError: where the search for the mode does not end.
     """
-    found = law(belief, function, value, name)
+    constraint = nonlinear_constraint(belief, function, value, name)
     size = belief.covariance.noise_size
     if size > DENSE:
         raise RefusedValue(
             f"laplace holds dense matrices and takes at most {DENSE} unknowns; got {size}. Use "
             "gauss_newton, or constrained"
         )
-    z, steps = _mode(found, _nearest(found)[0])
-    level, _, along_it, curvature = _expanded(found, z)
+    z, steps = _mode(constraint, _nearest(constraint)[0])
+    level, _, along_it, curvature = _expanded(constraint, z)
     values, vectors = np.linalg.eigh(np.asarray(curvature))
     if values.min() <= 1e-9 * max(1.0, values.max()):
         raise RefusedNumbers(
@@ -127,12 +127,15 @@ def laplace(
             "constrained(...).sample"
         )
     spread = jnp.asarray(np.asarray(along_it) @ (vectors / np.sqrt(values)))
-    columns = _moved(found, spread.T).reshape(spread.shape[1], -1)
+    columns = _moved(constraint, spread.T).reshape(spread.shape[1], -1)
     posterior = Gaussian(
-        found.field(z), Dense(jnp.asarray(_square_root(np.asarray(columns))), belief.event_shape)
+        constraint.field(z),
+        Dense(jnp.asarray(_square_root(np.asarray(columns))), belief.event_shape),
     )
-    rows = len(found.value)
-    evidence = -level - jnp.sum(jnp.log(found.unit)) - rows * LOG_2PI / 2 - np.log(values).sum() / 2
+    rows = len(constraint.value)
+    evidence = (
+        -level - jnp.sum(jnp.log(constraint.unit)) - rows * LOG_2PI / 2 - np.log(values).sum() / 2
+    )
     return Approximation(posterior, evidence, steps)
 
 
@@ -142,17 +145,17 @@ def _slope(function: Callable) -> Callable:
     return lambda field, at: jax.jvp(function, (at,), (field,))[1]
 
 
-def _nearest(found: Law) -> tuple[jax.Array, int]:
+def _nearest(constraint: NonlinearConstraint) -> tuple[jax.Array, int]:
     """The point of the manifold nearest to zero, by Gauss-Newton from the mean, or else from
     draws.
     """
-    noise = np.random.default_rng(1).normal(size=(8, found.belief.covariance.noise_size))
-    tries = jnp.asarray(np.concatenate([1e-3 * noise[:1], noise[1:]]), found.belief.mean.dtype)
-    ends, steps, fine = jax.tree.map(np.asarray, _gauss_newton(found, tries))
+    noise = np.random.default_rng(1).normal(size=(8, constraint.belief.covariance.noise_size))
+    tries = jnp.asarray(np.concatenate([1e-3 * noise[:1], noise[1:]]), constraint.belief.mean.dtype)
+    ends, steps, fine = jax.tree.map(np.asarray, _gauss_newton(constraint, tries))
     if not fine.any():
         raise InconsistentConstraintsError(
-            f"no field with the value of {found.name!r} was found. Either (a) no field has that "
-            "value, (b) it lies too far out for the belief, or (c) h is too curved for "
+            f"no field with the value of {constraint.name!r} was found. Either (a) no field has "
+            "that value, (b) it lies too far out for the belief, or (c) h is too curved for "
             "Gauss-Newton; look at constrained(...).sample. Correct the value, or widen the belief"
         )
     best = int(np.argmin(np.where(fine, np.sum(ends**2, axis=-1), np.inf)))
@@ -160,17 +163,17 @@ def _nearest(found: Law) -> tuple[jax.Array, int]:
 
 
 @jax.jit
-def _gauss_newton(found: Law, tries):
+def _gauss_newton(constraint: NonlinearConstraint, tries):
     """Sequential quadratic programming with the identity for a Hessian, and the l1 merit |z|²/2 +
     μ|c|, from several points.
     """
 
     def merit(z, weight):
-        return z @ z / 2 + weight * jnp.sum(jnp.abs(found.gap(z)))
+        return z @ z / 2 + weight * jnp.sum(jnp.abs(constraint.gap(z)))
 
     def onwards(state):
         z, weight, _, count = state
-        gap, jacobian = found.linear(z)
+        gap, jacobian = constraint.linear(z)
         multipliers = jnp.linalg.solve(jacobian @ jacobian.T, jacobian @ z - gap)
         step = jacobian.T @ multipliers - z
         weight = jnp.maximum(weight, 2 * jnp.max(jnp.abs(multipliers)))
@@ -187,23 +190,23 @@ def _gauss_newton(found: Law, tries):
 
     def single(start):
         begun = (
-            anywhere(found, start).position,
+            anywhere(constraint, start).position,
             jnp.zeros_like(start[0]),
             jnp.full_like(start[0], jnp.inf),
             jnp.asarray(0),
         )
         z, _, moved, count = jax.lax.while_loop(going, onwards, begun)
-        foot = along(found, z, found.linear(z)[1])
+        foot = along(constraint, z, constraint.linear(z)[1])
         return foot.position, count, foot.found & (moved < jnp.inf)
 
     return jax.vmap(single)(tries)
 
 
-def _mode(found: Law, z) -> tuple[jax.Array, int]:
+def _mode(constraint: NonlinearConstraint, z) -> tuple[jax.Array, int]:
     """The mode on the manifold: Newton's steps along it with the curvature made positive, and back
     to it; shortened until they help.
     """
-    level, slope, along_it, curvature = _expanded(found, z)
+    level, slope, along_it, curvature = _expanded(constraint, z)
     for count in range(NEWTON):
         if float(jnp.max(jnp.abs(slope))) < 1e-9:
             return z, count
@@ -213,55 +216,55 @@ def _mode(found: Law, z) -> tuple[jax.Array, int]:
             @ (vectors @ ((vectors.T @ np.asarray(slope)) / np.maximum(np.abs(values), 1e-6)))
         )
         for share in 0.5 ** np.arange(30):
-            trial, there, reached = _retracted(found, z - share * step)
+            trial, there, reached = _retracted(constraint, z - share * step)
             if bool(reached) and float(there) <= float(level) + 1e-14 * abs(float(level)):
                 break
         else:
             break
         z = trial
-        level, slope, along_it, curvature = _expanded(found, z)
+        level, slope, along_it, curvature = _expanded(constraint, z)
     if float(jnp.max(jnp.abs(slope))) < 1e-6:
         return z, NEWTON
     raise RefusedNumbers(
-        f"the search for the mode of {found.name!r} did not end: (a) h is not smooth, (b) its "
+        f"the search for the mode of {constraint.name!r} did not end: (a) h is not smooth, (b) its "
         "slope vanishes on the manifold, where the density is infinite. Use constrained(...).sample"
     )
 
 
 @jax.jit
-def _expanded(found: Law, z):
+def _expanded(constraint: NonlinearConstraint, z):
     """-log density, its slope along the manifold, the directions along it, and the curvature
     T'L T.
     """
 
     def minus_log(z):
-        return z @ z / 2 + found.log_coarea(z)
+        return z @ z / 2 + constraint.log_coarea(z)
 
-    _, jacobian = found.linear(z)
+    _, jacobian = constraint.linear(z)
     level, gradient = jax.value_and_grad(minus_log)(z)
     rows = len(jacobian)
     basis = jnp.linalg.qr(jacobian.T, mode="complete")[0]
     along_it = basis[:, rows:]
     multipliers = jnp.linalg.solve(jacobian @ jacobian.T, jacobian @ gradient)
-    lagrangian = jax.hessian(lambda z: minus_log(z) - multipliers @ found.gap(z))(z)
+    lagrangian = jax.hessian(lambda z: minus_log(z) - multipliers @ constraint.gap(z))(z)
     curvature = along_it.T @ lagrangian @ along_it
     return level, along_it.T @ gradient, along_it, (curvature + curvature.T) / 2
 
 
 @jax.jit
-def _retracted(found: Law, z):
-    foot = anywhere(found, z)
+def _retracted(constraint: NonlinearConstraint, z):
+    foot = anywhere(constraint, z)
     return (
         foot.position,
-        foot.position @ foot.position / 2 + found.log_coarea(foot.position),
+        foot.position @ foot.position / 2 + constraint.log_coarea(foot.position),
         foot.found,
     )
 
 
 @jax.jit
-def _moved(found: Law, directions):
+def _moved(constraint: NonlinearConstraint, directions):
     """A v for each direction v."""
-    return jax.vmap(found.belief.covariance.root)(directions)
+    return jax.vmap(constraint.belief.covariance.root)(directions)
 
 
 def _square_root(columns: np.ndarray) -> np.ndarray:

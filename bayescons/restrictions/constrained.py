@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from bayescons.arrays import counts
+from bayescons.arrays import check_counts
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.refusals import RefusedValue
 from bayescons.restrictions import rattle
-from bayescons.restrictions.nonlinear import Law, law
+from bayescons.restrictions.nonlinear import NonlinearConstraint, nonlinear_constraint
 from bayescons.restrictions.projection import anywhere
-from bayescons.results.draws import Chains, gathered
+from bayescons.results.draws import ChainDraws, chain_draws
 
 TRIES = 8  # starting points tried for each chain
 
@@ -33,7 +33,7 @@ class Constrained:
         value: b as stated, of the shape of h(u).
     """
 
-    law: Law
+    constraint: NonlinearConstraint
     value: jax.Array
 
     def sample(
@@ -44,7 +44,7 @@ class Constrained:
         chains: int = 4,
         warmup: int = 500,
         target: float = 0.9,
-    ) -> Chains:
+    ) -> ChainDraws:
         """Draws by constrained Hamiltonian Monte Carlo (see `bayescons.restrictions.rattle`).
 
         Every draw satisfies the law to rounding, and the exact facts that the belief was
@@ -59,8 +59,8 @@ class Constrained:
             target: mean acceptance rate that the step size is adapted to.
 
         Returns:
-            `Chains`, with the statistics `acceptance_rate`, `n_steps`, `reversible` (False where a
-            trajectory was given up) and `energy`, and the residuals h(u) - b of every draw.
+            `ChainDraws`, with the statistics `acceptance_rate`, `n_steps`, `reversible` (False
+            where a trajectory was given up) and `energy`, and the residuals h(u) - b of every draw.
 
         Where it fails: a manifold in several parts is not crossed. Chains that started on different
         parts then disagree, and R-hat says so; where all start on one, nothing does.
@@ -70,27 +70,27 @@ class Constrained:
                 (0, 1).
             InconsistentConstraintsError: where no field with h(u) = b is found.
         """
-        counts(n=n, chains=chains, warmup=warmup)
+        check_counts(n=n, chains=chains, warmup=warmup)
         if not 0 < target < 1:
             raise RefusedValue(f"target must be an acceptance rate between 0 and 1; got {target!r}")
         first, rest = jax.random.split(key)
         positions, info, _ = rattle.run(
-            self.law,
-            starts(self.law, first, chains),
+            self.constraint,
+            starts(self.constraint, first, chains),
             rest,
             n=n,
             warmup=warmup,
             target=float(target),
         )
-        draws, residuals = _fields(self.law, self.value, positions)
+        draws, residuals = _fields(self.constraint, self.value, positions)
         statistics = {
             "acceptance_rate": info.acceptance_rate,
             "n_steps": info.num_integration_steps,
             "reversible": info.is_reversible,
             "energy": info.energy,
         }
-        return gathered(
-            draws, statistics, {self.law.name: {"value": self.value, "residual": residuals}}
+        return chain_draws(
+            draws, statistics, {self.constraint.name: {"value": self.value, "residual": residuals}}
         )
 
 
@@ -114,24 +114,24 @@ def constrained(
 
     Raises:
         TypeError, ValueError, InconsistentConstraintsError: as
-        `bayescons.restrictions.nonlinear.law` does.
+        `bayescons.restrictions.nonlinear.nonlinear_constraint` does.
     """
-    found = law(belief, function, value, name)
-    shape = jax.eval_shape(found.function, belief.mean).shape
-    return Constrained(found, jnp.broadcast_to(jnp.asarray(value, belief.mean.dtype), shape))
+    constraint = nonlinear_constraint(belief, function, value, name)
+    shape = jax.eval_shape(constraint.function, belief.mean).shape
+    return Constrained(constraint, jnp.broadcast_to(jnp.asarray(value, belief.mean.dtype), shape))
 
 
-def starts(found: Law, key, count: int) -> jax.Array:
+def starts(constraint: NonlinearConstraint, key, count: int) -> jax.Array:
     """Points of the manifold, from draws of the belief, shape (count, d)."""
     noise = jax.random.normal(
-        key, (TRIES * count, found.belief.covariance.noise_size), found.belief.mean.dtype
+        key, (TRIES * count, constraint.belief.covariance.noise_size), constraint.belief.mean.dtype
     )
-    feet = _feet(found, noise)
+    feet = _feet(constraint, noise)
     reached = np.flatnonzero(np.asarray(feet.found))
     if len(reached) < count:
         closest = float(np.nanmin(np.abs(np.asarray(feet.gap)).max(axis=-1)))
         raise InconsistentConstraintsError(
-            f"fields with the value of {found.name!r} were found from {len(reached)} of "
+            f"fields with the value of {constraint.name!r} were found from {len(reached)} of "
             f"{TRIES * count} draws of the belief, too few; the closest stayed {closest:.1e} of "
             "its standard deviations away. Either (a) no field has that value (an energy below its "
             "least, or below what the exact facts of the belief leave), (b) it lies too far out "
@@ -142,12 +142,12 @@ def starts(found: Law, key, count: int) -> jax.Array:
 
 
 @jax.jit
-def _feet(found: Law, noise):
-    return jax.vmap(lambda z: anywhere(found, z))(noise)
+def _feet(constraint: NonlinearConstraint, noise):
+    return jax.vmap(lambda z: anywhere(constraint, z))(noise)
 
 
 @jax.jit
-def _fields(found: Law, value, positions):
+def _fields(constraint: NonlinearConstraint, value, positions):
     """Fields and residuals h(u) - b of positions of shape (chain, draw, d)."""
-    draws = jax.vmap(jax.vmap(found.field))(positions)
-    return draws, jax.vmap(jax.vmap(lambda u: found.function(u) - value))(draws)
+    draws = jax.vmap(jax.vmap(constraint.field))(positions)
+    return draws, jax.vmap(jax.vmap(lambda u: constraint.function(u) - value))(draws)

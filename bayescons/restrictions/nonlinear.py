@@ -39,7 +39,7 @@ _APART = 1e-12
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Law:
+class NonlinearConstraint:
     """h(u) = b for a field u ~ N(m, K), as functions of white noise z of shape (d,); q rows.
 
     Attributes:
@@ -81,7 +81,9 @@ class Law:
         return jnp.linalg.slogdet(jacobian @ jacobian.T)[1] / 2
 
 
-def law(belief: Gaussian, function: Callable, value: ArrayLike, name: str) -> Law:
+def nonlinear_constraint(
+    belief: Gaussian, function: Callable, value: ArrayLike, name: str
+) -> NonlinearConstraint:
     """A law, looked at before it is used. Rows that exact facts of the belief imply are left out:
     they change nothing.
 
@@ -130,7 +132,9 @@ def law(belief: Gaussian, function: Callable, value: ArrayLike, name: str) -> La
             "and fewer than unknowns"
         )
     value = jnp.broadcast_to(value, computed.shape).ravel()
-    raw = Law(belief, value, jnp.ones(rows, dtype), function, tuple(range(rows)), name)
+    raw = NonlinearConstraint(
+        belief, value, jnp.ones(rows, dtype), function, tuple(range(rows)), name
+    )
     kept, unit = _examined(raw)
     return dataclasses.replace(
         raw, rows=tuple(map(int, kept)), value=value[kept], unit=jnp.asarray(unit[kept], dtype)
@@ -142,7 +146,7 @@ def _hashable(functional) -> Callable:
     return lambda u: functional(u)
 
 
-def _examined(raw: Law) -> tuple[np.ndarray, np.ndarray]:
+def _examined(raw: NonlinearConstraint) -> tuple[np.ndarray, np.ndarray]:
     """The rows that the belief leaves open, and the median length of each row of J over draws of
     the belief.
     """
@@ -189,12 +193,12 @@ def _examined(raw: Law) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(~fixed), unit
 
 
-def _row(raw: Law, row) -> str:
+def _row(raw: NonlinearConstraint, row) -> str:
     return f"row {int(row)} of {raw.name!r}" if len(raw.rows) > 1 else repr(raw.name)
 
 
 @jax.jit
-def _looked_at(raw: Law, noise):
+def _looked_at(raw: NonlinearConstraint, noise):
     """Gaps, derivatives, and the length each row's derivative would have if points were independent
     with their unconditioned variances.
     """

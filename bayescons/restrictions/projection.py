@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bayescons.restrictions.nonlinear import Law
+from bayescons.restrictions.nonlinear import NonlinearConstraint
 
 MOST = 30  # of Newton's steps along fixed normals; 3 to 6 are usual
 _FAR = 200  # of steps from anywhere
@@ -34,41 +34,49 @@ class Foot(NamedTuple):
     found: jax.Array
 
 
-def tolerance(law: Law) -> jax.Array:
+def tolerance(constraint: NonlinearConstraint) -> jax.Array:
     """Of |c|, by rows, before the last step: in float64 2e-10 of a standard deviation, or of the
     value where that is larger.
     """
-    return 2**20 * jnp.finfo(law.value.dtype).eps * jnp.maximum(1.0, jnp.abs(law.value) / law.unit)
+    return (
+        2**20
+        * jnp.finfo(constraint.value.dtype).eps
+        * jnp.maximum(1.0, jnp.abs(constraint.value) / constraint.unit)
+    )
 
 
-def along(law: Law, start, normals) -> Foot:
+def along(constraint: NonlinearConstraint, start, normals) -> Foot:
     """The root λ of c(start + normals' λ) = 0 that Newton's method finds from λ = 0; `normals` of
     shape (q, d).
     """
-    bound = tolerance(law)
+    bound = tolerance(constraint)
 
     def onwards(foot: Foot) -> Foot:
         multipliers = foot.multipliers - jnp.linalg.solve(foot.jacobian @ normals.T, foot.gap)
-        return _foot(law, start + normals.T @ multipliers, multipliers, foot.steps + 1, bound)
+        return _foot(
+            constraint, start + normals.T @ multipliers, multipliers, foot.steps + 1, bound
+        )
 
     def going(foot: Foot):
         return ~foot.found & (foot.steps < MOST) & jnp.all(jnp.isfinite(foot.gap))
 
-    first = _foot(law, start, jnp.zeros_like(law.value), jnp.asarray(0), bound)
+    first = _foot(constraint, start, jnp.zeros_like(constraint.value), jnp.asarray(0), bound)
     last = jax.lax.while_loop(going, onwards, first)
     return _closer(onwards(last), last)
 
 
-def anywhere(law: Law, start) -> Foot:
+def anywhere(constraint: NonlinearConstraint, start) -> Foot:
     """A point of the manifold near a start that may be far from it: Gauss-Newton steps, halved
     until the gap shrinks.
     """
-    bound = tolerance(law)
+    bound = tolerance(constraint)
 
     def onwards(state):
         foot, share = state
         step = foot.jacobian.T @ jnp.linalg.solve(foot.jacobian @ foot.jacobian.T, foot.gap)
-        trial = _foot(law, foot.position - share * step, foot.multipliers, foot.steps + 1, bound)
+        trial = _foot(
+            constraint, foot.position - share * step, foot.multipliers, foot.steps + 1, bound
+        )
         better = jnp.linalg.norm(trial.gap) < (1 - share / 4) * jnp.linalg.norm(foot.gap)
         chosen = jax.tree.map(
             lambda a, b: jnp.where(better, a, b), trial, foot._replace(steps=foot.steps + 1)
@@ -79,9 +87,9 @@ def anywhere(law: Law, start) -> Foot:
         foot, share = state
         return ~foot.found & (foot.steps < _FAR) & (share > 1e-9)
 
-    first = _foot(law, start, jnp.zeros_like(law.value), jnp.asarray(0), bound)
-    last = jax.lax.while_loop(going, onwards, (first, jnp.ones_like(law.value[0])))[0]
-    return _closer(onwards((last, jnp.ones_like(law.value[0])))[0], last)
+    first = _foot(constraint, start, jnp.zeros_like(constraint.value), jnp.asarray(0), bound)
+    last = jax.lax.while_loop(going, onwards, (first, jnp.ones_like(constraint.value[0])))[0]
+    return _closer(onwards((last, jnp.ones_like(constraint.value[0])))[0], last)
 
 
 def tangent(jacobian, vector) -> jax.Array:
@@ -94,6 +102,6 @@ def _closer(one: Foot, other: Foot) -> Foot:
     return jax.tree.map(lambda a, b: jnp.where(better, a, b), one, other)
 
 
-def _foot(law: Law, position, multipliers, steps, bound) -> Foot:
-    gap, jacobian = law.linear(position)
+def _foot(constraint: NonlinearConstraint, position, multipliers, steps, bound) -> Foot:
+    gap, jacobian = constraint.linear(position)
     return Foot(position, multipliers, gap, jacobian, steps, jnp.all(jnp.abs(gap) <= bound))

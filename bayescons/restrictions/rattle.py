@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bayescons.restrictions.nonlinear import Law
+from bayescons.restrictions.nonlinear import NonlinearConstraint
 from bayescons.restrictions.projection import along, tangent
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ class _Flight(NamedTuple):
     fine: jax.Array
 
 
-def init(position, law: Law) -> RattleState:
+def init(position, constraint: NonlinearConstraint) -> RattleState:
     """A chain that starts at a point of the manifold."""
-    log_coarea, gradient = jax.value_and_grad(law.log_coarea)(position)
-    return RattleState(position, log_coarea, gradient, law.linear(position)[1])
+    log_coarea, gradient = jax.value_and_grad(constraint.log_coarea)(position)
+    return RattleState(position, log_coarea, gradient, constraint.linear(position)[1])
 
 
 def build_kernel() -> Callable:
@@ -100,7 +100,11 @@ def build_kernel() -> Callable:
     """
 
     def kernel(
-        rng_key, state: RattleState, law: Law, step_size, num_integration_steps
+        rng_key,
+        state: RattleState,
+        constraint: NonlinearConstraint,
+        step_size,
+        num_integration_steps,
     ) -> tuple[RattleState, RattleInfo]:
         thrown, decided = jax.random.split(rng_key)
         momentum = tangent(
@@ -111,7 +115,7 @@ def build_kernel() -> Callable:
             return flight.fine & (flight.steps < num_integration_steps)
 
         start = _Flight(state, momentum, jnp.asarray(0), jnp.asarray(True))
-        end = jax.lax.while_loop(going, lambda flight: _step(law, flight, step_size), start)
+        end = jax.lax.while_loop(going, lambda flight: _step(constraint, flight, step_size), start)
         before, after = _energy(state, momentum), _energy(end.state, end.momentum)
         rate = jnp.where(end.fine, jnp.exp(jnp.minimum(before - after, 0.0)), 0.0)
         rate = jnp.where(jnp.isfinite(rate), rate, 0.0)
@@ -124,7 +128,9 @@ def build_kernel() -> Callable:
     return kernel
 
 
-def constrained_hmc(law: Law, step_size: float, num_integration_steps: int) -> SamplingAlgorithm:
+def constrained_hmc(
+    constraint: NonlinearConstraint, step_size: float, num_integration_steps: int
+) -> SamplingAlgorithm:
     """Constrained Hamiltonian Monte Carlo as a BlackJAX `SamplingAlgorithm`, for its own loops and
     adaptation.
     """
@@ -134,17 +140,17 @@ def constrained_hmc(law: Law, step_size: float, num_integration_steps: int) -> S
 
     def init_fn(position, rng_key=None):
         del rng_key
-        return init(position, law)
+        return init(position, constraint)
 
     def step_fn(rng_key, state):
-        return kernel(rng_key, state, law, step_size, num_integration_steps)
+        return kernel(rng_key, state, constraint, step_size, num_integration_steps)
 
     return SamplingAlgorithm(init_fn, step_fn)
 
 
 @functools.partial(jax.jit, static_argnames=("n", "warmup", "target"))
 def run(
-    law: Law, positions, key, *, n: int, warmup: int, target: float
+    constraint: NonlinearConstraint, positions, key, *, n: int, warmup: int, target: float
 ) -> tuple[jax.Array, RattleInfo, jax.Array]:
     """Chains from points of the manifold, in step, with one step size for all, adapted in the
     warm-up to a mean acceptance rate `target`.
@@ -165,7 +171,7 @@ def run(
         own, length = jax.random.split(key)
         angle = ANGLE * jax.random.uniform(length, minval=0.5, maxval=1.5)
         steps = jnp.clip(jnp.round(angle / step_size).astype(int), 1, LONGEST)
-        return kernel(jax.random.split(own, len(positions)), states, law, step_size, steps)
+        return kernel(jax.random.split(own, len(positions)), states, constraint, step_size, steps)
 
     def warming(carry, key):
         states, adaptation = carry
@@ -175,7 +181,7 @@ def run(
         return (states, adapt(adaptation, jnp.mean(info.acceptance_rate))), None
 
     first, second = jax.random.split(key)
-    states = jax.vmap(init, in_axes=(0, None))(positions, law)
+    states = jax.vmap(init, in_axes=(0, None))(positions, constraint)
     begun = jax.tree.map(lambda a: jnp.asarray(a, positions.dtype), start_adaptation(_FIRST))
     (states, adaptation), _ = jax.lax.scan(
         warming, (states, begun), jax.random.split(first, warmup)
@@ -199,18 +205,18 @@ def _energy(state: RattleState, momentum) -> jax.Array:
     return (state.position @ state.position + momentum @ momentum) / 2 + state.log_coarea
 
 
-def _step(law: Law, flight: _Flight, angle) -> _Flight:
+def _step(constraint: NonlinearConstraint, flight: _Flight, angle) -> _Flight:
     """Half a kick, a turn with its way back, half a kick."""
     state, momentum = flight.state, flight.momentum
     z, normals = state.position, state.jacobian
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
 
     momentum = tangent(normals, momentum - angle / 2 * state.gradient)
-    foot = along(law, z * cosine + momentum * sine, normals)
+    foot = along(constraint, z * cosine + momentum * sine, normals)
     force = normals.T @ foot.multipliers
     turned = tangent(foot.jacobian, momentum * cosine - z * sine + force * cosine / sine)
 
-    back = along(law, foot.position * cosine - turned * sine, foot.jacobian)
+    back = along(constraint, foot.position * cosine - turned * sine, foot.jacobian)
     missed = jnp.max(jnp.abs(back.position - z))
     fine = (
         foot.found
@@ -218,6 +224,6 @@ def _step(law: Law, flight: _Flight, angle) -> _Flight:
         & (missed <= jnp.sqrt(jnp.finfo(z.dtype).eps) * (1 + jnp.max(jnp.abs(z))))
     )
 
-    arrived = init(foot.position, law)
+    arrived = init(foot.position, constraint)
     kicked = tangent(arrived.jacobian, turned - angle / 2 * arrived.gradient)
     return _Flight(arrived, kicked, flight.steps + 1, fine)

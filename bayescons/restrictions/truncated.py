@@ -9,7 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from bayescons.arrays import counts
+from bayescons.arrays import check_counts
 from bayescons.functionals.conservation import integral
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.grids import Grid
@@ -17,7 +17,7 @@ from bayescons.refusals import RefusedType, RefusedValue
 from bayescons.restrictions import bounces
 from bayescons.restrictions.inequalities import Inequalities, Inequality
 from bayescons.restrictions.walls import Walls, nearest, starts, walls
-from bayescons.results.draws import Chains, gathered
+from bayescons.results.draws import ChainDraws, chain_draws
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Truncated:
 
     def sample(
         self, key: jax.Array, n: int = 1000, *, chains: int = 4, warmup: int = 100
-    ) -> Chains:
+    ) -> ChainDraws:
         """Draws by exact Hamiltonian Monte Carlo (see `bayescons.restrictions.bounces`): nothing to
         tune, nothing rejected.
 
@@ -50,7 +50,7 @@ class Truncated:
             warmup: draws of each chain that are thrown away.
 
         Returns:
-            `Chains`, with the statistics `bounces` (walls met on the way), `slack` (smallest
+            `ChainDraws`, with the statistics `bounces` (walls met on the way), `slack` (smallest
             distance from a bound, in standard deviations of its row) and `stopped` (share of the
             field that met too many walls and stayed; zero but for extreme problems).
 
@@ -61,13 +61,13 @@ class Truncated:
             ValueError: for n, chains or warmup that are no numbers of draws.
             InconsistentConstraintsError: where nothing satisfies the inequalities; names the rows.
         """
-        counts(n=n, chains=chains, warmup=warmup)
+        check_counts(n=n, chains=chains, warmup=warmup)
         first, rest = jax.random.split(key)
         draws = self.belief.sample(first, (chains,)) - self.belief.mean[None]
         positions, info = bounces.run(
             self.walls, starts(self.inequalities, self.walls, draws), rest, n=n, warmup=warmup
         )
-        return gathered(self.belief.mean[None, None] + positions, info._asdict())
+        return chain_draws(self.belief.mean[None, None] + positions, info._asdict())
 
     @property
     def mode(self) -> jax.Array:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-class Chains(NamedTuple):
+class ChainDraws(NamedTuple):
     """Draws of one field by several chains, and their diagnostics.
 
     Chains that stand still satisfy every law exactly, and their spread from chain to chain can look
@@ -60,7 +60,7 @@ class Chains(NamedTuple):
         )
 
 
-def gathered(draws, statistics: Mapping, laws: Mapping | None = None) -> Chains:
+def chain_draws(draws, statistics: Mapping, laws: Mapping | None = None) -> ChainDraws:
     """Draws of shape (chain, draw, *field) with their diagnostics."""
     ess, r_hat = worst_mixing(np.asarray(draws))
-    return Chains(draws, dict(statistics), dict(laws or {}), ess, r_hat)
+    return ChainDraws(draws, dict(statistics), dict(laws or {}), ess, r_hat)
