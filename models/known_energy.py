@@ -18,7 +18,7 @@ import numpyro.distributions as dist
 
 import bayescons as bc
 from bayescons.restrictions import constrained
-from bayescons.results.draws import Chains
+from bayescons.results.draws import ChainDraws
 from bayescons.surrogates import separable
 
 grid = bc.Grid(x=np.linspace(0, 10, 61))
@@ -45,7 +45,7 @@ def inputs(key):
     return {"readings": wave[places] + 0.1 * jax.random.normal(key, places.shape), "mass": 4.0}
 
 
-def restricted(key, n: int = 1000) -> Chains:
+def restricted(key, n: int = 1000) -> ChainDraws:
     """Draws of the posterior with the energy 16/3; n of each of four chains."""
     first, second = jax.random.split(key)
     posterior = bc.conjugate(program)(**inputs(first))["u"]

@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 
 import bayescons as bc
 from bayescons.restrictions import nonnegative, truncated
-from bayescons.results.draws import Chains
+from bayescons.results.draws import ChainDraws
 from bayescons.surrogates import separable
 
 grid = bc.Grid(x=np.linspace(0, 1, 101))
@@ -41,7 +41,7 @@ def inputs(key):
     }
 
 
-def restricted(key, n: int = 1000) -> Chains:
+def restricted(key, n: int = 1000) -> ChainDraws:
     """Draws of the posterior that are nowhere negative; n of each of four chains."""
     first, second = jax.random.split(key)
     posterior = bc.conjugate(program)(**inputs(first))["u"]

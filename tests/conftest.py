@@ -102,16 +102,21 @@ def eagerly(monkeypatch):
         monkeypatch.setattr(module, name, getattr(module, name).__wrapped__)
 
 
-MEMORY = 1200  # MB of a worker, above which compiled code is let go of
+MEMORY = 1000  # MB of a worker, above which compiled code is let go of
+GROWTH = 200  # MB by which it has to have grown since
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def _memory():
-    """Let go of compiled code between files once it has grown large; it comes back from disk."""
+    """Let go of compiled code once it has grown large; it comes back from disk."""
     yield
-    if _resident() > MEMORY:
+    if _resident() > max(MEMORY, _kept[0] + GROWTH):
         jax.clear_caches()
         gc.collect()
+        _kept[0] = _resident()
+
+
+_kept = [0.0]  # MB left when compiled code was last let go of
 
 
 def _resident() -> float:
