@@ -2,12 +2,15 @@
 instead.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
+from numpyro.infer import SVI, Trace_ELBO
+from numpyro.infer.autoguide import AutoNormal
 from numpyro.infer.util import log_density
 
 import bayescons as bc
@@ -352,3 +355,76 @@ def test_a_program_without_statements_is_left_alone_by_exact_and_refused_by_conj
     )
     with pytest.raises(ValueError, match=r"no bc\.observe or bc\.impose in it"):
         bc.conjugate(program)()
+
+
+# Names and parameters
+
+
+EVERY_READING = READINGS | {
+    "soft": lambda program: sites(bc.soft(program)),
+    "sample": lambda program: bc.sample(program, key=0, warmup=5, draws=5),
+    "sbc": lambda program: bc.sbc(program, key=0, simulations=20),
+}
+
+
+def two_statements():
+    u = white()
+    bc.observe("total", MASS, u, 1.0)
+    bc.observe("total", WALL, u, 0.0)
+
+
+def two_fields():
+    for _ in range(2):
+        bc.observe("fact", MASS, white(), 1.0)
+
+
+def a_statement_and_a_site():
+    u = white()
+    bc.observe("u", MASS, u, 1.0)
+
+
+@pytest.mark.parametrize("program", [two_statements, two_fields, a_statement_and_a_site])
+@pytest.mark.parametrize("read", EVERY_READING.values(), ids=EVERY_READING.keys())
+def test_two_sites_of_one_name_are_refused_by_every_reading(read, program):
+    with pytest.raises(ValueError, match=r"two sites named '(total|u|fact)'"):
+        read(program)
+
+
+def test_the_linter_finds_two_sites_of_one_name():
+    (finding,) = bc.check(two_statements).findings
+    assert (finding.severity, finding.where) == ("error", "total")
+    assert "two sites" in finding.finding
+
+
+def with_a_parameter(total):
+    middle = numpyro.param("middle", 0.0)
+    u = numpyro.sample("u", bc.diagonal(jnp.full(N, middle), 1.0))
+    bc.observe("total", lambda u: u.sum(), u, total)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda program: bc.conjugate(program)(1.0),
+        lambda program: bc.sample(program, 1.0, key=0, warmup=5, draws=5),
+        lambda program: bc.sbc(program, 1.0, key=0, simulations=20),
+    ],
+)
+def test_a_parameter_that_nobody_fitted_is_refused(read):
+    with pytest.raises(ValueError, match=r"'middle' is a numpyro\.param, .*SVI.*substitute"):
+        read(with_a_parameter)
+    assert any(
+        f.where == "middle" and f.severity == "error"
+        for f in bc.check(with_a_parameter, 1.0).findings
+    )
+
+
+def test_a_parameter_fitted_by_svi_is_that_of_the_highest_evidence():
+    """Of u_i ~ N(m, 1) whose sum is known the evidence is highest where the mean of it is m."""
+    exact = bc.exact(with_a_parameter)
+    svi = SVI(exact, AutoNormal(exact), numpyro.optim.Adam(0.05), Trace_ELBO())
+    params = svi.run(jax.random.key(0), 400, 2.0 * N, progress_bar=False).params
+    assert params["middle"] == pytest.approx(2.0, abs=1e-2)
+    fitted = handlers.substitute(with_a_parameter, data=params)
+    mean = bc.conjugate(fitted)(2.0 * N).mean["u"]
+    np.testing.assert_allclose(mean, np.full(N, 2.0), rtol=0, atol=100 * EPS)

@@ -37,7 +37,7 @@ from bayescons.programs.fields import improper, innermost
 from bayescons.programs.groups import Group, groups
 from bayescons.programs.handlers import CollectStatements, ReplayFields, feasible
 from bayescons.programs.statements import statement
-from bayescons.programs.structure import ProgramStructure, program_structure
+from bayescons.programs.structure import ProgramStructure, program_structure, unfitted
 from bayescons.refusals import Refusal, RefusedValue
 
 # draws of the fields' priors, for what is expected of their increments and of what is read of them
@@ -147,6 +147,7 @@ def examine(
     good = handlers.block(program, hide=[fault.where for fault in faults])
     try:
         structure = program_structure(good, args, kwargs)
+        faults += [Fault(name, unfitted(name)) for name in structure.parameters]
         # A field of refused statements only is no latent.
         above = tuple(name for name in structure.latents if name not in seen.fields)
         rows, stiffness, drawn = _together(structure, draws if above else 1, key)

@@ -24,7 +24,12 @@ from bayescons.programs.groups import CONTRADICTION, Conditioned, check, conditi
 from bayescons.programs.handlers import CollectStatements
 from bayescons.programs.likelihoods import absorb, refuse
 from bayescons.programs.posterior import Posterior
-from bayescons.programs.structure import NothingStatedError, ProgramStructure, program_structure
+from bayescons.programs.structure import (
+    NothingStatedError,
+    ProgramStructure,
+    program_structure,
+    refuse_parameters,
+)
 from bayescons.refusals import RefusedValue
 
 
@@ -107,6 +112,7 @@ def mixture(
         raise NothingStatedError(
             "the program states nothing about any field: there is no bc.observe or bc.impose in it"
         )
+    refuse_parameters(structure)
     refuse(structure)
     if structure.latents and key is None:
         names = ", ".join(sorted(map(repr, structure.latents)))

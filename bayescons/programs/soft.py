@@ -23,7 +23,13 @@ from bayescons.gaussians.conditioning import (
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.fields import NoClosedFormError, as_gaussian
 from bayescons.programs.staging import event_dims
-from bayescons.programs.statements import FunctionalObservation, functional_of, statement
+from bayescons.programs.statements import (
+    NAMED,
+    FunctionalObservation,
+    functional_of,
+    refuse_twice,
+    statement,
+)
 from bayescons.refusals import RefusedType, RefusedValue
 
 # Share of a functional's prior standard deviation below which a soft statement is called stiff. On
@@ -93,10 +99,12 @@ class _Soften(numpyro.primitives.Messenger):
         super().__init__(program)
 
     def __enter__(self):
-        self.sites, self.beliefs = {}, {}
+        self.sites, self.beliefs, self.names = {}, {}, set()
         return super().__enter__()
 
     def process_message(self, msg):
+        if msg["type"] in NAMED:
+            refuse_twice(msg["name"], self.names)
         known = statement(msg["fn"]) if msg["type"] == "sample" else None
         if known is None:
             return

@@ -28,7 +28,7 @@ from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.functionals.functions import TracedFunction
 from bayescons.programs.fields import unwrapped
 from bayescons.programs.skeletons import Skeleton, take_apart
-from bayescons.programs.statements import FunctionalObservation, statement
+from bayescons.programs.statements import NAMED, FunctionalObservation, refuse_twice, statement
 from bayescons.refusals import RefusedValue
 
 STAGED = 64  # programs kept, with the code compiled for them
@@ -43,7 +43,8 @@ class Site(NamedTuple):
         name: of the site.
         kind: type of the message, "sample" or "deterministic", say.
         latent: whether it is a sample site without a value.
-        observed: whether it is a sample site with an observed value.
+        observed: whether it is a sample site with an observed value, or a parameter with a given
+            one.
         fields: of a statement, names of the sites of its fields; None for all else.
         plates: number of plates around it.
         event_dims: axes of one event; those that no plate claims where a Normal has none.
@@ -239,6 +240,7 @@ class _Recorder(numpyro.primitives.Messenger):
         self.sites: list[Site] = []
         self.unread: list[str] = []
         self.values: dict[str, Any] = {}
+        self._names: set[str] = set()
         self._outside = 0
 
     def process_message(self, msg):
@@ -251,6 +253,8 @@ class _Recorder(numpyro.primitives.Messenger):
         msg["stop"] = True
         if msg["type"] in PASSED_ON:
             return
+        if msg["type"] in NAMED:
+            refuse_twice(msg["name"], self._names)
         known = statement(msg["fn"]) if msg["type"] == "sample" else None
         fields = None if known is None else self._fields(known)
         if known is not None:
@@ -272,7 +276,8 @@ class _Recorder(numpyro.primitives.Messenger):
                 name=name,
                 kind=msg["type"],
                 latent=latent,
-                observed=bool(msg.get("is_observed", False)),
+                observed=bool(msg.get("is_observed", False))
+                or (msg["type"] == "param" and original["value"] is not None),
                 fields=fields,
                 plates=plates,
                 event_dims=event_dims(msg["fn"], plates) if msg["type"] == "sample" else 0,

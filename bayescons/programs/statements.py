@@ -212,6 +212,21 @@ def statement(site: dist.Distribution) -> FunctionalObservation | None:
     return site if isinstance(site, FunctionalObservation) else None
 
 
+NAMED = ("sample", "deterministic")  # messages whose names must differ
+
+
+def refuse_twice(name: str, names: set[str]) -> None:
+    """Take down the name of a site, or refuse it where there is one already: sites are known by
+    their names alone, and the second would take the place of the first.
+    """
+    if name in names:
+        raise RefusedValue(
+            f"the program has two sites named {name!r}, and the second would take the place of the "
+            f"first. Give each a name of its own: f'{name}_{{i}}' in a loop"
+        )
+    names.add(name)
+
+
 def functional_of(name: str, functional, shape: tuple[int, ...]) -> AbstractFunctional:
     """A statement's functional of a field of this shape; a function becomes a functional, checked
     to be affine.

@@ -76,6 +76,13 @@ class ProgramStructure:
         return self.facts.likelihoods
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """Sites of `numpyro.param` to which nobody has given a value."""
+        return tuple(
+            site.name for site in self.staged.sites if site.kind == "param" and not site.observed
+        )
+
+    @property
     def groups(self) -> tuple[tuple[tuple[str, ...], tuple], ...]:
         """Fields that statements tie together: their names, and the shapes of one field each."""
         return self.facts.groups
@@ -133,6 +140,26 @@ def program_structure(program: Callable, args: tuple = (), kwargs: dict | None =
             "one Gaussian over all steps; bc.soft(program) reads the program as it is"
         )
     return structure
+
+
+def unfitted(name: str) -> str:
+    """What to write in place of a parameter that nobody has given a value."""
+    return (
+        f"{name!r} is a numpyro.param, which would be held at its initial value, unfitted. Either "
+        "give it a prior, numpyro.sample(name, ...); or fit it first, params = SVI(exact, guide, "
+        "optimiser, Trace_ELBO()).run(key, steps, *args).params with exact = bc.exact(program), "
+        "and hand over numpyro.handlers.substitute(program, data=params)"
+    )
+
+
+def refuse_parameters(structure: ProgramStructure) -> None:
+    """Refuse a program in which parameters stand that were not fitted.
+
+    Raises:
+        ValueError: names the first, and the ways out.
+    """
+    if structure.parameters:
+        raise RefusedValue(unfitted(structure.parameters[0]))
 
 
 @functools.lru_cache(maxsize=64)

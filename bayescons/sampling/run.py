@@ -15,7 +15,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from bayescons.arrays import one_of
 from bayescons.programs.collapsed import fields_given
-from bayescons.programs.structure import program_structure
+from bayescons.programs.structure import program_structure, refuse_parameters
 from bayescons.refusals import RefusedType, RefusedValue
 from bayescons.sampling.choice import choose
 from bayescons.sampling.methods import READINGS, Method, Run
@@ -69,6 +69,7 @@ def closed(program: Callable, args: tuple, kwargs: dict) -> Callable:
     is not looked into, which is then run whenever it is read.
     """
     structure = program_structure(program, args, kwargs)
+    refuse_parameters(structure)
     return structure if not structure.staged.unread else functools.partial(program, *args, **kwargs)
 
 

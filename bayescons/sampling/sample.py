@@ -133,8 +133,8 @@ def sample(
     )
     one_of("reading", reading, READINGS)
     key, origin = _key(key)
+    closure = closed(program, args, kwargs)
     try:
-        closure = closed(program, args, kwargs)
         took = _chosen(closure, method, reading)
         method = checked(dataclasses.replace(method, sampler=took.sampler))
         structure = structure_of(closure)
