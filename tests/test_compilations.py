@@ -16,12 +16,18 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from flax import nnx
 from numpyro import handlers
 
 import bayescons as bc
 from bayescons import tracing
 from bayescons.cli import main
+from bayescons.diagnostics.conformal import simultaneous_width
+from bayescons.networks import AttentiveNeuralProcess
+from bayescons.problems import Stefan
+from bayescons.problems.readings import contexts
 from bayescons.sampling import compiled as compiled_runs
+from bayescons.surrogates import latent_draws
 
 sys.path.insert(0, os.path.dirname(__file__))
 Compilations = importlib.import_module("compilations").Compilations
@@ -107,7 +113,39 @@ DOORS = {
     "check": lambda p, x: bc.check(rebuilt(p), x, latent_draws=2),
     "sample": lambda p, x: bc.sample(rebuilt(p), x, key=0, chains=2, warmup=20, draws=8),
 }
+
+
+def posterior(number):
+    walls = (bc.Constraint(bc.dirichlet(GRID, "x", side), number) for side in ("lower", "upper"))
+    return functools.reduce(lambda given, wall: given | wall, walls, belief(number))
+
+
+def mixture(number):
+    return bc.conjugate(latent, latent_draws=5, key=KEY)(number)
+
+
+NETWORK = AttentiveNeuralProcess(width=8, heads=2, rngs=nnx.Rngs(0))
+STEFAN = Stefan(0.6)
+
+
+def drawn_beliefs(number):
+    readings = contexts(STEFAN, jax.random.key(int(10 * number)))
+    return latent_draws(NETWORK, readings, STEFAN.grid(3, 5), KEY, draws=2).mean
+
+
+def width(number):
+    draws = np.random.default_rng(int(10 * number)).normal(size=(20, N))
+    return simultaneous_width(draws, jnp.zeros(N), jnp.ones(N))
+
+
 ARRAYS = {
+    "mean": lambda x: posterior(x).mean,
+    "variance": lambda x: posterior(x).variance,
+    "draws": lambda x: posterior(x).sample(KEY, (3,)),
+    "density": lambda x: belief(x).log_prob(jnp.zeros(N)),
+    "draws of a mixture": lambda x: mixture(x).sample(KEY, (3,))["u"],
+    "draws of a network": drawn_beliefs,
+    "width of a band": width,
     "condition": lambda x: bc.condition(belief(x), constraint(x)).mean,
     "update": lambda x: bc.update(belief(x), constraint(x)).rank,
     "log_evidence": lambda x: bc.log_evidence(belief(x), constraint(x)),

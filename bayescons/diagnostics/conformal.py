@@ -28,6 +28,7 @@ for bands of functions by the largest normalised residual.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from bayescons import tracing
 from bayescons.arrays import finite
 from bayescons.diagnostics.averages import Axis, alike, mask
 from bayescons.diagnostics.recalibration import recalibrated
@@ -111,10 +113,17 @@ def simultaneous_width(
             f"draws must have shape (draws, {', '.join(map(str, mean.shape))}); got {draws.shape}. "
             "Put the draws first"
         )
-    sizes = jax.lax.map(
-        lambda draw: largest_residual(mean, variance, draw, axis=axis, where=where), draws
-    )
+    where = None if where is None else jnp.asarray(where)
+    axes = tuple(axis) if isinstance(axis, Sequence) else axis
+    sizes = _largest_residuals(mean, variance, draws, where, tracing.Static(axes))
     return jnp.sort(sizes, axis=0)[math.ceil(level * len(draws) - 1e-9) - 1]
+
+
+@tracing.compiled
+def _largest_residuals(mean, variance, draws, where, axis: tracing.Static) -> Array:
+    return jax.lax.map(
+        lambda draw: largest_residual(mean, variance, draw, axis=axis.value, where=where), draws
+    )
 
 
 def conformal_factor(scores: ArrayLike, *, level: float = 0.95) -> float:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons import tracing
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.groups import fields_of
 from bayescons.refusals import RefusedValue
@@ -118,6 +119,7 @@ class Posterior:
         return named
 
 
+@tracing.compiled
 def _sample_components(component: Gaussian, chosen, key):
     """One draw from each chosen component, one at a time: a batch of covariances is not copied."""
     noise = jax.random.normal(

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.typing import ArrayLike
 
+from bayescons import tracing
 from bayescons.gaussians.conditioning import Constraint
 from bayescons.gaussians.gaussian import Gaussian, diagonal
 from bayescons.grids import Grid
@@ -214,18 +215,22 @@ def _decode(
     points: jax.Array,
     grid: Grid,
 ) -> Ensemble:
-    """The beliefs given latents (draws, width). For a tile of points after another all draws are
-    gone through.
-    """
+    """The beliefs given latents (draws, width)."""
+    predicted = _decoded(network, representation, latents, points)
+    return Ensemble(
+        *(jnp.moveaxis(a[..., 0], 0, 1).reshape(len(latents), *grid.shape) for a in predicted)
+    )
+
+
+@tracing.compiled
+def _decoded(network: LatentNetwork, representation, latents, points):
+    """For a tile of points after another all draws are gone through."""
 
     def at_point(place):
         r, x = place
         return jax.lax.map(lambda z: network.decode(r[None], z, x[None]), latents)
 
-    predicted = jax.lax.map(at_point, (representation, points), batch_size=TILE)
-    return Ensemble(
-        *(jnp.moveaxis(a[..., 0], 0, 1).reshape(len(latents), *grid.shape) for a in predicted)
-    )
+    return jax.lax.map(at_point, (representation, points), batch_size=TILE)
 
 
 def _points(grid: Grid, stretch: ArrayLike = 1.0) -> jax.Array:
