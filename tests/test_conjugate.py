@@ -463,3 +463,17 @@ def test_the_posterior_is_calibrated():
 
 def test_calibration_notices_readings_that_are_trusted_too_much():
     assert uniformity(ranks(lambda key, total, y: exact_draws(key, total, y, noise=0.1))) < 1e-3
+
+
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e6])
+def test_a_prior_of_latents_too_wide_for_its_draws_is_told_by_pareto_k(scale):
+    """Posterior mean of m is .4; of 256 draws of so wide a prior one comes nearest, and is far."""
+
+    def program():
+        m = numpyro.sample("m", dist.Normal(0.0, scale))
+        u = numpyro.sample("u", bc.diagonal(jnp.full(5, m), 1.0))
+        bc.observe("sum", lambda u: u.sum(), u, 2.0)
+
+    posterior = bc.conjugate(program, key=jax.random.key(0))()
+    assert posterior.effective_draws < 2
+    assert posterior.pareto_k > 0.7

@@ -153,9 +153,9 @@ def importance_weights(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     JMLR 2024), by ArviZ.
 
     Fewer than 25 weights, weights that are all equal, and weights whose largest is shared (discrete
-    latents) have no tail to smooth: they stay, and k is NaN. A tail that spans more than the range
-    of floats (one draw foresaw the values, the others not at all) has no fit: the weights stay, and
-    k is infinite.
+    latents) have no tail to smooth: they stay, and k is NaN. A tail that has no fit, since one draw
+    or two foresaw the values and the others not at all, is the worst there is: the weights stay,
+    and k is infinite.
     """
     raw = np.exp(log_weights - np.max(log_weights))
     raw = raw / raw.sum()
@@ -165,7 +165,7 @@ def importance_weights(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
 
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         smoothed, pareto_k = array_stats.psislw(-log_weights)
-    if np.isnan(smoothed).any():
+    if np.isnan(smoothed).any() or np.isnan(pareto_k):
         return raw, float("inf")
     weights = np.exp(smoothed - np.max(smoothed))
     return weights / weights.sum(), float(pareto_k)
