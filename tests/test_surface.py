@@ -129,7 +129,7 @@ def test_the_core_needs_no_extra():
         ("bc.surrogates", "networks"),
         ("bc.plots", "plots"),
         ("from bayescons import training", "networks"),
-        ("bc.results.trees.load('none.nc')", "files"),
+        ("from bayescons.results.trees import load; load('none.nc')", "files"),
     ],
 )
 def test_what_needs_an_extra_names_it_where_it_is_missing(statement, extra):
