@@ -216,21 +216,24 @@ def _decode(
     grid: Grid,
 ) -> Ensemble:
     """The beliefs given latents (draws, width)."""
-    predicted = _decoded(network, representation, latents, points)
+    # A network that is no pytree has no arrays to hand over: it is told from others by identity.
+    known = tracing.Static(network) if jax.tree_util.all_leaves([network]) else network
+    predicted = _decoded(known, representation, latents, points, tracing.Static(TILE))
     return Ensemble(
         *(jnp.moveaxis(a[..., 0], 0, 1).reshape(len(latents), *grid.shape) for a in predicted)
     )
 
 
 @tracing.compiled
-def _decoded(network: LatentNetwork, representation, latents, points):
+def _decoded(network, representation, latents, points, tile: tracing.Static):
     """For a tile of points after another all draws are gone through."""
+    network = network.value if isinstance(network, tracing.Static) else network
 
     def at_point(place):
         r, x = place
         return jax.lax.map(lambda z: network.decode(r[None], z, x[None]), latents)
 
-    return jax.lax.map(at_point, (representation, points), batch_size=TILE)
+    return jax.lax.map(at_point, (representation, points), batch_size=tile.value)
 
 
 def _points(grid: Grid, stretch: ArrayLike = 1.0) -> jax.Array:
