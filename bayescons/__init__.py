@@ -13,16 +13,10 @@ from bayescons.functionals.functions import functional
 from bayescons.functionals.initial_values import initial
 from bayescons.functionals.regularity import second_difference
 from bayescons.functionals.residuals import residuals
-from bayescons.gaussians.conditioning import (
-    Constraint,
-    condition,
-    functional_scale,
-    log_evidence,
-    quadrature_scale,
-    update,
-)
+from bayescons.gaussians.conditioning import Constraint, condition, log_evidence, update
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
+from bayescons.gaussians.scales import functional_scale, quadrature_scale
 from bayescons.grids import Grid
 from bayescons.programs.conjugate import conjugate
 from bayescons.programs.exact import exact

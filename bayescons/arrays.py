@@ -11,12 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons import tracing
-from bayescons.refusals import RefusedValue
+from bayescons.refusals import RefusedType, RefusedValue
 
 
 def concrete(array) -> bool:
     """Whether an array's numbers are known now: it is not being traced."""
     return not isinstance(array, jax.core.Tracer)
+
+
+def sample_shape(shape) -> tuple[int, ...]:
+    """The axes of draws: whole numbers, or one of them alone, as NumPy takes its sizes."""
+    axes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+    if not all(
+        isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in axes
+    ):
+        raise RefusedType(
+            f"the shape of draws is a whole number or a tuple of them; got {shape!r}. Write (100,)"
+        )
+    return tuple(map(int, axes))
 
 
 def constant(array: np.ndarray) -> np.ndarray:

@@ -396,6 +396,52 @@ def test_the_linter_finds_two_sites_of_one_name():
     assert "two sites" in finding.finding
 
 
+def tied_fields_and_one_of_their_joined_name():
+    u, v, w = (numpyro.sample(name, bc.diagonal(jnp.zeros(2), 1.0)) for name in ("a", "b", "a_b"))
+    bc.observe("both", lambda u, v: u.sum() + v.sum(), (u, v), 1.0)
+    bc.observe("other", lambda w: w.sum(), w, 2.0)
+
+
+def a_site_named_as_one_that_is_added():
+    bc.observe("fact", MASS, white(), 1.0)
+    numpyro.deterministic("u_free", jnp.ones(()))
+
+
+@pytest.mark.parametrize(
+    ("program", "names"),
+    [
+        (tied_fields_and_one_of_their_joined_name, "names joined, 'a_b'"),
+        (a_site_named_as_one_that_is_added, "'u_free' is the name of a site"),
+    ],
+)
+@every_reading
+def test_names_that_a_reading_could_not_tell_apart_are_refused(read, program, names):
+    with pytest.raises(ValueError, match=names):
+        read(program)
+
+
+def test_a_site_that_only_ends_like_one_that_is_added_is_the_program_s_own():
+    def program():
+        gap = numpyro.sample("air_gap", dist.HalfNormal(1.0))
+        u = numpyro.sample("u", bc.diagonal(jnp.zeros(2), jnp.full(2, gap)))
+        bc.impose("total", lambda u: u.sum(), u, 1.0)
+        numpyro.deterministic("u_white", 2.0 * u)
+
+    tree = bc.sample(program, key=0, chains=1, warmup=20, draws=20)
+    assert {"air_gap", "u", "u_white"} <= set(tree.posterior)
+    assert not np.allclose(tree.posterior["air_gap"], 0.0)
+
+
+@pytest.mark.parametrize("shape", [5, (5,), [5], np.int64(5)])
+def test_draws_take_their_number_as_a_number_or_as_axes(shape):
+    posterior = bc.conjugate(states(MASS))()
+    assert posterior.sample(jax.random.key(0), shape)["u"].shape == (5, N)
+    assert posterior["u"].sample(jax.random.key(0), shape).shape == (5, N)
+    for wrong in (2.5, True, "5", (2, -1)):
+        with pytest.raises(TypeError, match="whole number or a tuple"):
+            posterior.sample(jax.random.key(0), wrong)
+
+
 def with_a_parameter(total):
     middle = numpyro.param("middle", 0.0)
     u = numpyro.sample("u", bc.diagonal(jnp.full(N, middle), 1.0))

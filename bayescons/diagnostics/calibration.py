@@ -40,8 +40,8 @@ from bayescons.diagnostics.ecdf import EcdfDifference, ecdf_difference, one_each
 from bayescons.diagnostics.mixtures import mixture_cdf
 from bayescons.diagnostics.scoring import normal_quantile
 from bayescons.functionals.abstract import AbstractFunctional
-from bayescons.gaussians.conditioning import functional_scale
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.gaussians.scales import functional_scale
 from bayescons.refusals import RefusedValue
 
 # share of a functional's prior standard deviation below which it counts as known exactly: the

@@ -116,13 +116,9 @@ def balance(
 
     Example:
         >>> grid = bc.Grid(t=[0.0, 0.5, 1.0], x=[0.0, 0.5, 1.0])
-        >>> field = jnp.broadcast_to(
-        ...     grid["t"][:, None], grid.shape
-        ... )  # one more unit each unit of time
-        >>> inflow = jnp.stack(
-        ...     [jnp.ones(3), jnp.zeros(3)], axis=-1
-        ... )  # all of it through the lower end
-        >>> print(bc.balance(grid)(field, inflow))
+        >>> field = jnp.broadcast_to(grid["t"][:, None], grid.shape)  # u = t
+        >>> fluxes = jnp.stack([jnp.ones(3), jnp.zeros(3)], axis=-1)  # in at the lower end
+        >>> print(bc.balance(grid)(field, fluxes))
         [0. 0.]
     """
     at = _axes(grid, over, time, fluxes)

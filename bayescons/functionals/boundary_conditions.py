@@ -158,8 +158,8 @@ class BoundaryConditions:
         >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 5))
         >>> ends = (bc.BoundaryCondition("x", "lower"), bc.BoundaryCondition("x", "upper"))
         >>> boundary = bc.BoundaryConditions(grid, ends)
-        >>> print(boundary.functional(grid["x"] ** 2))
-        (Array(0., dtype=float64), Array(1., dtype=float64))
+        >>> [float(value) for value in boundary.functional(grid["x"] ** 2)]
+        [0.0, 1.0]
     """
 
     grid: Grid

@@ -9,12 +9,11 @@ from bayescons.gaussians.conditioning import (
     Constraint,
     Update,
     condition,
-    functional_scale,
     log_evidence,
-    quadrature_scale,
     stack,
     update,
 )
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
+from bayescons.gaussians.scales import functional_scale, quadrature_scale

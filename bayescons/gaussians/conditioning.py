@@ -24,16 +24,14 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons import tracing
-from bayescons.arrays import concrete, finite, over_batch, positive
+from bayescons.arrays import concrete, finite, positive
 from bayescons.functionals.abstract import AbstractFunctional
-from bayescons.functionals.joint import OnJointVector, split_fields
-from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stack import Stack
 from bayescons.gaussians import row_covariance as gram
-from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.composites import Conditioned
 from bayescons.gaussians.consistency import raise_for, status
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.gaussians.scales import quadrature_scale
 from bayescons.refusals import RefusedType, RefusedValue
 
 
@@ -195,107 +193,6 @@ def log_evidence(prior: Gaussian, constraint: Constraint) -> jax.Array:
     return update(prior, constraint).log_evidence
 
 
-def functional_scale(prior: Gaussian, functional: AbstractFunctional):
-    """Prior standard deviation of each row, sqrt(diag G K G'), in the shape of the functional's
-    value (a tuple for a `Stack`).
-
-    Example:
-        >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
-        >>> round(
-        ...     float(
-        ...         bc.functional_scale(bc.diagonal(jnp.zeros(3), 1.0), bc.integral(grid, over="x"))
-        ...     ),
-        ...     4,
-        ... )
-        0.6124
-    """
-
-    def spread(covariance):
-        axes = _shared_axes(covariance, functional)
-        blocks = gram.form(functional, covariance, axes)
-        deviation = jnp.sqrt(jnp.maximum(jnp.diagonal(blocks, axis1=-2, axis2=-1), 0.0))
-        return functional.unpack(deviation, axes)
-
-    return over_batch(spread, prior.covariance.batch_dims)(prior.covariance)
-
-
-def quadrature_scale(
-    prior: Gaussian, functional: AbstractFunctional, *, draws: jax.Array | None = None
-) -> jax.Array:
-    """A-priori standard deviation of a quadrature rule's error, sqrt(Σ_i h_i² E[Δu_i²] / 12), in
-    the shape of the functional's value.
-
-    The exact solution of a PDE has the exact total; its quadrature on the grid has not. Between two
-    nodes the field is taken as a Brownian bridge with the increment that the belief expects,
-    E[Δu_i²] = (Δm_i)² + Var Δu_i, with the increments' variance taken as that of independent
-    neighbours (an upper bound for positively correlated ones). See `quadrature.bridge_widths` for
-    what it means.
-
-    Args:
-        prior: the belief.
-        functional: with a rule; a law of several fields may have one in each of its parts, and
-            their errors add up.
-        draws: fields of the belief, shape (n, *batch, *field), to take E[Δu_i²] from in place of
-            the bound.
-
-    Raises:
-        ValueError: for a functional that is not an integral.
-
-    Example:
-        >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 101))
-        >>> belief = bc.diagonal(jnp.where(grid["x"] < 0.5, 1.0, 0.0), 1e-3)  # a jump
-        >>> round(float(bc.quadrature_scale(belief, bc.integral(grid, over="x"))), 4)
-        0.0029
-    """
-    moments = (prior.mean, prior.variance) if draws is None else (draws,)
-    parts = [(functional, moments)]
-    if isinstance(functional, OnJointVector):
-        fields = [split_fields(moment, functional.shapes) for moment in moments]
-        parts = [
-            (part, tuple(f[i] for f in fields))
-            for part, i in zip(functional.parts, functional.indices, strict=True)
-        ]
-    rules = [
-        part
-        for part in parts
-        if isinstance(part[0], TensorProduct) and any(b is not None for b in part[0].bridges)
-    ]
-    if not rules:
-        raise RefusedValue(
-            "scale='quadrature' is the error of an integral; this functional is none. Give its "
-            "scale as a number"
-        )
-    return jnp.sqrt(sum(_rule_variance(*rule) for rule in rules))
-
-
-def _rule_variance(functional: TensorProduct, moments: tuple) -> jax.Array:
-    """Σ_i h_i² E[Δu_i²] / 12 over the axes integrated over, in the shape of the functional's value
-    (batch axes in front).
-    """
-    total = 0.0
-    for axis, widths in enumerate(functional.bridges):
-        if widths is not None:
-            increments = _expected_increments(moments, axis - len(functional.shape))
-            squared = [None if w is None else jnp.asarray(w) ** 2 for w in functional.weights]
-            squared[axis] = jnp.asarray(widths) ** 2 / 12
-            lead = increments.ndim - len(functional.shape)
-            rule = TensorProduct(tuple(squared), shape=increments.shape[lead:])
-            total = total + over_batch(rule, lead)(increments)
-    return total
-
-
-def _expected_increments(moments: tuple, axis: int) -> jax.Array:
-    """E[Δu_i²] along an axis (counted from the last), from mean and variance or from draws."""
-    squares = jnp.diff(moments[0], axis=axis) ** 2
-    if len(moments) == 1:
-        return jnp.mean(squares, axis=0)
-    low, high = (
-        jax.lax.slice_in_dim(moments[1], *ends, axis=moments[1].ndim + axis)
-        for ends in ((0, -1), (1, None))
-    )
-    return squares + low + high
-
-
 @tracing.compiled
 def _update(loc, covariance, functional, values, scales, exact: tracing.Static) -> Update:
     """`update` over a batch of fields: leading axes of the mean are mapped over, values and scales
@@ -313,7 +210,7 @@ def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Upd
     """`update` for one field. Rows are computed in double precision where the session has it,
     whatever the field is stored in.
     """
-    axes = _shared_axes(covariance, functional)
+    axes = gram.shared_axes(covariance, functional)
     dtype = jnp.result_type(float)
     pieces = [
         m.pack(jnp.asarray(v, dtype), axes) for m, v in zip(functional.members, values, strict=True)
@@ -374,13 +271,6 @@ def _noise(members, scales, axes, target):
     ]
     pieces = [m.pack(s, axes) for m, s in zip(members, filled, strict=True)]
     return jnp.concatenate(pieces, axis=-1).astype(target.dtype) ** 2
-
-
-def _shared_axes(covariance: AbstractCovariance, functional: AbstractFunctional) -> tuple[int, ...]:
-    """Axes along which the belief is independent and the functional does nothing: S is
-    block-diagonal over them.
-    """
-    return tuple(sorted(covariance.independent & functional.pointwise))
 
 
 def _resolve(prior: Gaussian, constraint: Constraint) -> Constraint:

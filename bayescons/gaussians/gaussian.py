@@ -12,6 +12,7 @@ from jaxtyping import Float, Real
 
 from bayescons import tracing
 from bayescons.arrays import concrete, finite, over_batch, positive, real
+from bayescons.arrays import sample_shape as axes_of_draws
 from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.refusals import RefusedValue
@@ -90,7 +91,7 @@ class Gaussian(dist.Distribution):
 
     def sample(self, key, sample_shape=()) -> Float[Array, "*draws_batch_field"]:
         """Independent draws, shape (*sample_shape, *batch, *field)."""
-        shape = (*sample_shape, *self.batch_shape, self.covariance.noise_size)
+        shape = (*axes_of_draws(sample_shape), *self.batch_shape, self.covariance.noise_size)
         noise = jax.random.normal(key, shape, jnp.result_type(self.loc))
         return self.transport(noise)
 

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 
 from bayescons import tracing
 from bayescons.arrays import rank_tolerance
-from bayescons.functionals.abstract import Leaf
+from bayescons.functionals.abstract import AbstractFunctional, Leaf
+from bayescons.gaussians.abstract import AbstractCovariance
 
 # Elements of field that may be held at once while S is probed column by column.
 PROBE_ELEMENTS = 2**22
@@ -89,6 +90,13 @@ class RowCovariance:
             - jnp.sum(self.pivots_kept * (logs + jnp.log(row_std)))
             - jnp.sum(self.log_det_ratio)
         )
+
+
+def shared_axes(covariance: AbstractCovariance, functional: AbstractFunctional) -> tuple[int, ...]:
+    """Axes along which the belief is independent and the functional does nothing: S is
+    block-diagonal over them.
+    """
+    return tuple(sorted(covariance.independent & functional.pointwise))
 
 
 def form(functional, covariance, axes: tuple[int, ...]) -> jax.Array:

@@ -23,16 +23,10 @@ from numpyro import handlers
 from bayescons import tracing
 from bayescons.arrays import over_batch
 from bayescons.functionals.functions import NotProvenAffineError
-from bayescons.gaussians.conditioning import (
-    Constraint,
-    Update,
-    functional_scale,
-    quadrature_scale,
-    stack,
-    update,
-)
+from bayescons.gaussians.conditioning import Constraint, Update, stack, update
 from bayescons.gaussians.consistency import row_names
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.gaussians.scales import functional_scale, quadrature_scale
 from bayescons.programs.fields import improper, innermost
 from bayescons.programs.groups import Group, groups
 from bayescons.programs.handlers import CollectStatements, ReplayFields, feasible

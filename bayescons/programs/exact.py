@@ -50,9 +50,8 @@ def exact(program: Callable) -> Callable:
         >>> def program(total):
         ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
         ...     bc.observe("total", lambda u: u.sum(), u, total)
-        >>> trace = numpyro.handlers.trace(numpyro.handlers.seed(bc.exact(program), 0)).get_trace(
-        ...     6.0
-        ... )
+        >>> seeded = numpyro.handlers.seed(bc.exact(program), 0)
+        >>> trace = numpyro.handlers.trace(seeded).get_trace(6.0)
         >>> list(trace), round(float(trace["u"]["value"].sum()), 12)
         (['u_free', 'u_evidence', 'u'], 6.0)
     """

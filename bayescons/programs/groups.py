@@ -23,7 +23,7 @@ from bayescons.programs.fields import join
 from bayescons.programs.handlers import CollectStatements
 from bayescons.programs.statements import FunctionalObservation, functional_of
 from bayescons.programs.structure import ProgramStructure
-from bayescons.refusals import Refusal, RefusedValue
+from bayescons.refusals import RefusedValue
 
 # Prior standard deviations by which exact rows may miss each other: S is factored to rounding, and
 # its square root of eps is 1.5e-8.
@@ -202,7 +202,7 @@ def _on_group(known: FunctionalObservation, members: tuple[int, ...], shapes: tu
     if joint and not isinstance(functional, JointFunctional | AbstractFunctional):
         try:
             return affine(on_members(functional, members, shapes), known.name)
-        except Refusal as error:
+        except (RefusedValue, NotProvenAffineError) as error:
             raise type(error)(f"{known.name!r}: {error}") from None
     if not joint:
         return functional_of(known.name, functional, shapes[0])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons import tracing
+from bayescons.arrays import sample_shape
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.groups import fields_of
 from bayescons.refusals import RefusedValue
@@ -52,10 +53,12 @@ class Posterior:
         """
         return self._named([self._total_variance(c) for c in self.components])
 
-    def sample(self, key, shape: tuple[int, ...] = ()) -> dict[str, jax.Array]:
+    def sample(self, key, shape=()) -> dict[str, jax.Array]:
         """Joint draws of every field, and of every latent above them, by name, shapes (*shape,
-        *site); every one satisfies the exact statements to rounding.
+        *site); every one satisfies the exact statements to rounding. `shape` is a whole number or a
+        tuple of them.
         """
+        shape = sample_shape(shape)
         pick, noise = jax.random.split(key)
         keys = jax.random.split(noise, len(self.components))
         pairs = list(zip(self.components, keys, strict=True))

@@ -14,13 +14,9 @@ import numpyro.distributions as dist
 from bayescons.arrays import concrete
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.functions import FunctionFunctional, is_affine
-from bayescons.gaussians.conditioning import (
-    Constraint,
-    functional_scale,
-    quadrature_scale,
-    update,
-)
+from bayescons.gaussians.conditioning import Constraint, update
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.gaussians.scales import functional_scale, quadrature_scale
 from bayescons.programs.fields import NoClosedFormError, as_gaussian
 from bayescons.programs.staging import event_dims
 from bayescons.programs.statements import (
@@ -43,9 +39,7 @@ class StiffnessWarning(UserWarning):
 
     Example:
         >>> import warnings
-        >>> warnings.simplefilter(
-        ...     "error", bc.StiffnessWarning
-        ... )  # refuse to sample what would freeze
+        >>> warnings.simplefilter("error", bc.StiffnessWarning)  # stop before it freezes
     """
 
 

@@ -9,7 +9,12 @@ import numpyro.distributions as dist
 
 from bayescons.arrays import over_batch, positive
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
-from bayescons.functionals.functions import FunctionFunctional, TracedFunction, affine
+from bayescons.functionals.functions import (
+    FunctionFunctional,
+    NotProvenAffineError,
+    TracedFunction,
+    affine,
+)
 from bayescons.functionals.stack import Stack
 from bayescons.programs.fields import unwrapped
 from bayescons.refusals import Refusal, RefusedType, RefusedValue
@@ -170,8 +175,8 @@ def impose(name: str, functional, field, value, scale=None):
         ...     s = numpyro.sample("s", dist.HalfNormal(1.0))
         ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), jnp.full(3, s)))
         ...     bc.impose("total", lambda u: u.sum(), u, total)  # says nothing about s
-        >>> bc.conjugate(program, key=jax.random.key(0))(6.0).log_evidence
-        Array(0., dtype=float64)
+        >>> float(bc.conjugate(program, key=jax.random.key(0))(6.0).log_evidence)
+        0.0
     """
     return _state(name, functional, field, value, scale, counts_evidence=False)
 
@@ -237,7 +242,7 @@ def functional_of(name: str, functional, shape: tuple[int, ...]) -> AbstractFunc
                 functional = TracedFunction.of(functional, [shape])
             found = FunctionFunctional(functional.equations, shape, functional.parameters)
             return affine(found, name)
-        except Refusal as error:
+        except (RefusedValue, NotProvenAffineError) as error:
             raise type(error)(f"{name!r}: {error}") from None
     if tuple(functional.shape) != shape:
         raise RefusedValue(

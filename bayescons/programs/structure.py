@@ -18,7 +18,7 @@ from bayescons.programs.staging import Site, StagedProgram, stage
 from bayescons.refusals import Refusal, RefusedValue
 
 # Sites that readings add for each group of fields, by the end of their names.
-ADDED = ("free", "evidence", "gap", "white")
+ADDED = ("free", "evidence", "gap")
 
 
 @jax.tree_util.register_dataclass
@@ -202,17 +202,24 @@ def facts(staged: StagedProgram) -> Facts:
     for members in ties:
         names = tuple(site.name for site in sites if site.name in members)
         groups.append((names, tuple(by_name[n].field_shape for n in names)))
-        _check_names("_".join(names), by_name)
+    _check_names(["_".join(names) for names, _ in groups], by_name)
     return Facts(fields, statements, below, latents, likelihoods, entangled, tuple(groups))
 
 
-def _check_names(group: str, sites: dict) -> None:
-    """Refuse a site that has the name of one which a reading of the program adds."""
-    taken = [f"{group}_{added}" for added in ADDED if f"{group}_{added}" in sites]
-    if taken:
+def _check_names(groups: list[str], sites: dict) -> None:
+    """Refuse names under which a reading could not tell its own sites from the program's, or those
+    of one group of fields from another's.
+    """
+    added = [f"{group}_{ending}" for group in groups for ending in ADDED]
+    if taken := [name for name in added if name in sites]:
         raise RefusedValue(
-            f"{_list(taken)} is the name of a site that bc.exact(program) adds for the field "
-            f"{group!r}; give the program's own another name"
+            f"{_list(taken)} is the name of a site that a reading of the program adds for its "
+            "field; give the program's own another name"
+        )
+    if twice := [group for group in set(groups) if groups.count(group) > 1]:
+        raise RefusedValue(
+            f"fields tied together by a statement go by their names joined, {_list(twice)}, which "
+            "is also the name of another field; give that another name"
         )
 
 

@@ -88,7 +88,7 @@ def walls(belief: Gaussian, inequalities: Inequality | Inequalities) -> Walls:
         ValueError: where no row has any variance, so that nothing is left to restrict.
     """
     functional, covariance = inequalities.functional, belief.covariance
-    axes = tuple(sorted(covariance.independent & functional.pointwise))
+    axes = gram.shared_axes(covariance, functional)
     dtype = jnp.result_type(float)
     signs, bounds = (
         np.concatenate(

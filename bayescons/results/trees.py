@@ -13,6 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -287,7 +288,7 @@ def _attribute(value: Any) -> Any:
     """Numbers and text as they are, anything else as JSON text: NetCDF attributes hold no bool,
     None, mapping or 65-bit integer.
     """
-    value = value.tolist() if hasattr(value, "tolist") else value
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else value
     number = (
         isinstance(value, int | float)
         and not isinstance(value, bool)

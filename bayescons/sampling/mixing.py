@@ -29,9 +29,7 @@ class NotMixedWarning(UserWarning):
 
     Example:
         >>> import warnings
-        >>> warnings.simplefilter(
-        ...     "error", bc.NotMixedWarning
-        ... )  # in a script that must not go on regardless
+        >>> warnings.simplefilter("error", bc.NotMixedWarning)  # go no further
     """
 
 
