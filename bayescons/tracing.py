@@ -196,17 +196,28 @@ LARGE = 2**16  # bytes of an array that is worth keeping on the device
 _copies: dict[tuple, tuple] = {}
 
 
+def _of_session(leaf):
+    """A NumPy array in a type that JAX has now: float32 without x64.
+
+    JAX 0.12 would do so itself, but for an array that it met as a constant while x64 was on: that
+    one it takes for float64 as long as what it traced then is alive.
+    """
+    if not isinstance(leaf, np.ndarray):
+        return leaf
+    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False)
+
+
 def _on_device(leaf):
     """A large array that cannot change, such as a functional's weights, is sent to the device once
     and not at every call; its copy lives as long as it does.
     """
-    if not isinstance(leaf, np.ndarray) or leaf.nbytes < LARGE:
+    if not isinstance(leaf, np.ndarray):
         return leaf
-    if leaf.flags.writeable or leaf.base is not None:
-        return leaf
+    if leaf.nbytes < LARGE or leaf.flags.writeable or leaf.base is not None:
+        return _of_session(leaf)
     name = (id(leaf), jax.config.jax_enable_x64)
     if name not in _copies:
-        _copies[name] = (jnp.array(leaf), weakref.ref(leaf, lambda _: _copies.pop(name, None)))
+        _copies[name] = (jnp.array(_of_session(leaf)), weakref.ref(leaf, lambda _: _copies.pop(name, None)))
     return _copies[name][0]
 
 
@@ -328,7 +339,8 @@ def site(leaves: Sequence, index: int, values: Sequence) -> list:
         index: of the site in its program.
         values: shape and type of each array of its value.
     """
-    return SITE.bind(*map(jnp.asarray, leaves), index=index, values=tuple(values))
+    arrays = (jnp.asarray(_of_session(leaf)) for leaf in leaves)
+    return SITE.bind(*arrays, index=index, values=tuple(values))
 
 
 class Part:

@@ -363,6 +363,19 @@ def test_single_precision_is_spoken_of_and_the_session_is_warned_of():
     assert "numpyro.enable_x64()" in session.remedy
 
 
+@pytest.mark.parametrize("read", [bc.check, lambda program: bc.conjugate(program)()])
+def test_a_law_that_was_traced_in_double_precision_is_read_in_single_precision_later(read):
+    def program():
+        u = numpyro.sample("u", bc.diagonal(jnp.zeros(N, jnp.float32), 1.0))
+        bc.observe("wall", WALL, u, 0.3)
+
+    equations = jax.make_jaxpr(WALL)(jnp.zeros(N))  # alive to the end: JAX goes by what lives
+    read(program)
+    with jax.enable_x64(False):
+        read(program)
+    assert equations.out_avals[0].dtype == jnp.float64
+
+
 def test_a_program_that_states_nothing_says_so():
     report = bc.check(white)
     assert [f.where for f in report.findings] == ["program"]
