@@ -217,7 +217,8 @@ def _on_device(leaf):
         return _of_session(leaf)
     name = (id(leaf), jax.config.jax_enable_x64)
     if name not in _copies:
-        _copies[name] = (jnp.array(_of_session(leaf)), weakref.ref(leaf, lambda _: _copies.pop(name, None)))
+        alive = weakref.ref(leaf, lambda _: _copies.pop(name, None))
+        _copies[name] = (jnp.array(_of_session(leaf)), alive)
     return _copies[name][0]
 
 

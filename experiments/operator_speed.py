@@ -26,7 +26,7 @@ from flax import nnx
 from matplotlib.figure import Figure
 
 from bayescons.plots.fields import COLOURS
-from bayescons.training import Schedule, operators, relative_error
+from bayescons.training import Schedule, relative_error
 from experiments import panels
 from experiments.measurement import timings
 from experiments.operators import CORRECTED, EQUAL, PLACES, Case, new_functions
@@ -155,9 +155,7 @@ def _thunks(
     """Forward for a batch, and some steps of training on it."""
     batch = new_functions(case, key, case.size)
     with jax.enable_x64(False):
-        definition, weights, rest = nnx.split(
-            operators.network(case.recipe(method, 0)), nnx.Param, ...
-        )
+        definition, weights, rest = nnx.split(case.recipe(method, 0).network(), nnx.Param, ...)
         optimiser = Schedule(case.steps, case.rate).optimiser()
         memory = optimiser.init(weights)
 

@@ -21,7 +21,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from bayescons.functionals.boundary_conditions import BoundaryConditions
 from bayescons.networks import BoundaryCorrected, load_weights
 from bayescons.problems import Samples, stored
-from bayescons.training import OperatorRecipe, operators
+from bayescons.training import OperatorRecipe, run
 from bayescons.training.runs import weight_file
 from experiments.tables import compact
 
@@ -79,7 +79,7 @@ class Case:
         mode, values = METHODS[method]
         sizes = dataclasses.asdict(self)
         sizes |= {"numbers": dict(self.numbers), "mode": mode, "values": values, "seed": seed}
-        return operators.checked(OperatorRecipe(**sizes, round_steps=-(-self.steps // ROUNDS)))
+        return OperatorRecipe(**sizes, round_steps=-(-self.steps // ROUNDS)).checked()
 
     @property
     def label(self) -> str:
@@ -122,7 +122,7 @@ def train_once(recipe: OperatorRecipe) -> Trained:
     """The network of a recipe: from this process, from `FOLDER`, or trained now; an interrupted
     training goes on.
     """
-    settings = dataclasses.asdict(recipe) | {"jax": jax.__version__}
+    settings = recipe.settings | {"jax": jax.__version__}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     if digest not in _trainings:
         if recipe.steps >= WORTH_KEEPING:
@@ -134,7 +134,7 @@ def train_once(recipe: OperatorRecipe) -> Trained:
 
 
 def _run(recipe: OperatorRecipe, folder: Path, data: Path) -> Trained:
-    network = operators.run(recipe, folder, data=data)
+    network = run(recipe, folder, data=data)
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     paces = np.diff([line["seconds"] for line in lines]) / np.diff([line["step"] for line in lines])
     card = load_weights(weight_file(recipe, folder)).card

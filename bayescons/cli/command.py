@@ -11,11 +11,12 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import json
 import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -192,10 +193,6 @@ class Check:
     """Seed of the inputs and the draws."""
 
 
-PRESET = "preset"  # where None is a value that may be given
-PRESETS_OWN = "(default: the preset's)"
-
-
 @dataclasses.dataclass(frozen=True)
 class Train:
     """Train a network on the functions of a problem.
@@ -215,89 +212,13 @@ class Train:
     It can be stopped at any moment, by Ctrl-C or otherwise: the same command goes on from the last
     checkpoint, to the same result to the last bit. A run that is complete is not run again.
 
+    The options are those of the kind, and their defaults those of the preset:
+    bayescons train KIND --preset NAME --help.
+
     Example:
       bayescons train anp --problem stefan --preset quick
       bayescons train operator --problem stokes --mode features --preset quick
     """
-
-    kind: Annotated[
-        Positional[Literal["anp", "softc", "conditioned", "ensemble", "operator"]],
-        arg(metavar="{anp,softc,conditioned,ensemble,operator}"),
-    ]
-    """What is trained: an attentive neural process; one with a penalty on the equation's residual; one judged after the total has been imposed; a deep ensemble of networks without a latent; or a Fourier neural operator."""
-    problem: Annotated[str, arg(metavar="NAME")]
-    """The problem; `bayescons problems` lists them. Of an operator: burgers_ring, burgers_step, burgers_wave, cavity, forced_heat, standing_wave or stokes_second."""
-    preset: Literal["quick", "paper", "published"] = "paper"
-    """What the options below are unless given, as above."""
-    out: Annotated[
-        Path | None, arg(metavar="DIR", help_behavior_hint="(default: results/KIND_NAME)")
-    ] = None
-    """Folder to write to; made if it is not there."""
-    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Gradient steps."""
-    size: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Functions in a batch."""
-    rate: Annotated[float | None, arg(metavar="RATE", help_behavior_hint=PRESETS_OWN)] = None
-    """Learning rate of Adam, the highest one."""
-    schedule: Annotated[
-        Literal["cosine", "constant"] | None,
-        arg(metavar="{cosine,constant}", help_behavior_hint=PRESETS_OWN),
-    ] = None
-    """How the rate goes: up over the first 5 % of the steps, then down to zero; or constant."""
-    clip: Annotated[str, arg(metavar="NORM|none", help_behavior_hint=PRESETS_OWN)] = PRESET
-    """Largest norm of a gradient."""
-    tails: Annotated[str, arg(metavar="SDS|none", help_behavior_hint=PRESETS_OWN)] = PRESET
-    """Standard deviations beyond which training counts a residual linearly; none: a Gaussian likelihood throughout."""
-    pool: Annotated[str, arg(metavar="N|none", help_behavior_hint=PRESETS_OWN)] = PRESET
-    """Draw functions from a pool of so many, a multiple of the size; none: new ones at every step."""
-    dropout: Annotated[float | None, arg(metavar="SHARE", help_behavior_hint=PRESETS_OWN)] = None
-    """Share of channels dropped out in training (anp)."""
-    width: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Channels."""
-    heads: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Heads of the attention, a divisor of the width."""
-    members: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Networks of the ensemble."""
-    inputs: Annotated[
-        Literal["scaled", "raw"] | None, arg(metavar="{scaled,raw}", help_behavior_hint=PRESETS_OWN)
-    ] = None
-    """Points as the network is given them: the domain mapped to [-1, 1]², or as they are."""
-    start: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=PRESETS_OWN)] = None
-    """Weights to begin with: some that come with bayescons, or a file."""
-    penalty: Annotated[float | None, arg(metavar="WEIGHT", help_behavior_hint=PRESETS_OWN)] = None
-    """Weight of the squared residual at every target (softc)."""
-    round_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Steps between validations; after each the state is kept."""
-    patience: Annotated[str, arg(metavar="N|none", help_behavior_hint=PRESETS_OWN)] = PRESET
-    """Stop when so many validations in a row have brought nothing lower; none: go on to the end."""
-    mode: Annotated[
-        str | None,
-        arg(metavar="MODE", help_behavior_hint="(default: features)"),
-    ] = None
-    """How boundary values are imposed (operator), a name of bayescons.networks.CORRECTIONS: not at all (none), by overwriting (overwrite), by the covariance of the last layer (features), by a learned kernel (kernel, layers), or by the published elimination (reference)."""
-    values: Annotated[
-        Literal["given", "withheld"] | None,
-        arg(metavar="{given,withheld}", help_behavior_hint="(default: given)"),
-    ] = None
-    """Whether boundary values are among the network's inputs (operator)."""
-    numbers: Annotated[Facts, arg(metavar="NAME=VALUE")] = ()
-    """A number of the family that is not its own default (operator): viscosity=0.02."""
-    points: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Points along each axis of space (operator)."""
-    times: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Times of the field (operator); 1: the last alone."""
-    samples: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Functions to learn from (operator), a multiple of the size."""
-    held_out: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Functions on which the weights are chosen (operator)."""
-    modes: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Fourier modes along each axis (operator)."""
-    depth: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Layers (operator)."""
-    order: Annotated[int | None, arg(metavar="N", help_behavior_hint=PRESETS_OWN)] = None
-    """Order of the stencils of known slopes (operator), 1 to 4."""
-    seed: int = 0
-    """Seed of the first weights, the functions and the noise."""
 
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -309,6 +230,7 @@ COMMANDS = {
     "train": Train,
     "demo": Demo,
 }
+KINDS = ("train",)  # commands whose options are made from classes of their own, once they are named
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -330,8 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 0
     try:
-        options = _parsed(arguments)
-        name = next(name for name, command in COMMANDS.items() if type(options) is command)
+        name, options = _parsed(arguments)
         status = import_module(f"bayescons.cli.{name}").run(options, arguments)
     except InputError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
@@ -342,25 +263,99 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status or 0
 
 
-def _parsed(arguments: list[str]) -> Any:
-    """The options as one of the commands; what the parser prints as an error becomes an
-    InputError.
-    """
+def _parsed(arguments: list[str]) -> tuple[str, Any]:
+    """Name of the command, and its options."""
     alone = arguments[0] if arguments else None
+    if alone in KINDS:
+        kinds = import_module(f"bayescons.cli.{alone}").kinds(arguments[1:])
+        about = _description(COMMANDS[alone], whole=True)
+        return alone, _options(f"bayescons {alone}", kinds, arguments[1:], about)
     choices = [
         Annotated[command, subcommand(name, description=_description(command, whole=name == alone))]
         for name, command in COMMANDS.items()
     ]
+    options = _options("bayescons", choices, arguments, _ABOUT)
+    return next(name for name, command in COMMANDS.items() if type(options) is command), options
+
+
+def _options(program: str, choices: Sequence[Any], arguments: list[str], about: str) -> Any:
+    """The options as one of the choices; what the parser prints as an error becomes an
+    InputError.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(Union[*choices], prog="bayescons", args=arguments, description=_ABOUT)
+            return tyro.cli(
+                Union[*choices],
+                prog=program,
+                args=arguments,
+                description=about,
+                registry=_registry,
+            )
     except SystemExit as end:
         if end.code in (0, None):
             raise
         raise InputError(_unboxed(said.getvalue())) from end
 
 
+NOTHING = "none"  # as it is written: no number, or a mapping without entries
+
+
+def _number_or_none(info: tyro.constructors.PrimitiveTypeInfo):
+    """A number, or none."""
+    kinds = {int | None: (int, "a whole number"), float | None: (float, "a number")}
+    if info.type not in kinds:
+        return None
+    kind, what = kinds[info.type]
+
+    def read(words: Sequence[str]) -> int | float | None:
+        if words[0].lower() == NOTHING:
+            return None
+        try:
+            return kind(words[0])
+        except ValueError:
+            raise ValueError(f"write {what}, or none; got {words[0]!r}") from None
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{kind.__name__.upper()}|none",
+        instance_from_str=read,
+        is_instance=lambda instance: instance is None or isinstance(instance, int | float),
+        str_from_instance=lambda instance: [NOTHING if instance is None else str(instance)],
+    )
+
+
+def _named_values(info: tyro.constructors.PrimitiveTypeInfo):
+    """Mappings are written NAME=VALUE, the values as JSON or else as they stand."""
+    if info.type != Mapping[str, Any]:
+        return None
+
+    def read(words: Sequence[str]) -> dict[str, Any]:
+        named = {}
+        for word in [] if list(words) == [NOTHING] else words:
+            name, equals, value = word.partition("=")
+            if not (name and equals and value):
+                raise ValueError(f"write NAME=VALUE, as viscosity=0.02; got {word!r}")
+            try:
+                named[name] = json.loads(value)
+            except json.JSONDecodeError:
+                named[name] = value
+        return named
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="NAME=VALUE",
+        instance_from_str=read,
+        is_instance=lambda instance: isinstance(instance, Mapping),
+        str_from_instance=lambda instance: (
+            [f"{n}={json.dumps(v)}" for n, v in instance.items()] or [NOTHING]
+        ),
+    )
+
+
+_registry = tyro.constructors.ConstructorRegistry()
+for _rule in (_number_or_none, _named_values):
+    _registry.primitive_rule(_rule)
 _ABOUT = "Predictions and programs, conditioned exactly on conservation laws."
 # zero-width space: tyro joins lines that begin with a letter, and doubles lines that are empty
 _EMPTY_LINE = "\u200b"

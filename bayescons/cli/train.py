@@ -4,38 +4,44 @@ weights, card and log.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
 
-from bayescons.cli.command import PRESET, Train
+from tyro.conf import OmitArgPrefixes, arg, subcommand
+
 from bayescons.cli.errors import InputError, own_refusals
 from bayescons.cli.output import output_folder
 from bayescons.cli.terminal import say, steps, watched, working
 from bayescons.networks import load_weights
-from bayescons.refusals import RefusedFile
-from bayescons.training import operators, recipes
+from bayescons.refusals import Refusal, RefusedFile
+from bayescons.training import runs
 from bayescons.training.card import duration
 from bayescons.training.loop import Report
-from bayescons.training.operators import OperatorRecipe
-from bayescons.training.recipes import Recipe
+from bayescons.training.recipe import AbstractRecipe
+from bayescons.training.registry import RECIPES
 from bayescons.training.runs import weight_file
 
 LINES = 10  # said in all of a run that nobody watches
-OR_NONE = {
-    "clip": float,
-    "tails": float,
-    "pool": int,
-    "patience": int,
-}  # what may be given as "none"
+DEFAULT = "paper"
+PRESET = "What the other options are unless given."
+Folder = Annotated[
+    Path | None,
+    arg(
+        metavar="DIR",
+        help="Folder to write to; made if it is not there",
+        help_behavior_hint="(default: results/ and the name of the weights)",
+    ),
+]
 
 
-def run(options: Train, command: Sequence[str]) -> None:
+def run(options: Any, command: Sequence[str]) -> None:
     """Train, or go on, and say what came of it. Ctrl-C ends the process as any other does, after a
     line that says how to go on.
 
@@ -45,15 +51,14 @@ def run(options: Train, command: Sequence[str]) -> None:
     """
     del command
     with own_refusals():
-        recipe = _recipe(options)
+        recipe = options.recipe.checked()
     out = options.out or Path("results") / recipe.name
     try:
         with output_folder(out) as folder, own_refusals():
             complete = weight_file(recipe, folder).exists()
             with ExitStack() as stack:
                 teller = Teller(recipe, stack)
-                trainer = operators if isinstance(recipe, OperatorRecipe) else recipes
-                trainer.run(recipe, folder, teller.report, begins=teller.begins)
+                runs.run(recipe, folder, teller.report, begins=teller.begins)
     except OSError as error:
         reason = error.strerror or str(error)
         told = isinstance(error, RefusedFile)  # names its place, and what to do
@@ -81,7 +86,7 @@ class Teller:
         stack: what ends the bar.
     """
 
-    def __init__(self, recipe: Recipe | OperatorRecipe, stack: ExitStack):
+    def __init__(self, recipe: AbstractRecipe, stack: ExitStack):
         self.recipe, self.stack = recipe, stack
         self.first: Report | None = None
         self.tenths = 0
@@ -113,56 +118,50 @@ class Teller:
         self.first, self.tenths = first, tenths
 
 
-def _recipe(options: Train) -> Recipe | OperatorRecipe:
-    """The preset, with what was given on the command line in its place."""
-    told = {
-        name: value
-        for name, value in vars(options).items()
-        if name not in ("kind", "problem", "preset", "out")
-    }
-    changes = {
-        name: value
-        for name, value in told.items()
-        if value not in (None, ()) and name not in OR_NONE
-    }
-    changes |= {
-        name: _number_or_none(name, told[name], kind)
-        for name, kind in OR_NONE.items()
-        if told[name] != PRESET
-    }
-    kind = OperatorRecipe if options.kind == "operator" else Recipe
-    fields = {field.name for field in dataclasses.fields(kind)}
-    if strange := [f"--{name.replace('_', '-')}" for name in changes if name not in fields]:
-        raise InputError(f"{', '.join(strange)} means nothing for {options.kind}; leave it out")
-    if kind is Recipe:
-        return recipes.preset(options.preset, options.kind, options.problem, **changes)
-    if "numbers" in changes:
-        changes["numbers"] = dict(map(_named_number, changes["numbers"]))
-    return operators.preset(options.preset, options.problem, **changes)
+def kinds(arguments: Sequence[str]) -> list[Any]:
+    """A choice for each kind of recipe: its fields are the options, its preset's numbers their
+    defaults.
+    """
+    told = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    told.add_argument("--preset", nargs="?")
+    told.add_argument("--problem", nargs="?")
+    told.add_argument("--times", nargs="?")
+    given = vars(told.parse_known_args(arguments)[0])
+    return [_kind(kind, given) for kind in RECIPES.values()]
 
 
-def _named_number(text: str) -> tuple[str, object]:
-    """NAME=VALUE, the value as JSON or else as it stands."""
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise InputError(f"--numbers takes NAME=VALUE, as viscosity=0.02; got {text!r}")
+def _kind(kind: type[AbstractRecipe], given: Mapping[str, str | None]) -> Any:
+    """The options of a kind of recipe, for what is given of preset, problem and times."""
+    preset = given["preset"] if given["preset"] in kind.presets else DEFAULT
+    times = given["times"] or ""
+    changes = {"times": int(times)} if times.isdecimal() else {}
     try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+        sizes = kind.sizes(preset, given["problem"] or "", changes)
+    except Refusal:  # of a name, which is refused once it has been read in its place
+        sizes = {}
+    types = get_type_hints(kind)
+    recipe = dataclasses.make_dataclass(
+        kind.__name__,
+        [(name, types[name], value) for name, value in sizes.items()],
+        bases=(kind,),
+        namespace={"__doc__": kind.__doc__},
+        frozen=True,
+        kw_only=True,
+    )
+    options = dataclasses.make_dataclass(
+        "Options",
+        [
+            ("recipe", OmitArgPrefixes[recipe]),
+            ("preset", Annotated[Literal[*kind.presets], arg(help=PRESET)], preset),
+            ("out", Folder, None),
+        ],
+        frozen=True,
+    )
+    about = " ".join(kind.__doc__.split("\n\n")[0].split())
+    return Annotated[options, subcommand(kind.kind, description=about)]
 
 
-def _number_or_none(name: str, text: str, kind: type[int] | type[float]) -> int | float | None:
-    if text.lower() == "none":
-        return None
-    try:
-        return kind(text)
-    except ValueError as error:
-        what = "a whole number" if kind is int else "a number"
-        raise InputError(f"--{name} must be {what}, or none; got {text!r}") from error
-
-
-def _conclude(recipe: Recipe | OperatorRecipe, folder: Path) -> None:
+def _conclude(recipe: AbstractRecipe, folder: Path) -> None:
     weights = weight_file(recipe, folder)
     card = load_weights(weights).card
     training = card["training"]
@@ -184,13 +183,11 @@ def _conclude(recipe: Recipe | OperatorRecipe, folder: Path) -> None:
         weights.with_suffix(".md").name: "the card, to be read",
         "log.jsonl": "the losses of every round",
         "states": "the last checkpoints, no longer needed",
-        **(
-            {"data": "the functions, no longer needed"}
-            if isinstance(recipe, OperatorRecipe)
-            else {}
-        ),
+        "data": "the functions, no longer needed",
     }
     for name, what in shows.items():
+        if not (folder / name).exists():
+            continue
         say(f"  {name:<{len(weights.name)}}  {what}")
 
 
