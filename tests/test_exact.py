@@ -457,7 +457,7 @@ def test_fields_of_two_axes_carry_a_total_for_every_time(field):
     ids=["", "stated outside", "no to_event"],
 )
 @pytest.mark.parametrize(
-    "functional", [MASS, lambda u: jnp.asarray(WEIGHTS) @ u], ids=["functional", "function"]
+    "functional", [MASS, lambda u: u @ jnp.asarray(WEIGHTS)], ids=["functional", "function"]
 )
 def test_every_field_of_a_plate_obeys_its_own_fact(functional, event, inside):
     totals = jnp.array([0.1, 0.2, 0.3])
@@ -476,7 +476,7 @@ def test_every_field_of_a_plate_obeys_its_own_fact(functional, event, inside):
     expected = [answer(0.49 * np.eye(N), (MASS, total, 0)) for total in totals]
     assert np.abs(drawn - np.concatenate([e.mean for e in expected])).max() <= ROUNDING
     assert np.abs(spread - np.kron(np.eye(3), expected[0].covariance)).max() <= ROUNDING
-    z = jnp.zeros((3, N))
+    z = jnp.zeros(3 * N)
     evidence = sum(e.log_evidence for e in expected)
     assert (
         abs(log_joint(bc.exact(program), u_free=z) - log_normal(z) - evidence) <= ROUNDING * 3 * N

@@ -346,7 +346,7 @@ def test_fields_of_a_plate_and_fields_tied_together_are_counted():
         bc.observe("balance", law, (v, f), 0.0, "quadrature")
 
     report = bc.check(program)
-    assert [(f.where, f.severity) for f in report.findings] == [("wall", "warning")]
+    assert [(f.where, f.severity) for f in report.findings] == [("wall[three=2]", "warning")]
     assert (report.rows, report.rank, report.unknowns) == (6, 6, 3 * N + PLANE.size + 8)
 
 

@@ -141,7 +141,7 @@ def test_several_imposed_facts_take_out_their_joint_evidence():
 
 
 @pytest.mark.parametrize(
-    "functional", [MASS, lambda u: jnp.asarray(WEIGHTS) @ u], ids=["functional", "function"]
+    "functional", [MASS, lambda u: u @ jnp.asarray(WEIGHTS)], ids=["functional", "function"]
 )
 @pytest.mark.parametrize("inside", [True, False])
 def test_every_field_of_a_plate_has_its_own_noisy_fact(functional, inside):

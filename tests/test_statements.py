@@ -274,19 +274,6 @@ def test_a_functional_of_another_grid_is_refused(read):
 
 
 @every_reading
-def test_points_that_a_plate_claims_are_not_a_field(read):
-    def program():
-        with numpyro.plate("x", N):
-            u = numpyro.sample("u", dist.Normal(0.0, 1.0))
-        bc.observe("fact", MASS, u, 1.0)
-
-    with pytest.raises(
-        ValueError, match=r"its field has shape \(\).*declare the field's axes with \.to_event\(k\)"
-    ):
-        read(program)
-
-
-@every_reading
 def test_contradictions_name_the_rows(read):
     def program():
         u = white()
@@ -315,20 +302,6 @@ def test_a_field_in_a_subsampled_plate_is_refused(read):
             bc.observe("fact", MASS, u, 1.0)
 
     with pytest.raises(ValueError, match="'u' stands under a scale or a subsampled plate"):
-        read(program)
-
-
-@every_reading
-def test_tied_fields_stand_in_the_same_plates(read):
-    def program():
-        u = white()
-        with numpyro.plate("fields", 2):
-            v = numpyro.sample("v", dist.Normal(jnp.zeros((2, N)), 1.0).to_event(1))
-        bc.observe("both", lambda u, v: u[0] - v[0], (u, v), 1.0)
-
-    with pytest.raises(
-        ValueError, match="fields u, v are tied together but stand in different plates"
-    ):
         read(program)
 
 

@@ -16,6 +16,7 @@ from bayescons.functionals.conservation import integral
 from bayescons.functionals.functions import FunctionFunctional, functional, is_affine
 from bayescons.functionals.initial_values import initial
 from bayescons.functionals.joint import OnJointVector, split_fields
+from bayescons.functionals.mapped import Mapped, mapped
 from bayescons.functionals.points import PointEvaluation
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.regularity import second_difference

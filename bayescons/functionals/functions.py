@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -12,7 +11,6 @@ import numpy as np
 
 from bayescons import tracing
 from bayescons.functionals.abstract import AbstractFunctional, SingleFunctional, static
-from bayescons.functionals.joint import split_fields
 from bayescons.grids import Grid
 from bayescons.refusals import Refusal, RefusedType, RefusedValue
 
@@ -45,30 +43,15 @@ class TracedFunction:
         equations, parameters, _ = tracing.traced(lambda *u: jnp.asarray(function(*u)), *zeros)
         return cls(equations, parameters, tuple(map(tuple, shapes)))
 
+    @property
+    def value_shapes(self) -> list[tuple[int, ...]]:
+        """Shape of its value, in a list."""
+        return [atom.aval.shape for atom in self.equations.jaxpr.outvars]
+
     def __call__(self, *fields) -> jax.Array:
         """The function's value."""
         dtype = jnp.result_type(float)
         return self.equations(*(jnp.asarray(u, dtype) for u in fields), *self.parameters)[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class OfMembers:
-    """Equations of some of several fields, as a function of the vector that holds them all.
-
-    Attributes:
-        equations: of the fields that are looked at, and parameters.
-        members: which of the fields they are.
-        shapes: of all fields.
-    """
-
-    equations: tracing.Equations
-    members: tuple[int, ...]
-    shapes: tuple[tuple[int, ...], ...]
-
-    def __call__(self, vector, *parameters) -> list:
-        """The value, in a list."""
-        fields = split_fields(vector, self.shapes)
-        return self.equations(*(fields[i] for i in self.members), *parameters)
 
 
 @jax.tree_util.register_dataclass
@@ -212,11 +195,3 @@ def _matches_tangent(function: Callable, a, b) -> jax.Array:
     other = function(a)
     size = jnp.max(jnp.abs(value), initial=1.0) + jnp.max(jnp.abs(tangent), initial=0.0)
     return jnp.all(jnp.abs(other - value - tangent) <= 1e4 * jnp.finfo(value.dtype).eps * size)
-
-
-def on_members(
-    traced: TracedFunction, members: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]
-) -> FunctionFunctional:
-    """A function of some of several fields as a functional of the vector that holds them all."""
-    equations = OfMembers(traced.equations, members, shapes)
-    return FunctionFunctional(equations, (sum(map(math.prod, shapes)),), traced.parameters)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from bayescons.arrays import over_batch
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.joint import OnJointVector, split_fields
+from bayescons.functionals.mapped import Mapped
 from bayescons.functionals.products import TensorProduct
 from bayescons.gaussians import row_covariance as gram
 from bayescons.gaussians.gaussian import Gaussian
@@ -69,6 +70,9 @@ def quadrature_scale(
         0.0029
     """
     moments = (prior.mean, prior.variance) if draws is None else (draws,)
+    while isinstance(functional, Mapped):  # a batch of members like any
+        moments = tuple(functional.members_first(moment) for moment in moments)
+        functional = functional.part
     parts = [(functional, moments)]
     if isinstance(functional, OnJointVector):
         fields = [split_fields(moment, functional.shapes) for moment in moments]

@@ -21,7 +21,6 @@ import numpyro.distributions as dist
 from numpyro import handlers
 
 from bayescons import tracing
-from bayescons.arrays import over_batch
 from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.gaussians.conditioning import Constraint, Update, stack, update
 from bayescons.gaussians.consistency import row_names
@@ -47,8 +46,7 @@ class Fault(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Everything stated of one group of fields, row by row: arrays of shape (draws, *batch, *axes,
-    r).
+    """Everything stated of one group of fields, row by row: arrays of shape (draws, *axes, r).
 
     Attributes:
         names: of the rows, shape (*axes, r).
@@ -243,10 +241,8 @@ def _together(
         each = [_one(structure, key) for key in keys]
         numbers, stiffness = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     rows = []
-    for (names, _), (prior, constraint), found in zip(
-        structure.groups, stated, numbers, strict=True
-    ):
-        labels = _labels(names, prior, constraint, found["update"].posterior.covariance.axes)
+    for layout, (prior, constraint), found in zip(structure.groups, stated, numbers, strict=True):
+        labels = _labels(layout.names, prior, constraint, found["update"].posterior.covariance.axes)
         arrays = {n: v if n == "update" else np.asarray(v) for n, v in found.items()}
         rows.append(Rows(**labels, **arrays))
     return tuple(rows), {name: np.asarray(ratio) for name, ratio in stiffness.items()}, draws
@@ -273,7 +269,7 @@ def _one(structure: ProgramStructure, key) -> tuple[list[dict], dict]:
     for group in groups(above):
         some = group.prior.sample(key_fields, (FIELDS,))
         numbers.append(_numbers(group.prior, _all(group), some))
-        fields |= group.fields(some)
+        fields |= group.layout.fields(some)
     return numbers, _stiffness(above, fields)
 
 
@@ -305,11 +301,10 @@ _update = tracing.compiled(update)
 
 def _numbers(prior: Gaussian, constraint: Constraint, fields) -> dict:
     """The update by everything stated, and what the rows say, by the names of `Rows`."""
-    lead = len(prior.batch_shape)
     members, numbers = [], []
     for m in constraint.members:
-        shape = prior.batch_shape + m.functional.value_shape
-        mean = over_batch(m.functional, lead)(prior.mean)
+        shape = m.functional.value_shape
+        mean = jnp.broadcast_to(m.functional(prior.mean), shape)
         value = jnp.broadcast_to(_fitted(m.value, shape), shape)
         scale = (
             quadrature_scale(prior, m.functional)
@@ -346,10 +341,7 @@ def _numbers(prior: Gaussian, constraint: Constraint, fields) -> dict:
     axes = result.posterior.covariance.axes
     packed = {
         name: jnp.concatenate(
-            [
-                over_batch(lambda v, m=m: m.functional.pack(v, axes), lead)(n[name])
-                for m, n in zip(members, numbers, strict=True)
-            ],
+            [m.functional.pack(n[name], axes) for m, n in zip(members, numbers, strict=True)],
             -1,
         )
         for name in numbers[0]
@@ -362,7 +354,7 @@ def _rule(prior, functional, fields):
     try:
         return quadrature_scale(prior, functional, draws=fields)
     except Refusal:
-        return jnp.zeros(prior.batch_shape + functional.value_shape)
+        return jnp.zeros(functional.value_shape)
 
 
 def _fitted(array, shape: tuple) -> jax.Array:

@@ -21,7 +21,7 @@ import numpyro
 from numpyro import handlers
 
 from bayescons import tracing
-from bayescons.programs.groups import condition_group, fields_of
+from bayescons.programs.groups import condition_group
 from bayescons.programs.handlers import CollectStatements, ReplayFields
 from bayescons.programs.likelihoods import absorb, refuse
 from bayescons.programs.structure import NothingStatedError, ProgramStructure, program_structure
@@ -55,9 +55,9 @@ def collapsed(program: Callable) -> Callable:
             above = CollectStatements(structure).run()
             conditioned = [condition_group(group) for group in absorb(above)]
         groups = zip(structure.groups, structure.gaps, conditioned, strict=True)
-        for (names, _), gap, group in groups:
+        for layout, gap, group in groups:
             if group.log_evidence is not None:
-                numpyro.factor(f"{'_'.join(names)}_evidence", group.log_evidence)
+                numpyro.factor(f"{layout.name}_evidence", group.log_evidence)
             numpyro.deterministic(gap, group.violation)
 
     return marginal
@@ -91,8 +91,8 @@ def fields_given(program: Callable) -> Callable:
         keys = jax.random.split(key_fields, len(conditioned))
         gaps = dict(zip(structure.gaps, (g.violation for g in conditioned), strict=True))
         fields = {}
-        for (names, shapes), group, k in zip(structure.groups, conditioned, keys, strict=True):
-            fields |= fields_of(names, shapes, group.posterior.sample(k))
+        for layout, group, k in zip(structure.groups, conditioned, keys, strict=True):
+            fields |= layout.fields(group.posterior.sample(k))
         recorder = handlers.trace(ReplayFields(structure, above.sites, fields))
         with handlers.block(), handlers.seed(rng_seed=key_below):
             below = recorder.get_trace()

@@ -10,7 +10,7 @@ import numpyro
 import numpyro.distributions as dist
 
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.programs.groups import conditioned_groups, fields_of
+from bayescons.programs.groups import conditioned_groups
 from bayescons.programs.handlers import CollectStatements, ReplayFields
 from bayescons.programs.structure import program_structure
 
@@ -66,11 +66,10 @@ def exact(program: Callable) -> Callable:
         conditioned = conditioned_groups(structure, above.sites, whole)
         fields = {}
         groups = zip(structure.groups, structure.gaps, conditioned, strict=True)
-        for (names, shapes), gap, group in groups:
-            name = "_".join(names)
-            fields |= fields_of(names, shapes, _draw(name, group.posterior))
+        for layout, gap, group in groups:
+            fields |= layout.fields(_draw(layout.name, group.posterior))
             if group.log_evidence is not None:
-                numpyro.factor(f"{name}_evidence", group.log_evidence)
+                numpyro.factor(f"{layout.name}_evidence", group.log_evidence)
             if structure.latents:
                 numpyro.deterministic(gap, group.violation)
         for name, value in fields.items():

@@ -9,7 +9,8 @@ import numpyro.distributions as dist
 from bayescons.gaussians.composites import BlockDiagonal
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.refusals import Refusal, RefusedValue
+from bayescons.gaussians.plates import one_field
+from bayescons.refusals import Refusal
 
 
 class NoClosedFormError(Refusal, TypeError):
@@ -51,17 +52,17 @@ def is_gaussian(site: dist.Distribution) -> bool:
     return type(unwrapped(site)) in _CONVERSIONS
 
 
-def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian:
-    """The belief that a sample site holds, its last `event_dims` axes the field and those before a
-    batch.
+def as_gaussian(name: str, site: dist.Distribution) -> Gaussian:
+    """The belief that a sample site holds: its event axes the field, those before a batch.
 
     Accepts Normal (any `.expand`, `.to_event`), MultivariateNormal, LowRankMultivariateNormal,
-    MatrixNormal and `bayescons.Gaussian`.
+    MatrixNormal and `bayescons.Gaussian`. What `.to_event` adds to the axes of a multivariate one
+    stays a batch.
 
     Raises:
         TypeError: for any other distribution; names the site and the way out.
     """
-    shape, base = site.shape(), unwrapped(site)
+    base = unwrapped(site)
     convert = _CONVERSIONS.get(type(base))
     if convert is None:
         raise NoClosedFormError(
@@ -72,19 +73,18 @@ def as_gaussian(name: str, site: dist.Distribution, event_dims: int) -> Gaussian
             "use bc.soft(program, scale), or write it as a Gaussian field under a non-Gaussian "
             "likelihood",
         )
-    if base.event_dim > event_dims:
-        raise RefusedValue(
-            f"the functional acts on {event_dims} axes, but {name!r} has {base.event_dim} event "
-            f"axes: {base.event_shape}"
-        )
-    return convert(base, shape, event_dims)
+    return convert(base, site.shape(), base.event_dim or site.event_dim)
 
 
-def join(fields: list[Gaussian]) -> Gaussian:
-    """Independent fields as one vector, end to end."""
-    lead = fields[0].batch_shape
-    mean = jnp.concatenate([f.mean.reshape(*lead, -1) for f in fields], axis=-1)
-    return Gaussian(mean, BlockDiagonal(tuple(f.covariance for f in fields)))
+def join(fields: list[Gaussian], lead: int = 0) -> Gaussian:
+    """Independent fields as one: for each point of the `lead` axes of their batches that they
+    share, a vector that holds theirs end to end.
+    """
+    if len(fields) == 1:
+        return one_field(fields[0])
+    members = [one_field(field, keep=lead) for field in fields]
+    mean = jnp.concatenate([m.loc.reshape(*m.batch_shape, -1) for m in members], axis=-1)
+    return one_field(Gaussian(mean, BlockDiagonal(tuple(m.covariance for m in members))))
 
 
 def _normal(base, shape, event_dims) -> Gaussian:
@@ -93,17 +93,15 @@ def _normal(base, shape, event_dims) -> Gaussian:
 
 
 def _multivariate(base, shape, event_dims) -> Gaussian:
-    lead = shape[: len(shape) - event_dims]
-    _one_event_axis(base, event_dims)
-    root = jnp.broadcast_to(base.scale_tril, (*lead, shape[-1], shape[-1]))
+    del event_dims
+    root = jnp.broadcast_to(base.scale_tril, (*shape, shape[-1]))
     return Gaussian(_fill(base.loc, shape), Dense(root, shape[-1:]))
 
 
 def _low_rank(base, shape, event_dims) -> Gaussian:
-    _one_event_axis(base, event_dims)
     factor = jnp.broadcast_to(base.cov_factor, (*shape, base.cov_factor.shape[-1]))
     return Gaussian(
-        _fill(base.loc, shape), LowRank(jnp.broadcast_to(base.cov_diag, shape), factor, 1)
+        _fill(base.loc, shape), LowRank(jnp.broadcast_to(base.cov_diag, shape), factor, event_dims)
     )
 
 
@@ -125,15 +123,6 @@ def _gaussian(base, shape, event_dims) -> Gaussian:
     elif lead:
         covariance = jax.tree.map(lambda x: jnp.broadcast_to(x, (*lead, *jnp.shape(x))), covariance)
     return Gaussian(_fill(base.loc, shape), covariance)
-
-
-def _one_event_axis(base, event_dims: int) -> None:
-    if event_dims != 1:
-        raise RefusedValue(
-            f"{type(base).__name__} is a vector of {base.event_shape[0]} points, the functional "
-            f"acts on fields with {event_dims} axes; build the functional on a grid of one axis, "
-            "or use bc.dense / bc.low_rank with a mean of the grid's shape"
-        )
 
 
 def _fill(loc, shape) -> jax.Array:

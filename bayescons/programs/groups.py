@@ -13,17 +13,14 @@ import numpy as np
 from numpyro import handlers
 
 from bayescons import tracing
-from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
-from bayescons.functionals.functions import NotProvenAffineError, affine, on_members
-from bayescons.functionals.joint import OnJointVector, split_fields
+from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.gaussians.conditioning import Constraint, stack, update
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.fields import join
 from bayescons.programs.handlers import CollectStatements
-from bayescons.programs.statements import FunctionalObservation, functional_of
+from bayescons.programs.layouts import Layout
 from bayescons.programs.structure import ProgramStructure
-from bayescons.refusals import RefusedValue
 
 # Prior standard deviations by which exact rows may miss each other: S is factored to rounding, and
 # its square root of eps is 1.5e-8.
@@ -34,22 +31,16 @@ class Group(NamedTuple):
     """Fields that statements tie together, as one Gaussian, and what is stated of them.
 
     Attributes:
-        names: of the fields; several are laid end to end in one vector.
-        shapes: of the fields.
+        layout: of the fields as one array.
         prior: their joint prior.
         imposed: what defines the prior, or None.
         observed: what is learnt from, or None.
     """
 
-    names: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
+    layout: Layout
     prior: Gaussian
     imposed: Constraint | None
     observed: Constraint | None
-
-    def fields(self, joint) -> dict:
-        """The values of the fields in a value of the joint vector, any number of axes in front."""
-        return fields_of(self.names, self.shapes, joint)
 
 
 class Conditioned(NamedTuple):
@@ -69,15 +60,9 @@ class Conditioned(NamedTuple):
     status: jax.Array
 
 
-def fields_of(names: tuple[str, ...], shapes: tuple, joint) -> dict:
-    """The values of fields in a value of their joint vector, any number of axes in front."""
-    parts = [joint] if len(names) == 1 else split_fields(joint, shapes)
-    return dict(zip(names, parts, strict=True))
-
-
 def groups(above: CollectStatements) -> list[Group]:
     """The fields of a program, grouped by the statements that tie them together."""
-    return [_group(above, *group) for group in above.structure.groups]
+    return [_group(above, layout) for layout in above.structure.groups]
 
 
 def condition_group(group: Group) -> Conditioned:
@@ -177,37 +162,14 @@ def name_fault(structure: ProgramStructure, sites: dict, program: Callable) -> N
             condition_group(group)
 
 
-def _group(above: CollectStatements, names: tuple[str, ...], shapes: tuple) -> Group:
-    own = above.priors
-    priors = [own[n] for n in names]
-    if len({p.batch_shape for p in priors}) > 1:
-        raise RefusedValue(
-            f"fields {', '.join(names)} are tied together but stand in different plates: "
-            f"{[p.batch_shape for p in priors]}"
-        )
+def _group(above: CollectStatements, layout: Layout) -> Group:
     stated = {True: [], False: []}
     for name, fields in above.structure.statements.items():
-        if set(fields) <= set(names):
+        if set(fields) <= set(layout.names):
             known, value = above.known[name]
-            functional = _on_group(known, tuple(names.index(f) for f in fields), shapes)
+            functional = layout.functional(known, fields)
             constraint = Constraint(functional, value, known.scale, name)
             stated[known.counts_evidence].append(constraint)
+    prior = join([above.priors[name] for name in layout.names], len(layout.plates))
     imposed, observed = (stack(stated[e]) if stated[e] else None for e in (False, True))
-    return Group(names, shapes, priors[0] if len(priors) == 1 else join(priors), imposed, observed)
-
-
-def _on_group(known: FunctionalObservation, members: tuple[int, ...], shapes: tuple):
-    """The statement's functional, of the one field or of several fields end to end."""
-    functional, joint = known.functional, len(shapes) > 1
-    if joint and not isinstance(functional, JointFunctional | AbstractFunctional):
-        try:
-            return affine(on_members(functional, members, shapes), known.name)
-        except (RefusedValue, NotProvenAffineError) as error:
-            raise type(error)(f"{known.name!r}: {error}") from None
-    if not joint:
-        return functional_of(known.name, functional, shapes[0])
-    parts = functional.parts if isinstance(functional, JointFunctional) else (functional,)
-    whole = [
-        functional_of(known.name, part, shapes[i]) for part, i in zip(parts, members, strict=True)
-    ]
-    return OnJointVector(tuple(whole), members, shapes)
+    return Group(layout, prior, imposed, observed)

@@ -45,8 +45,8 @@ class CollectStatements(numpyro.primitives.Messenger):
 
     @property
     def priors(self) -> dict[str, Gaussian]:
-        """Name of a field -> its prior."""
-        return {n: _prior(m, self.structure.fields[n]) for n, m in self._fields.items()}
+        """Name of a field -> its prior, a batch over plates."""
+        return {name: _prior(message) for name, message in self._fields.items()}
 
     def process_message(self, msg):
         """Collect and hide fields, statements and what is below."""
@@ -94,7 +94,7 @@ class ReplayFields(numpyro.primitives.Messenger):
             msg["stop"] = True
 
 
-def _prior(msg, event_dims: int) -> Gaussian:
+def _prior(msg) -> Gaussian:
     if msg["is_observed"]:
         raise RefusedValue(
             f"the field {msg['name']!r} is itself observed; remove obs=, or observe a functional "
@@ -105,7 +105,7 @@ def _prior(msg, event_dims: int) -> Gaussian:
             f"the field {msg['name']!r} stands under a scale or a subsampled plate, which an exact "
             "fact cannot be; move it out"
         )
-    return as_gaussian(msg["name"], msg["fn"], event_dims)
+    return as_gaussian(msg["name"], msg["fn"])
 
 
 def feasible(site: dist.Distribution):

@@ -20,10 +20,10 @@ def absorb(above: CollectStatements) -> list[Group]:
     structure, fields = above.structure, groups(above)
     if not structure.likelihoods:
         return fields
-    if len(fields) > 1 or fields[0].prior.batch_shape:
+    if len(fields) > 1:
         raise NoClosedFormError(
-            f"likelihoods ({_names(structure.likelihoods)}) below several groups of fields, or a "
-            "plate of them, have no closed form here",
+            f"likelihoods ({_names(structure.likelihoods)}) below several groups of fields have "
+            "no closed form here",
             "; use NUTS on bc.exact(program)",
         )
     group = fields[0]
@@ -36,7 +36,9 @@ def _likelihood(name: str, group: Group, above: CollectStatements) -> Constraint
     """An observed site y ~ Normal(A u + c, s) below the fields as a constraint with noise."""
 
     def site(joint):
-        recorder = handlers.trace(ReplayFields(above.structure, above.sites, group.fields(joint)))
+        recorder = handlers.trace(
+            ReplayFields(above.structure, above.sites, group.layout.fields(joint))
+        )
         with handlers.block(), handlers.seed(rng_seed=0):
             return recorder.get_trace()[name]
 

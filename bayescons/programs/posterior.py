@@ -11,7 +11,7 @@ import numpy as np
 from bayescons import tracing
 from bayescons.arrays import sample_shape
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.programs.groups import fields_of
+from bayescons.programs.layouts import Layout
 from bayescons.refusals import RefusedValue
 
 
@@ -23,7 +23,7 @@ class Posterior:
     Attributes:
         components: per group of fields its Gaussian; with latents above, a batch of one per draw
             (leading axis).
-        groups: per group, names and shapes of its fields.
+        groups: per group, how its fields are laid out as one.
         latents: draws of the latents from their prior, leading axis the draw; empty where there are
             none.
         weights: of the draws, Pareto-smoothed and summing to one; all equal under `impose`.
@@ -35,7 +35,7 @@ class Posterior:
     """
 
     components: tuple[Gaussian, ...]
-    groups: tuple[tuple[tuple[str, ...], tuple], ...]
+    groups: tuple[Layout, ...]
     latents: dict
     weights: np.ndarray | jax.Array
     log_evidence: jax.Array
@@ -78,7 +78,7 @@ class Posterior:
             ValueError: for a mixture over latents, or a field that a statement ties to others;
                 these have no Gaussian of their own.
         """
-        for (names, _), component in zip(self.groups, self.components, strict=True):
+        for (names, _, _), component in zip(self.groups, self.components, strict=True):
             if name in names and not self.latents and len(names) == 1:
                 return component
             if name in names:
@@ -91,7 +91,7 @@ class Posterior:
                     f"{name!r} {why}, so there is no Gaussian of it alone; take mean[{name!r}], "
                     f"variance[{name!r}] and sample(key, shape)[{name!r}]"
                 )
-        known = ", ".join(n for names, _ in self.groups for n in names)
+        known = ", ".join(n for layout in self.groups for n in layout.names)
         raise KeyError(f"there is no field {name!r}; there are {known}")
 
     @property
@@ -117,8 +117,8 @@ class Posterior:
 
     def _named(self, joint: list) -> dict[str, jax.Array]:
         named = {}
-        for (names, shapes), value in zip(self.groups, joint, strict=True):
-            named |= fields_of(names, shapes, value)
+        for layout, value in zip(self.groups, joint, strict=True):
+            named |= layout.fields(value)
         return named
 
 

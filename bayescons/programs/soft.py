@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +14,16 @@ import numpyro.distributions as dist
 
 from bayescons.arrays import concrete
 from bayescons.functionals.abstract import AbstractFunctional
-from bayescons.functionals.functions import FunctionFunctional, is_affine
+from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.gaussians.conditioning import Constraint, update
-from bayescons.gaussians.gaussian import Gaussian
+from bayescons.gaussians.plates import one_field
 from bayescons.gaussians.scales import functional_scale, quadrature_scale
 from bayescons.programs.fields import NoClosedFormError, as_gaussian
-from bayescons.programs.staging import event_dims
+from bayescons.programs.layouts import Layout
+from bayescons.programs.members import FieldAxes, members, plate_axes
 from bayescons.programs.statements import (
     NAMED,
     FunctionalObservation,
-    functional_of,
     refuse_twice,
     statement,
 )
@@ -83,6 +84,14 @@ def soft(program: Callable, scale: float = 1e-2) -> Callable:
     return softened
 
 
+class _Site(NamedTuple):
+    """A random site that has been drawn."""
+
+    value: Any
+    fn: dist.Distribution
+    axes: FieldAxes
+
+
 class _Soften(numpyro.primitives.Messenger):
     """Give every statement a finite noise; remember sites by the identity of their values, to know
     a statement's prior.
@@ -102,15 +111,17 @@ class _Soften(numpyro.primitives.Messenger):
         known = statement(msg["fn"]) if msg["type"] == "sample" else None
         if known is None:
             return
-        site = self._site(known)
-        if site is not None:
-            known.plates = jnp.ndim(known.fields[0]) - event_dims(*site[1:])
+        sites = self._sites(known)
+        if all(site is not None for site in sites):
+            axes = [site.axes for site in sites]
+            known.members = members(known.name, known.functional, axes, msg["cond_indep_stack"])
         scale = self._examine(
-            known, site, self.scale if known.scale is None else known.scale, msg["value"]
+            known, sites, self.scale if known.scale is None else known.scale, msg["value"]
         )
         computed = known.computed()
         own = (jnp.shape(msg["value"]), jnp.shape(scale))
-        if not set(own) <= {(), computed.shape, computed.shape[known.lead :]}:
+        one = computed.shape[len(known.members_of_fields()) :]
+        if not set(own) <= {(), computed.shape, one}:
             raise RefusedValue(
                 f"value and scale of {known.name!r} must be numbers or have shape "
                 f"{computed.shape}; got shapes {own[0]} and {own[1]}"
@@ -122,25 +133,24 @@ class _Soften(numpyro.primitives.Messenger):
 
     def postprocess_message(self, msg):
         if msg["type"] == "sample" and not msg["is_observed"]:
-            self.sites[msg["name"]] = (msg["value"], msg["fn"], len(msg["cond_indep_stack"]))
+            fn, value = msg["fn"], msg["value"]
+            plates = plate_axes(fn, msg["cond_indep_stack"])
+            axes = FieldAxes(msg["name"], jnp.shape(value), fn.event_dim, plates)
+            self.sites[msg["name"]] = _Site(value, fn, axes)
 
-    def _site(self, known: FunctionalObservation) -> tuple | None:
-        """Name, distribution and number of plates of the statement's first field, where it is a
-        site of the program.
-        """
-        found = [
-            (name, fn, plates)
-            for name, (value, fn, plates) in self.sites.items()
-            if value is known.fields[0]
+    def _sites(self, known: FunctionalObservation) -> list[_Site | None]:
+        """The sites of the statement's fields, where they are sites of the program."""
+        return [
+            next((site for site in self.sites.values() if site.value is field), None)
+            for field in known.fields
         ]
-        return found[0] if found else None
 
-    def _examine(self, known: FunctionalObservation, site, scale, value):
+    def _examine(self, known: FunctionalObservation, sites: list, scale, value):
         """Resolve a quadrature scale, take the evidence of an imposed statement out again, and warn
         of stiffness.
         """
         with jax.ensure_compile_time_eval():
-            field, prior = self._prior(known, site)
+            field, prior, functional = self._prior(known, sites)
             if prior is None:
                 if isinstance(scale, str) or not known.counts_evidence:
                     what = "scale='quadrature'" if isinstance(scale, str) else "impose"
@@ -149,7 +159,6 @@ class _Soften(numpyro.primitives.Messenger):
                         "affine functional"
                     )
                 return scale
-            functional = functional_of(known.name, known.functional, prior.event_shape)
             scale = quadrature_scale(prior, functional) if isinstance(scale, str) else scale
             if not known.counts_evidence:
                 result = update(
@@ -160,24 +169,26 @@ class _Soften(numpyro.primitives.Messenger):
             self._warn_if_stiff(known.name, scale, functional_scale(prior, functional))
         return scale
 
-    def _prior(self, known: FunctionalObservation, site) -> tuple[str | None, Gaussian | None]:
-        """Name and prior of the statement's field, if it is one Gaussian field under an affine
-        functional.
+    def _prior(self, known: FunctionalObservation, sites: list) -> tuple:
+        """Name and prior of the statement's field and its functional, if it is one Gaussian field
+        under an affine functional.
         """
-        if len(known.fields) != 1 or site is None:
-            return None, None
-        name, fn, plates = site
-        if isinstance(known.functional, AbstractFunctional):
-            dims = len(known.functional.shape)
-        else:
-            dims = event_dims(fn, plates)
-            shape = fn.shape()[len(fn.shape()) - dims :]
-            if not is_affine(FunctionFunctional.of(known.functional, shape)):
-                return name, None
+        if len(sites) != 1 or sites[0] is None:
+            return None, None, None
+        (site,) = sites
+        layout = Layout.of([site.axes])
         try:
-            return name, as_gaussian(known.name, fn, dims)
+            functional = layout.functional(known, layout.names)
+        except NotProvenAffineError:
+            return site.axes.name, None, None
+        except RefusedValue:
+            if isinstance(known.functional, AbstractFunctional):
+                raise
+            return site.axes.name, None, None
+        try:
+            return site.axes.name, one_field(as_gaussian(known.name, site.fn)), functional
         except NoClosedFormError:
-            return name, None
+            return site.axes.name, None, None
 
     def _warn_if_stiff(self, name: str, scale, spread) -> None:
         if name in self.warned or not (concrete(scale) and concrete(spread)):

@@ -27,6 +27,7 @@ from bayescons import tracing
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.functionals.functions import TracedFunction
 from bayescons.programs.fields import unwrapped
+from bayescons.programs.members import FieldAxes, members, outside, plate_axes, seen
 from bayescons.programs.skeletons import Skeleton, take_apart
 from bayescons.programs.statements import NAMED, FunctionalObservation, refuse_twice, statement
 from bayescons.refusals import RefusedValue
@@ -46,9 +47,7 @@ class Site(NamedTuple):
         observed: whether it is a sample site with an observed value, or a parameter with a given
             one.
         fields: of a statement, names of the sites of its fields; None for all else.
-        plates: number of plates around it.
-        event_dims: axes of one event; those that no plate claims where a Normal has none.
-        shape: of its value, where that is one array, otherwise ().
+        axes: of its value: shape, axes of an event, plates.
         scaled: number of leaves, the last, that make its distribution's scale.
         message: how the message is put together from its leaves.
     """
@@ -58,17 +57,10 @@ class Site(NamedTuple):
     latent: bool
     observed: bool
     fields: tuple[str, ...] | None
-    plates: int
-    event_dims: int
-    shape: tuple[int, ...]
+    axes: FieldAxes
     scaled: int
     message: Skeleton
     value: Any
-
-    @property
-    def field_shape(self) -> tuple[int, ...]:
-        """Shape of one event: that of its value without the axes of plates."""
-        return self.shape[len(self.shape) - self.event_dims :]
 
     @property
     def token(self) -> tuple:
@@ -258,7 +250,7 @@ class _Recorder(numpyro.primitives.Messenger):
         known = statement(msg["fn"]) if msg["type"] == "sample" else None
         fields = None if known is None else self._fields(known)
         if known is not None:
-            self._trace_functional(known, fields)
+            self._place(known, fields, msg["cond_indep_stack"])
         original = {k: v for k, v in msg.items() if k != "stop"}
         original["cond_indep_stack"] = list(msg.get("cond_indep_stack", []))
         if known is not None:
@@ -269,7 +261,6 @@ class _Recorder(numpyro.primitives.Messenger):
         value = self._value(msg)
         types = tuple((jnp.shape(v), jnp.result_type(v)) for v in jax.tree.leaves(value))
         one = jax.tree.structure(value) == jax.tree.structure(0)
-        plates = len(original["cond_indep_stack"])
         name = str(msg.get("name", f"{msg['type']} {len(self.sites)}"))
         self.sites.append(
             Site(
@@ -279,9 +270,7 @@ class _Recorder(numpyro.primitives.Messenger):
                 observed=bool(msg.get("is_observed", False))
                 or (msg["type"] == "param" and original["value"] is not None),
                 fields=fields,
-                plates=plates,
-                event_dims=event_dims(msg["fn"], plates) if msg["type"] == "sample" else 0,
-                shape=types[0][0] if one else (),
+                axes=_axes(name, msg, types[0][0] if one else ()),
                 scaled=len(scale),
                 message=skeleton,
                 value=Value(jax.tree.structure(value), types),
@@ -326,20 +315,48 @@ class _Recorder(numpyro.primitives.Messenger):
             )
         return names
 
-    def _trace_functional(self, known: FunctionalObservation, fields) -> None:
-        """A function of one field, or of several, as equations and numbers."""
-        if isinstance(known.functional, AbstractFunctional | JointFunctional | TracedFunction):
-            return
-        by_name = {site.name: site for site in self.sites}
-        shapes = [by_name[n].field_shape for n in fields]
-        known.functional = TracedFunction.of(known.functional, shapes)
+    def _place(self, known: FunctionalObservation, names: tuple[str, ...], frames: list) -> None:
+        """Find the axes of its fields over which a statement is repeated; a function becomes
+        equations and numbers.
+        """
+        by_name = {site.name: site.axes for site in self.sites}
+        fields = [by_name[name] for name in names]
+        known.members = members(known.name, known.functional, fields, frames)
+        if not isinstance(known.functional, AbstractFunctional | JointFunctional | TracedFunction):
+            known.functional = _traced(known, fields)
 
 
-def event_dims(site, plates: int) -> int:
-    """Axes of one field: the event axes, or, where a Normal was not given `.to_event`, those that
-    no plate claims.
+def _traced(known: FunctionalObservation, fields: list[FieldAxes]) -> TracedFunction:
+    """A statement's function as equations; where it fails, or gives a value of another shape than
+    what is stated, it may have been meant for a member of a plate.
     """
-    return site.event_dim or len(site.batch_shape) - plates
+    shapes = seen(fields, known.members)
+    where = outside(known.name, fields, known.members)
+    try:
+        traced = TracedFunction.of(known.functional, shapes)
+    except Exception as error:
+        if where:
+            error.add_note(where)
+        raise
+    sizes = tuple(
+        next(f.shape[a] for f, a in zip(fields, member.axes, strict=True) if a is not None)
+        for member in known.members
+    )
+    (value,) = traced.value_shapes
+    if where and known.event_shape not in ((), value, (*sizes, *value)):
+        raise RefusedValue(
+            f"the value of {known.name!r} has shape {known.event_shape}, its function gives "
+            f"{value}. {where}"
+        )
+    return traced
+
+
+def _axes(name: str, msg, shape: tuple[int, ...]) -> FieldAxes:
+    """The axes of the value that a message gives."""
+    if msg["type"] != "sample":
+        return FieldAxes(name, shape, len(shape), ())
+    plates = plate_axes(msg["fn"], msg["cond_indep_stack"])
+    return FieldAxes(name, shape, msg["fn"].event_dim, plates)
 
 
 def _scale(site) -> list:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from bayescons.arrays import over_batch, positive
+from bayescons.arrays import positive
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.functionals.functions import (
     FunctionFunctional,
@@ -17,6 +17,7 @@ from bayescons.functionals.functions import (
 )
 from bayescons.functionals.stack import Stack
 from bayescons.programs.fields import unwrapped
+from bayescons.programs.members import Member, members_of_values, over_members
 from bayescons.refusals import Refusal, RefusedType, RefusedValue
 
 
@@ -48,14 +49,15 @@ class FunctionalObservation(dist.Distribution):
         scale: None for vanishing noise.
         counts_evidence: True for `observe` (its evidence enters the joint density), False for
             `impose`.
-        plates: number of plate axes around the statement.
+        sizes: of the axes of plates around the statement.
+        members: axes of the fields over which it is repeated, where they are known.
     """
 
     support = dist.constraints.real
     pytree_data_fields = ("fields", "scale")
-    pytree_aux_fields = ("name", "functional", "counts_evidence", "plates")
+    pytree_aux_fields = ("name", "functional", "counts_evidence", "sizes", "members")
 
-    def __init__(self, name, functional, fields, shape, scale, counts_evidence, plates=0):
+    def __init__(self, name, functional, fields, shape, scale, counts_evidence, sizes=()):
         self.name, self.functional, self.fields, self.scale, self.counts_evidence = (
             name,
             functional,
@@ -63,14 +65,14 @@ class FunctionalObservation(dist.Distribution):
             scale,
             counts_evidence,
         )
-        self.plates = plates
+        self.sizes: tuple[int, ...] = tuple(sizes)
+        self.members: tuple[Member, ...] | None = None
         super().__init__(batch_shape=(), event_shape=shape)
 
     def expand(self, batch_shape) -> FunctionalObservation:
-        """In a plate: the same statement of every field of it. Its density is summed over the
+        """In a plate: the same statement of every member of it. Its density is summed over the
         plate, so no batch axes are gained.
         """
-        plates = len(batch_shape)
         return FunctionalObservation(
             self.name,
             self.functional,
@@ -78,25 +80,19 @@ class FunctionalObservation(dist.Distribution):
             self.event_shape,
             self.scale,
             self.counts_evidence,
-            plates,
+            batch_shape,
         )
 
-    @property
-    def lead(self) -> int:
-        """Number of axes in front of a field: a functional knows its field's, a function is told by
-        the plate it stands in.
-        """
-        return (
-            jnp.ndim(self.fields[0]) - len(self.functional.shape)
-            if isinstance(self.functional, AbstractFunctional)
-            else self.plates
-        )
+    def members_of_fields(self) -> tuple[Member, ...]:
+        """The axes of its fields over which it is repeated."""
+        if self.members is not None:
+            return self.members
+        return members_of_values(self.name, self.functional, self.fields, self.sizes)
 
     def computed(self) -> jax.Array:
-        """G u + c of the fields as they are, with the batch axes of a plate in front."""
-        return over_batch(lambda *fields: jnp.asarray(self.functional(*fields)), self.lead)(
-            *self.fields
-        )
+        """G u + c of the fields as they are, the axes of members in front."""
+        axes = [member.axes for member in self.members_of_fields()]
+        return over_members(lambda *u: jnp.asarray(self.functional(*u)), axes)(*self.fields)
 
     def sample(self, key, sample_shape=()) -> jax.Array:
         """G u + c, with noise where the scale is finite."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import jax
 
 from bayescons import tracing
+from bayescons.programs.layouts import Layout
 from bayescons.programs.staging import Site, StagedProgram, stage
 from bayescons.refusals import Refusal, RefusedValue
 
@@ -51,8 +52,8 @@ class ProgramStructure:
         return facts(self.staged)
 
     @property
-    def fields(self) -> dict[str, int]:
-        """For every constrained field, how many of its axes are the field; plates are before."""
+    def fields(self) -> tuple[str, ...]:
+        """Names of the constrained fields."""
         return self.facts.fields
 
     @property
@@ -83,8 +84,8 @@ class ProgramStructure:
         )
 
     @property
-    def groups(self) -> tuple[tuple[tuple[str, ...], tuple], ...]:
-        """Fields that statements tie together: their names, and the shapes of one field each."""
+    def groups(self) -> tuple[Layout, ...]:
+        """Fields that statements tie together, and how they are laid out as one."""
         return self.facts.groups
 
     @property
@@ -92,7 +93,7 @@ class ProgramStructure:
         """For each of these groups, the site that records by how much exact rows contradict each
         other, in prior standard deviations.
         """
-        return tuple(f"{'_'.join(names)}_gap" for names, _ in self.groups)
+        return tuple(f"{group.name}_gap" for group in self.groups)
 
     @property
     def entangled(self) -> frozenset[str]:
@@ -106,13 +107,13 @@ class ProgramStructure:
 class Facts:
     """See the attributes of the same names of `ProgramStructure`."""
 
-    fields: dict[str, int]
+    fields: tuple[str, ...]
     statements: dict[str, tuple[str, ...]]
     below: frozenset[str]
     latents: tuple[str, ...]
     likelihoods: tuple[str, ...]
     entangled: frozenset[str]
-    groups: tuple[tuple[tuple[str, ...], tuple], ...]
+    groups: tuple[Layout, ...]
 
 
 class NothingStatedError(Refusal, ValueError):
@@ -183,7 +184,7 @@ def facts(staged: StagedProgram) -> Facts:
     statements = {site.name: site.fields for _, site in drawn if site.fields is not None}
     _check_latent(sites, statements)
     by_name = {site.name: site for site in sites}
-    fields = {name: by_name[name].event_dims for names in statements.values() for name in names}
+    fields = tuple(dict.fromkeys(name for names in statements.values() for name in names))
     below = _below(depends, set(fields), set(statements))
     _check_order(depends, fields, statements, below)
     latents = tuple(
@@ -201,8 +202,8 @@ def facts(staged: StagedProgram) -> Facts:
     groups = []
     for members in ties:
         names = tuple(site.name for site in sites if site.name in members)
-        groups.append((names, tuple(by_name[n].field_shape for n in names)))
-    _check_names(["_".join(names) for names, _ in groups], by_name)
+        groups.append(Layout.of([by_name[name].axes for name in names]))
+    _check_names([group.name for group in groups], by_name)
     return Facts(fields, statements, below, latents, likelihoods, entangled, tuple(groups))
 
 

@@ -165,7 +165,7 @@ class _White(Reparam):
     def __call__(self, name, fn, obs):
         del obs
         self.noises.add(f"{name}_white")
-        belief = as_gaussian(name, fn, fn.event_dim)
+        belief = as_gaussian(name, fn)
         shape = (*belief.batch_shape, belief.covariance.noise_size)
         noise = numpyro.sample(f"{name}_white", dist.Normal(0.0, 1.0).expand(shape).to_event(1))
         return None, belief.transport(noise)
