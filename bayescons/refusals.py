@@ -7,7 +7,30 @@ exception of its kind, so that `except ValueError` catches what it should. That 
 
 
 class Refusal(Exception):
-    """Something the library was given cannot be used; the message says what to write instead."""
+    """Something the library was given cannot be used; the message says what to write instead.
+
+    Attributes:
+        case: what is the case: the message up to its first full stop or semicolon.
+        remedy: what to write instead: the rest of it.
+    """
+
+    @property
+    def case(self) -> str:
+        """What was expected, and what came."""
+        return self._parts()[0]
+
+    @property
+    def remedy(self) -> str:
+        """What to write instead; "" where the message does not say."""
+        return self._parts()[1]
+
+    def _parts(self) -> tuple[str, str]:
+        message = " ".join(str(self).split())
+        for mark in (". ", "; "):
+            case, _, instead = message.partition(mark)
+            if instead and not instead.startswith("got "):
+                return case, instead
+        return message, ""
 
 
 class RefusedValue(Refusal, ValueError):

@@ -39,10 +39,22 @@ FIELDS = 16
 
 
 class Fault(NamedTuple):
-    """A statement, or the whole program, that the library refuses: its name and the message."""
+    """A statement, or the whole program, that the library refuses.
+
+    Attributes:
+        where: its name.
+        case: what is the case.
+        remedy: what to write instead.
+    """
 
     where: str
-    message: str
+    case: str
+    remedy: str
+
+    @classmethod
+    def of(cls, where: str, refusal: Refusal) -> Fault:
+        """What the library said."""
+        return cls(where, refusal.case.removeprefix(f"{where!r}: "), refusal.remedy)
 
 
 class Rows(NamedTuple):
@@ -115,7 +127,7 @@ def examine(
     try:
         seen = _look(program, args, kwargs)
     except Refusal as error:
-        return Examination((), (Fault("program", _in_a_line(error)),), {}, (), {}, 1)
+        return Examination((), (Fault.of("program", error),), {}, (), {}, 1)
     unknown = sorted(set(given) - set(seen.sites))
     if unknown:
         raise RefusedValue(
@@ -135,18 +147,16 @@ def examine(
         for name in seen.statements
     }
     refused = {name: _refusal(one, args, kwargs) for name, one in alone.items()}
-    faults = [Fault(name, message) for name, message in refused.items() if message]
+    faults = [Fault.of(name, refusal) for name, refusal in refused.items() if refusal]
     good = handlers.block(program, hide=[fault.where for fault in faults])
     try:
         structure = program_structure(good, args, kwargs)
-        faults += [Fault(name, unfitted(name)) for name in structure.parameters]
+        faults += [Fault.of(name, unfitted(name)) for name in structure.parameters]
         # A field of refused statements only is no latent.
         above = tuple(name for name in structure.latents if name not in seen.fields)
         rows, stiffness, drawn = _together(structure, draws if above else 1, key)
     except Refusal as error:
-        return Examination(
-            seen.statements, (*faults, Fault("program", _in_a_line(error))), {}, (), {}, 1
-        )
+        return Examination(seen.statements, (*faults, Fault.of("program", error)), {}, (), {}, 1)
     latents = {name: _oddity(seen.sites[name]) for name in (*above, *fixed)}
     return Examination(seen.statements, tuple(faults), latents, rows, stiffness, drawn)
 
@@ -200,7 +210,7 @@ def _oddity(site: dist.Distribution) -> str:
     return "discrete" if site.support is not None and site.is_discrete else ""
 
 
-def _refusal(program: Callable, args: tuple, kwargs: dict) -> str:
+def _refusal(program: Callable, args: tuple, kwargs: dict) -> Refusal | None:
     """Why the library refuses a program with this one statement, or nothing."""
 
     def carried_out(key):
@@ -214,8 +224,8 @@ def _refusal(program: Callable, args: tuple, kwargs: dict) -> str:
         except NotProvenAffineError:
             carried_out(jax.random.key(0))
     except Refusal as error:
-        return _in_a_line(error)
-    return ""
+        return error
+    return None
 
 
 def _above(structure: ProgramStructure, key) -> CollectStatements:
@@ -389,7 +399,3 @@ def _stiffness(above: CollectStatements, fields: dict) -> dict:
             )
         )
     return ratios
-
-
-def _in_a_line(refusal: Refusal) -> str:
-    return " ".join(str(refusal).split())

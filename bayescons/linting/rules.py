@@ -62,13 +62,7 @@ def findings(seen: Examination) -> tuple[Finding, ...]:
 
 
 def _refused(fault: Fault) -> Finding:
-    """A message of the library, which says what is the case and then what to write instead."""
-    message = fault.message.removeprefix(f"{fault.where!r}: ")
-    for mark in (". ", "; "):
-        case, _, instead = message.partition(mark)
-        if instead and not instead.startswith("got "):
-            return Finding("error", fault.where, case, instead)
-    return Finding("error", fault.where, message, "give what is expected")
+    return Finding("error", fault.where, fault.case, fault.remedy or "give what is expected")
 
 
 def _empty(seen: Examination) -> Iterator[Finding]:

@@ -18,12 +18,11 @@ class NoClosedFormError(Refusal, TypeError):
 
     Attributes:
         reason: what stands in the way.
-        remedy: what to write instead.
     """
 
-    def __init__(self, reason: str, remedy: str):
-        self.reason, self.remedy = reason, remedy
-        super().__init__(f"{reason}{remedy}")
+    def __init__(self, reason: str, instead: str):
+        self.reason = reason
+        super().__init__(f"{reason}{instead}")
 
 
 def unwrapped(site: dist.Distribution) -> dist.Distribution:

@@ -143,9 +143,9 @@ def program_structure(program: Callable, args: tuple = (), kwargs: dict | None =
     return structure
 
 
-def unfitted(name: str) -> str:
+def unfitted(name: str) -> RefusedValue:
     """What to write in place of a parameter that nobody has given a value."""
-    return (
+    return RefusedValue(
         f"{name!r} is a numpyro.param, which would be held at its initial value, unfitted. Either "
         "give it a prior, numpyro.sample(name, ...); or fit it first, params = SVI(exact, guide, "
         "optimiser, Trace_ELBO()).run(key, steps, *args).params with exact = bc.exact(program), "
@@ -160,7 +160,7 @@ def refuse_parameters(structure: ProgramStructure) -> None:
         ValueError: names the first, and the ways out.
     """
     if structure.parameters:
-        raise RefusedValue(unfitted(structure.parameters[0]))
+        raise unfitted(structure.parameters[0])
 
 
 @functools.lru_cache(maxsize=64)
