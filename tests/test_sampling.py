@@ -221,7 +221,7 @@ def from_outside(total):
 
 def test_a_constant_that_changes_outside_the_program_is_noticed(monkeypatch):
     def spread():
-        return float(sample(from_outside, 0.0, key=0, chains=1, draws=500).posterior["u"].std())
+        return float(sample(from_outside, 0.0, key=0, chains=1, draws=2000).posterior["u"].std())
 
     before = spread()
     monkeypatch.setattr(sys.modules[__name__], "NOISE", 0.2)
@@ -389,10 +389,44 @@ def test_frozen_chains_are_found_out_though_they_obey_the_law_and_have_the_right
         (np.full((2, 10), np.nan), "R-hat is inf"),
         (np.arange(6.0).reshape(2, 3), "6 effective draws"),
         (np.random.default_rng(1).normal(size=(1, 50)), "effective draws, fewer than 100"),
+        (np.random.default_rng(1).normal(size=(50, 3)), "3 draws a chain, too few to tell"),
+        (np.linspace(0, 1, 1000)[None], "R-hat is "),
     ],
 )
 def test_what_cannot_be_judged_well_is_not_called_mixed(draws, words):
-    assert words in mixing({"u": draws}, ["u"]).verdict
+    found = mixing({"u": draws}, ["u"])
+    assert words in found.verdict
+    assert found.mixed == found.verdict
+
+
+def test_one_chain_is_looked_at_by_its_halves_and_is_not_called_mixed():
+    found = mixing({"u": np.random.default_rng(0).normal(size=(1, 1000))}, ["u"])
+    assert found.verdict == ""
+    assert abs(found.r_hat - 1) < 0.02
+    assert found.mixed.startswith("one chain, whose halves agree")
+    particles = mixing({"u": np.random.default_rng(1).normal(size=(1, 1000))}, ["u"], [0.9])
+    assert particles.mixed == "yes"
+
+
+def test_the_largest_r_hat_of_many_unknowns_alarms_at_the_rate_that_is_stated():
+    """60 runs of 300 independent unknowns, 4 x 200 draws. At a rate of .02 more than 5 alarms come
+    in one case in 500; a limit of 1.01 alarms in nearly all.
+    """
+    rng, alarms, above = np.random.default_rng(3), 0, 0
+    for _ in range(60):
+        found = mixing({"u": rng.normal(size=(4, 200, 300))}, ["u"])
+        alarms += bool(found.verdict)
+        above += found.r_hat > 1.01
+    assert alarms <= 5
+    assert above >= 50
+
+
+def test_divergences_are_part_of_the_verdict():
+    draws = {"u": np.random.default_rng(1).normal(size=(2, 1000))}
+    few, many = np.zeros((2, 1000)), np.ones((2, 1000))
+    few[0, :3], many[:, :9] = 1.0, 0.0
+    assert mixing(draws, ["u"], None, few).mixed == "yes"
+    assert "0.99 of the transitions diverged" in mixing(draws, ["u"], None, many).verdict
 
 
 def test_a_warning_says_that_chains_have_not_mixed():

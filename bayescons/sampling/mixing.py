@@ -21,6 +21,10 @@ from bayescons.results.trees import worst_mixing
 # a chain.
 R_HAT, ESS = 1.01, 100
 MOVED = 0.2  # of the last moves; they are tuned to 0.8
+FEWEST = 8  # draws a chain, so that each half of a chain has four
+FALSE_ALARM = 0.01  # share of good runs of independent draws that are called bad
+POINTS = 500  # of one unknown that are looked at
+DIVERGED = 0.01  # of the transitions; fewer are told, and nothing more
 
 
 class NotMixedWarning(UserWarning):
@@ -34,32 +38,75 @@ class NotMixedWarning(UserWarning):
 
 
 class Mixing(NamedTuple):
-    """The worst over all unknowns: rank-normalised split R-hat, and bulk effective sample size; NaN
-    where there is neither. And the share of their last moves that the particles of the poorest
-    population took (1 for chains).
+    """The worst over all unknowns, and what else speaks against the draws.
+
+    Attributes:
+        r_hat: the largest rank-normalised split R-hat; that of the two halves where there is one
+            chain. NaN where nothing varies, or there are too few draws.
+        ess: the smallest bulk effective sample size.
+        unknown: where the worst of them is.
+        chains: how many.
+        draws: of each.
+        unknowns: numbers that were looked at.
+        moved: share of their last moves that the particles of the poorest population took, 1 for
+            chains.
+        divergences: share of the transitions that diverged.
     """
 
     r_hat: float
     ess: float
     unknown: str
+    chains: int
+    draws: int
+    unknowns: int
     moved: float = 1.0
+    divergences: float = 0.0
+
+    @property
+    def limit(self) -> float:
+        """What the largest R-hat of so many unknowns may be: 1.01, or what one in a hundred runs of
+        independent draws exceeds, if that is more.
+
+        With m half chains of n independent draws, R-hat² - 1 is (χ² / (m - 1) - 1) / n with m - 1
+        degrees of freedom, twice for each unknown (ranks of the values, and of their distances from
+        the median). Draws count as far as they are effective, a tenth of them at least: chains in
+        different places have few effective draws because of that.
+        """
+        from scipy.stats import chi2
+
+        halves = 4 if self.chains == 1 else 2 * self.chains
+        spread = chi2.isf(FALSE_ALARM / (2 * max(self.unknowns, 1)), halves - 1) / (halves - 1)
+        drawn = self.chains * self.draws
+        effective = min(drawn, max(self.ess, drawn / 10))
+        return max(R_HAT, math.sqrt(1 + (spread - 1) * halves / max(effective, 1)))
 
     @property
     def verdict(self) -> str:
         """What is wrong, as a sentence; empty where nothing is."""
         wrong = []
-        if self.r_hat > R_HAT:
-            wrong.append(f"R-hat is {self.r_hat:.3f}, above {R_HAT}")
+        if self.unknown and self.draws < FEWEST:
+            wrong.append(f"there are {self.draws} draws a chain, too few to tell")
+        elif self.r_hat > self.limit:
+            of = f", the largest of {self.unknowns}" if self.unknowns > 1 else ""
+            wrong.append(f"R-hat is {self.r_hat:.3f}{of}, above {self.limit:.3g}")
+        elif self.unknown and math.isnan(self.r_hat):
+            wrong.append("R-hat cannot be computed")
         if self.ess < ESS:
             wrong.append(f"there are {self.ess:.0f} effective draws, fewer than {ESS}")
         if self.moved < MOVED:
             wrong.append(
                 f"particles took {self.moved:.2g} of their last moves and are copies of each other"
             )
+        if self.divergences > DIVERGED:
+            wrong.append(
+                f"{self.divergences:.2g} of the transitions diverged, so that regions of strong "
+                "curvature are left out"
+            )
         if not wrong:
             return ""
+        where = f" (worst at {self.unknown!r})" if self.unknown else ""
         return (
-            f"the chains have not mixed (worst at {self.unknown!r}): {' and '.join(wrong)}. "
+            f"the chains have not mixed{where}: {' and '.join(wrong)}. "
             "Averages over these draws are not to be trusted, however well the constraints hold. "
             "Either (a) run longer, warmup=2000, draws=4000; (b) read exactly what a soft reading "
             "makes stiff; (c) sample what hides behind a funnel from white noise "
@@ -67,44 +114,70 @@ class Mixing(NamedTuple):
             "modes: start from start='pathfinder' and look at the chains one by one"
         )
 
+    @property
+    def mixed(self) -> str:
+        """For the record of a run: "yes", the verdict, or that one chain cannot tell."""
+        if not self.verdict and self.chains == 1 and self.unknown and self.moved == 1.0:
+            return "one chain, whose halves agree: nothing says that another start would"
+        return self.verdict or "yes"
 
-def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None) -> Mixing:
+
+def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None, diverging=None) -> Mixing:
     """The worst R-hat and the smallest bulk ESS over the unknowns named; over at most 500 points of
     each.
 
-    Points that never vary, as those that are known exactly, are left out. Below four draws a chain
-    there is nothing to judge by, and the ESS is the number of draws; with one chain there is no
-    R-hat. For particles, `acceptance` is the share of moves taken, by population.
+    Points that never vary, as those that are known exactly, are left out.
+
+    Args:
+        draws: name -> array of shape (chain, draw, ...).
+        unknowns: names of those that were moved.
+        acceptance: of particles, the share of moves taken, by population.
+        diverging: which transitions diverged; None where the sampler knows no such thing.
     """
     moved = 1.0 if acceptance is None else float(np.min(acceptance))
+    lost = 0.0 if diverging is None or not np.size(diverging) else float(np.mean(diverging))
+    shape = next((np.shape(draws[name])[:2] for name in unknowns), (0, 0))
     found = {
         name: told
         for name in unknowns
-        if (told := _worst(np.asarray(draws[name], float))) is not None
+        if (told := _worst(np.asarray(draws[name], float), particles=acceptance is not None))
+        is not None
     }
     if not found:
-        return Mixing(math.nan, math.nan, "", moved)
+        return Mixing(math.nan, math.nan, "", *shape, 0, moved, lost)
     worst = max(found, key=lambda name: (np.nan_to_num(found[name][1], nan=0.0), -found[name][0]))
     r_hats = [r_hat for _, r_hat in found.values() if not math.isnan(r_hat)]
     return Mixing(
-        max(r_hats, default=math.nan), min(ess for ess, _ in found.values()), worst, moved
+        max(r_hats, default=math.nan),
+        min(ess for ess, _ in found.values()),
+        worst,
+        *shape,
+        sum(min(np.size(draws[name]) // math.prod(shape), POINTS) for name in found),
+        moved,
+        lost,
     )
 
 
-def _worst(values: np.ndarray) -> tuple[float, float] | None:
+def _worst(values: np.ndarray, *, particles: bool) -> tuple[float, float] | None:
     """ESS and R-hat of one unknown, or None where it does not vary. Chains that each stand still
-    have an R-hat without bound.
+    have an R-hat without bound. One chain is looked at by its halves; one population of particles
+    has no order, and no R-hat.
     """
     chains, number = values.shape[:2]
     if not np.isfinite(values).all():
         return 0.0, math.inf
     if np.ptp(values, axis=(0, 1)).max(initial=0.0) <= 1e-9 * np.abs(values).max(initial=0.0):
         return None
-    if number < 4:
+    if number < FEWEST:
         return float(chains * number), math.nan
+    if chains == 1 and not particles:
+        half = number // 2
+        values = values[:, : 2 * half].reshape(2, half, *values.shape[2:])
     with np.errstate(divide="ignore", invalid="ignore"):
-        ess, r_hat = worst_mixing(values)
-    still = chains > 1 and math.isnan(r_hat)
+        ess, r_hat = worst_mixing(values, POINTS)
+    if particles and chains == 1:
+        return (0.0 if math.isnan(ess) else ess), 1.0
+    still = math.isnan(r_hat)
     return (0.0 if math.isnan(ess) else ess), math.inf if still else r_hat
 
 

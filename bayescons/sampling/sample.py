@@ -148,7 +148,10 @@ def sample(
     refuse_run(draws_of_run, closure, reading, scale)
     independent = took.sampler == "conjugate"
     judged = mixing(
-        draws_of_run.draws, structure.latents, draws_of_run.summary.get("acceptance_rate")
+        draws_of_run.draws,
+        structure.latents,
+        draws_of_run.summary.get("acceptance_rate"),
+        _diverging(draws_of_run),
     )
     told = {
         "sampler": sampler,
@@ -163,7 +166,7 @@ def sample(
         "seconds": seconds,
         "compile_seconds": compile_seconds,
         **_summed(draws_of_run, judged),
-        "mixed": "yes" if independent else judged.verdict or "yes",
+        "mixed": "yes" if independent else judged.mixed,
     }
     tree = _tree(draws_of_run, missed, structure, grid, truth, dims, told)
     if not independent:
@@ -227,12 +230,14 @@ def _summed(found: Run, judged: Mixing) -> dict:
     """Numbers of the run as a whole."""
     summary = {name: np.asarray(values) for name, values in found.summary.items()}
     told: dict = {name: int(summary[name].sum()) for name in ("gradients", "warmup_gradients")}
-    lost = (
-        summary["divergences"]
-        if "divergences" in summary
-        else found.statistics.get("diverging", np.zeros(1))
-    )
-    told |= {"divergences": int(np.sum(lost)), "r_hat": judged.r_hat, "ess_bulk": judged.ess}
+    lost = _diverging(found)
+    if "divergences" in summary:
+        lost = summary["divergences"]
+    told |= {
+        "divergences": 0 if lost is None else int(np.sum(lost)),
+        "r_hat": judged.r_hat,
+        "ess_bulk": judged.ess,
+    }
     if "log_evidence" in summary:
         told |= _evidence(summary["log_evidence"])
         told |= {
@@ -241,6 +246,11 @@ def _summed(found: Run, judged: Mixing) -> dict:
         }
         told["acceptance_rate"] = float(summary["acceptance_rate"].min())
     return told
+
+
+def _diverging(found: Run) -> np.ndarray | None:
+    """Which transitions diverged, where the sampler knows."""
+    return found.statistics.get("diverging")
 
 
 def _evidence(logs: np.ndarray) -> dict:
