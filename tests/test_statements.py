@@ -301,7 +301,7 @@ def test_a_field_in_a_subsampled_plate_is_refused(read):
             u = numpyro.sample("u", dist.Normal(jnp.zeros((2, N)), 1.0).to_event(1))
             bc.observe("fact", MASS, u, 1.0)
 
-    with pytest.raises(ValueError, match="'u' stands under a scale or a subsampled plate"):
+    with pytest.raises(ValueError, match="'fact' stands under a scale or a subsampled plate"):
         read(program)
 
 
@@ -447,3 +447,60 @@ def test_a_parameter_fitted_by_svi_is_that_of_the_highest_evidence():
     fitted = handlers.substitute(with_a_parameter, data=params)
     mean = bc.conjugate(fitted)(2.0 * N).mean["u"]
     np.testing.assert_allclose(mean, np.full(N, 2.0), rtol=0, atol=100 * EPS)
+
+
+# --- Handlers around statements and latents
+# -----------------------------------------------------------------------------
+
+
+def under(handler, scale=0.5):
+    def program():
+        u = white()
+        with handler:
+            bc.observe("fact", lambda u: u.sum(), u, 1.0, scale)
+
+    return program
+
+
+@pytest.mark.parametrize(
+    ("handler", "scale", "message"),
+    [
+        (handlers.scale(scale=4.0), 0.5, "divide its scale by the root of that power"),
+        (handlers.scale(scale=4.0), None, "an exact fact cannot be"),
+        (handlers.mask(mask=jnp.array(True)), 0.5, "'fact' stands under a mask"),
+        (handlers.mask(mask=False), None, "'fact' stands under a mask"),
+    ],
+)
+@every_reading
+def test_a_statement_whose_density_a_handler_changes_is_refused(read, handler, scale, message):
+    for reading in (read, lambda program: sites(bc.soft(program, 0.1))):
+        with pytest.raises(ValueError, match=message):
+            reading(under(handler, scale))
+
+
+def test_dividing_the_scale_is_what_a_power_of_a_density_does():
+    def powered():
+        u = white()
+        with handlers.scale(scale=4.0):
+            numpyro.sample("fact", dist.Normal(u.sum(), 0.5), obs=1.0)
+
+    def divided():
+        bc.observe("fact", lambda u: u.sum(), white(), 1.0, 0.5 / jnp.sqrt(4.0))
+
+    u, v = np.linspace(0, 1, N), np.linspace(1, -1, N)
+    by_power, by_scale = (
+        log_joint(program, u=u) - log_joint(program, u=v) for program in (powered, divided)
+    )
+    assert abs(by_power - by_scale) <= 100 * EPS * abs(by_power)
+
+
+@pytest.mark.parametrize("handler", [handlers.scale(scale=4.0), handlers.mask(mask=False)])
+def test_conjugate_refuses_latents_whose_draws_are_not_those_of_their_density(handler):
+    def program():
+        with handler:
+            m = numpyro.sample("m", dist.Normal(0.0, 1.0))
+        u = numpyro.sample("u", dist.Normal(jnp.full(N, m), 1.0).to_event(1))
+        bc.observe("fact", lambda u: u.sum(), u, 1.0)
+
+    with pytest.raises(ValueError, match=r"'m' stands under a scale, a mask or a subsampled plate"):
+        bc.conjugate(program, key=jax.random.key(0))()

@@ -186,11 +186,23 @@ def _component(structure: ProgramStructure, key) -> _Component:
     with tracing.doubts() as doubts:
         with handlers.block(), handlers.seed(rng_seed=key):
             above = CollectStatements(structure).run()
+        _refuse_reweighted(above)
         conditioned = [condition_group(group) for group in absorb(above)]
     evidence = [jnp.sum(c.log_evidence) for c in conditioned if c.log_evidence is not None]
     log_weight = sum([*evidence, *above.weights.values()], jnp.zeros(()))
     latents = {name: above.sites[name] for name in structure.latents}
     return _Component(conditioned, latents, log_weight, doubts.any | above.doubtful)
+
+
+def _refuse_reweighted(above: CollectStatements) -> None:
+    """Refuse latents whose draws are not those of their density."""
+    if above.reweighted:
+        names = ", ".join(map(repr, above.reweighted))
+        raise RefusedValue(
+            f"{names} stands under a scale, a mask or a subsampled plate, so that draws from its "
+            "prior are not draws of the program's density; sample bc.exact(program) with NUTS, or "
+            "bc.sample(program, ..., sampler='collapsed')"
+        )
 
 
 _given_nothing = tracing.compiled(_component)

@@ -15,7 +15,7 @@ import numpyro
 import numpyro.distributions as dist
 
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.programs.fields import as_gaussian
+from bayescons.programs.fields import as_gaussian, unwrapped
 from bayescons.programs.statements import statement
 from bayescons.programs.structure import ProgramStructure
 from bayescons.refusals import RefusedValue
@@ -29,6 +29,7 @@ class CollectStatements(numpyro.primitives.Messenger):
         known: name of a statement -> its distribution and value.
         sites: name -> value of what stands above.
         weights: name of an observed site above -> its log density.
+        reweighted: names of latents above whose density a handler has scaled or masked.
         doubtful: whether a door of the program found something wrong while it was traced.
     """
 
@@ -38,7 +39,8 @@ class CollectStatements(numpyro.primitives.Messenger):
 
     def run(self) -> CollectStatements:
         """Run the program under this handler."""
-        self._fields, self.known, self.sites, self.weights, self.hidden = {}, {}, {}, {}, set()
+        self._fields, self.known, self.sites, self.weights = {}, {}, {}, {}
+        self.hidden, self.reweighted = set(), []
         with self:
             _, self.doubtful = self.structure.replay()
         return self
@@ -71,7 +73,11 @@ class CollectStatements(numpyro.primitives.Messenger):
         if "name" not in msg or msg["name"] in self.hidden:
             return
         self.sites[msg["name"]] = msg["value"]
-        if msg["type"] == "sample" and msg["is_observed"]:
+        if msg["type"] != "sample":
+            return
+        if not msg["is_observed"] and _reweighted(msg):
+            self.reweighted.append(msg["name"])
+        if msg["is_observed"]:
             scale = 1.0 if msg["scale"] is None else msg["scale"]
             self.weights[msg["name"]] = scale * jnp.sum(msg["fn"].log_prob(msg["value"]))
 
@@ -92,6 +98,12 @@ class ReplayFields(numpyro.primitives.Messenger):
         elif msg.get("name") in self.values and msg["type"] != "deterministic":
             msg["value"] = self.values[msg["name"]]
             msg["stop"] = True
+
+
+def _reweighted(msg) -> bool:
+    """Whether a handler has changed the density of a site, so that it is not what is drawn."""
+    masked = isinstance(unwrapped(msg["fn"]), dist.MaskedDistribution)
+    return masked or msg["scale"] is not None
 
 
 def _prior(msg) -> Gaussian:

@@ -25,6 +25,7 @@ from bayescons.programs.statements import (
     NAMED,
     FunctionalObservation,
     refuse_twice,
+    refuse_weighted,
     statement,
 )
 from bayescons.refusals import RefusedType, RefusedValue
@@ -108,6 +109,8 @@ class _Soften(numpyro.primitives.Messenger):
     def process_message(self, msg):
         if msg["type"] in NAMED:
             refuse_twice(msg["name"], self.names)
+        if msg["type"] == "sample":
+            refuse_weighted(msg)
         known = statement(msg["fn"]) if msg["type"] == "sample" else None
         if known is None:
             return

@@ -29,7 +29,13 @@ from bayescons.functionals.functions import TracedFunction
 from bayescons.programs.fields import unwrapped
 from bayescons.programs.members import FieldAxes, members, outside, plate_axes, seen
 from bayescons.programs.skeletons import Skeleton, take_apart
-from bayescons.programs.statements import NAMED, FunctionalObservation, refuse_twice, statement
+from bayescons.programs.statements import (
+    NAMED,
+    FunctionalObservation,
+    refuse_twice,
+    refuse_weighted,
+    statement,
+)
 from bayescons.refusals import RefusedValue
 
 STAGED = 64  # programs kept, with the code compiled for them
@@ -247,6 +253,8 @@ class _Recorder(numpyro.primitives.Messenger):
             return
         if msg["type"] in NAMED:
             refuse_twice(msg["name"], self._names)
+        if msg["type"] == "sample":
+            refuse_weighted(msg)
         known = statement(msg["fn"]) if msg["type"] == "sample" else None
         fields = None if known is None else self._fields(known)
         if known is not None:

@@ -16,7 +16,7 @@ from bayescons.functionals.functions import (
     affine,
 )
 from bayescons.functionals.stack import Stack
-from bayescons.programs.fields import unwrapped
+from bayescons.programs.fields import innermost, unwrapped
 from bayescons.programs.members import Member, members_of_values, over_members
 from bayescons.refusals import Refusal, RefusedType, RefusedValue
 
@@ -211,6 +211,33 @@ def statement(site: dist.Distribution) -> FunctionalObservation | None:
     """
     site = unwrapped(site)
     return site if isinstance(site, FunctionalObservation) else None
+
+
+def refuse_weighted(msg) -> None:
+    """Refuse a statement whose density a handler has changed: it is carried out, and would not know
+    of it.
+
+    Raises:
+        ValueError: says what to write instead.
+    """
+    name = msg["name"]
+    if isinstance(innermost(msg["fn"]), FunctionalObservation) and statement(msg["fn"]) is None:
+        raise RefusedValue(
+            f"{name!r} stands under a mask. Leave the statement out where it shall not hold: if "
+            "known: bc.observe(...); of a noisy one give the entries that are missing a large scale"
+        )
+    known = statement(msg["fn"])
+    if known is not None and msg["scale"] is not None:
+        noisy = known.scale is not None
+        raise RefusedValue(
+            f"{name!r} stands under a scale or a subsampled plate, which "
+            + (
+                "would raise its density to a power. Take it out, and divide its scale by the root "
+                "of that power: scale / jnp.sqrt(4.0) for handlers.scale(scale=4.0)"
+                if noisy
+                else "an exact fact cannot be; move it out"
+            )
+        )
 
 
 NAMED = ("sample", "deterministic")  # messages whose names must differ
