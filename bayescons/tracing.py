@@ -278,14 +278,57 @@ def ask(wrong) -> None:
 
 
 def depends_on_point(function: Callable, at) -> bool:
-    """Whether the tangent of a function may depend on where it is taken: False proves it affine.
+    """Whether the tangent of a function may depend on where it is taken, or may not be its
+    derivative: False proves it affine.
 
     Decided by the equations alone, so it is stricter than need be: loops and branches count as
-    dependence even where there is none.
+    dependence even where there is none. What is computed from the point by way of a whole number,
+    a comparison, a rounding or a derivative that is defined by hand has a tangent that says
+    nothing.
     """
     tangent = jax.make_jaxpr(lambda p, d: jax.jvp(function, (p,), (d,))[1])(at, at)
     sources = _followed(tangent.jaxpr, {tangent.jaxpr.invars[0]: frozenset({"point"})}, {})
-    return any("point" in sources(atom) for atom in tangent.jaxpr.outvars)
+    if any("point" in sources(atom) for atom in tangent.jaxpr.outvars):
+        return True
+    value = jax.make_jaxpr(function)(at)
+    return HIDDEN in _motion(value.jaxpr, [MOVING] * len(value.jaxpr.invars))
+
+
+STILL, MOVING, HIDDEN = range(3)  # how a variable moves with the point: by a tangent, or without
+FLAT = ("round", "floor", "ceil", "sign", "stop_gradient", "nextafter", "custom_jvp_call")
+FLAT += ("custom_vjp_call",)
+
+
+def _motion(jaxpr, inputs: Sequence[int]) -> list[int]:
+    """How the results of equations move, given how their arguments do."""
+    motion = dict(zip(jaxpr.invars, inputs, strict=True))
+
+    def read(atom) -> int:
+        return STILL if isinstance(atom, jex.Literal) else motion.get(atom, STILL)
+
+    for eqn in jaxpr.eqns:
+        moves = [read(atom) for atom in eqn.invars]
+        inner = [
+            getattr(part, "jaxpr", part)
+            for part in jax.tree.leaves(list(eqn.params.values()), is_leaf=_is_jaxpr)
+            if _is_jaxpr(part)
+        ]
+        worst = max(moves, default=STILL)
+        if worst == MOVING and eqn.primitive.name in FLAT:
+            worst = HIDDEN
+        elif (
+            len(inner) == 1 and len(inner[0].invars) == len(moves) and eqn.primitive.name != "scan"
+        ):
+            for variable, moved in zip(eqn.outvars, _motion(inner[0], moves), strict=False):
+                motion[variable] = moved
+            continue
+        elif worst == MOVING:  # loops and branches, as wholes
+            found = [_motion(part, [MOVING] * len(part.invars)) for part in inner]
+            worst = max([worst, *(moved for each in found for moved in each)])
+        for variable in eqn.outvars:
+            discrete = not jnp.issubdtype(variable.aval.dtype, jnp.inexact)
+            motion[variable] = HIDDEN if worst == MOVING and discrete else worst
+    return [read(atom) for atom in jaxpr.outvars]
 
 
 def dependencies(jaxpr, sites: dict[int, frozenset]) -> Callable:

@@ -136,6 +136,10 @@ AFFINE = {
     "a loop": lambda u: jax.lax.fori_loop(0, 3, lambda i, s: s + u[i], jnp.zeros(5)),
     "a gradient over a small step": lambda u: (u[:, 1:] - u[:, :-1]) / 1e-6,
     "a constant": lambda u: 0.0 * u[0, 0] + 1.0,
+    "a sorted sum": lambda u: jnp.sort(u[0]).sum(),
+    "relu minus its mirror image": lambda u: jax.nn.relu(u[0]) - jax.nn.relu(-u[0]),
+    "a solve": lambda u: jnp.linalg.solve(jnp.eye(5) * 2.0, u[0]),
+    "a total of large size": lambda u: 1e12 * u.sum() + 300.0,
 }
 NOT_AFFINE = {
     "a square": lambda u: jnp.sum(u**2),
@@ -148,7 +152,29 @@ NOT_AFFINE = {
     "a cube": lambda u: u[0] ** 3,
     "a sine": lambda u: jnp.sin(u[0, 0]),
     "a maximum": lambda u: jnp.max(u),
+    "a median": lambda u: jnp.median(u),
+    "an order statistic": lambda u: jnp.sort(u[1])[2],
+    "the point of the largest size": lambda u: u.ravel()[jnp.argmax(jnp.abs(u))],
+    "a limited flux": lambda u: jnp.sum(minmod(u[:, 1:-1] - u[:, :-2], u[:, 2:] - u[:, 1:-1])),
+    "a harmonic mean of slopes": lambda u: jnp.sum(
+        harmonic(u[:, 1:-1] - u[:, :-2], u[:, 2:] - u[:, 1:-1])
+    ),
+    "an upwind difference": lambda u: jnp.where(u[0] > 0, u[1] - u[0], u[2] - u[1]),
+    "a saturation of large values": lambda u: 1e9 * jnp.tanh(1e-9 * u.sum()),
+    "a limit of a million": lambda u: jnp.clip(u[0, 0], -1e6, 1e6),
+    "a rounding": lambda u: jnp.round(u[0, 0] * 1e8) / 1e8,
+    "a step": lambda u: u.sum() + 5.0 * (u[0, 0] > 0.3),
+    "a switch that is far away": lambda u: jnp.where(u[0, 0] > 50.0, 50.0, u[0, 0]),
+    "a ratio": lambda u: u[0, 0] / (1 + u[1, 1] ** 2),
 }
+
+
+def minmod(a, b):
+    return jnp.where(a * b > 0, jnp.sign(a) * jnp.minimum(jnp.abs(a), jnp.abs(b)), 0.0)
+
+
+def harmonic(a, b):
+    return jnp.where(a * b > 0, 2 * a * b / (a + b), 0.0)
 
 
 @pytest.mark.parametrize("name", AFFINE)
@@ -176,12 +202,19 @@ def test_a_function_that_closes_over_a_traced_number_is_judged_by_its_structure(
 
     assert float(value(2.0)) == pytest.approx(2 * PARABOLA[0, 1] + 4)
 
-    @jax.jit
-    def wrong(factor):
-        return bc.functional(lambda u: factor * u[0, 1] ** 2, GRID)(PARABOLA)
+    for function in (
+        lambda factor, u: factor * u[0, 1] ** 2,
+        lambda factor, u: factor * jnp.round(u[0, 1]),
+        lambda factor, u: factor * u[0, 1] + (u[1, 1] > factor),
+        lambda factor, u: factor * jax.lax.stop_gradient(u[0, 1]) ** 2,
+    ):
 
-    with pytest.raises(ValueError, match="not affine"):
-        wrong(2.0)
+        @jax.jit
+        def wrong(factor, function=function):
+            return bc.functional(lambda u: function(factor, u), GRID)(PARABOLA)
+
+        with pytest.raises(ValueError, match="not affine"):
+            wrong(2.0)
 
 
 def test_a_built_in_functional_is_returned_as_it_is():

@@ -33,6 +33,7 @@ from bayescons.sampling import (
 )
 from bayescons.sampling.compiled import compiled
 from bayescons.sampling.registry import checked
+from bayescons.sampling.residuals import ResidualError, Stated, refuse_residuals
 from bayescons.sampling.run import closed
 from bayescons.sampling.targets import differentiable, hoisted, read, target
 from tests.readings import KERNEL, MASS, MEAN, ROUNDING, N, agree, answer, log_joint
@@ -803,3 +804,33 @@ def test_a_program_with_a_loop_and_no_statement_is_sampled_as_it_is():
 def test_a_program_with_a_loop_and_a_statement_is_refused(read):
     with pytest.raises(ValueError, match=r"runs code that is not looked into.*Unroll the loop"):
         read()
+
+
+# The last guard.
+
+
+def test_draws_that_miss_an_exact_statement_are_not_returned(monkeypatch):
+    """A median that passed for affine, as one did: here by a check that is told to say so."""
+    from bayescons.functionals import functions
+
+    monkeypatch.setattr(functions, "is_affine", lambda _: True)
+
+    def program():
+        u = numpyro.sample("u", dist.Normal(jnp.arange(5.0), 1.0).to_event(1))
+        bc.observe("middle", lambda u: jnp.median(u), u, 9.0)
+
+    with pytest.raises(ValueError, match="'middle' is not affine in the field: at the mean"):
+        bc.conjugate(program)()
+    with pytest.raises(ResidualError, match="the draws miss 'middle'"):
+        sample(program, key=0, draws=20)
+
+
+def test_the_guard_names_the_statement_and_keeps_the_draws():
+    stated = {
+        "right": Stated(np.full((1, 4), 1e-13), np.ones((1, 4)), np.ones((1, 4))),
+        "wrong": Stated(np.full((1, 4), 2.9), np.ones((1, 4)), np.full((1, 4), 9.0)),
+    }
+    with pytest.raises(ResidualError, match=r"the draws miss 'wrong' by up to 2\.9") as raised:
+        refuse_residuals(stated, {"u": np.zeros((1, 4))})
+    assert raised.value.draws["u"].shape == (1, 4)
+    refuse_residuals({"right": stated["right"]}, {})

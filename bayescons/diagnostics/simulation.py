@@ -55,8 +55,10 @@ def simulate(program: Callable, key: jax.Array) -> tuple[dict, Observed]:
     """
     names = unknowns(program)
 
+    structure = program_structure(program)  # its statements know which axes are members
+
     def prior():
-        return _Simulate(program)()
+        return _Simulate(structure)()
 
     with handlers.block():
         sites = handlers.trace(handlers.seed(exact(prior), key)).get_trace()

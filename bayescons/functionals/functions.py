@@ -14,7 +14,8 @@ from bayescons.functionals.abstract import AbstractFunctional, SingleFunctional,
 from bayescons.grids import Grid
 from bayescons.refusals import Refusal, RefusedType, RefusedValue
 
-SIZES = (1e-2, 1.0, 1e3)  # of the fields at which linearity is tried
+SIZES = (1e-6, 1e-2, 1.0, 1e3, 1e9)  # of the fields at which linearity is tried
+DIRECTIONS = 6  # pairs of fields of each size that have nothing to do with each other
 
 
 @jax.tree_util.register_dataclass
@@ -87,6 +88,10 @@ class FunctionFunctional(SingleFunctional):
     def offset(self) -> jax.Array:
         """The constant c = f(0)."""
         return _value(self)
+
+    def __call__(self, field) -> jax.Array:
+        """f(u), whether affine or not."""
+        return self._affine(jnp.asarray(field, self._zeros().dtype))
 
     def linear(self, field) -> jax.Array:
         """G u = f(u) - f(0), as the derivative of f at zero in the direction u."""
@@ -167,27 +172,59 @@ def affine(candidate: FunctionFunctional, name: str) -> FunctionFunctional:
 
 
 def is_affine(candidate: FunctionFunctional) -> bool:
-    """Whether f(a) - f(b) = f'(b) (a - b) for random fields a and their mirror images b = -a,
-    small, moderate and large, to 1e4 eps.
+    """Whether a function is affine: by its equations where they prove it, otherwise by trial.
 
-    The line from a to -a crosses zero at every point, so that a kink there (`relu`, `abs`) shows;
-    the sizes show kinks elsewhere (`clip`).
+    Equations prove it where the tangent does not depend on the point and nothing hides a tangent.
+    Where they do not, f(a) - f(b) = f'(b) (a - b) is tried to 1e4 eps for pairs of random fields of
+    five sizes: a field and its mirror image, between which every point crosses zero, so that a kink
+    there (`relu`, `abs`) shows; fields that have nothing to do with each other, since a function
+    may be odd and scale with its argument and yet not be linear (a median, a limiter); fields with
+    ties, ordered ones, and such with one large point.
 
     Where f cannot be evaluated (it closes over random variables of a program being traced) the
-    structure decides: f is affine if its tangent does not depend on the point. That test is
-    stricter: it may refuse loops and branches, even affine ones.
+    equations alone decide, and may refuse loops and branches, even affine ones.
     """
-    if tracing.known_now(candidate):
-        with tracing.computed_now():
-            return bool(_follows_tangents(candidate))
-    return not tracing.depends_on_point(candidate._affine, candidate._zeros())
+    with tracing.computed_now():
+        proven = not tracing.depends_on_point(candidate._affine, candidate._zeros())
+    if proven or not tracing.known_now(candidate):
+        return proven
+    with tracing.computed_now():
+        return bool(_follows_tangents(candidate))
 
 
 @tracing.compiled
 def _follows_tangents(candidate: FunctionFunctional) -> jax.Array:
-    noise = np.random.default_rng(0).normal(size=candidate.shape)
-    field, function = jnp.asarray(noise, jnp.result_type(float)), candidate._affine
-    return jnp.all(jnp.stack([_matches_tangent(function, s * field, -s * field) for s in SIZES]))
+    dtype, function = jnp.result_type(float), candidate._affine
+    pairs = tuple(jnp.asarray(each, dtype) for each in _pairs(candidate.shape))
+
+    def at_size(size):
+        return jax.lax.map(
+            lambda pair: _matches_tangent(function, size * pair[0], size * pair[1]), pairs
+        )
+
+    return jnp.all(jax.lax.map(at_size, jnp.asarray(SIZES, dtype)))
+
+
+def _pairs(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Fields a and b between which a function is tried, (pairs, *shape) each."""
+    rng = np.random.default_rng(0)
+
+    def noise():
+        return rng.normal(size=shape)
+
+    pairs = [(noise(), noise()) for _ in range(DIRECTIONS)]
+    mirrored, tied, ordered, peak = noise(), np.round(noise()), noise(), noise()
+    if shape:
+        ordered = np.sort(ordered, axis=None).reshape(shape)
+        peak.flat[rng.integers(peak.size)] *= 1e3
+    pairs += [
+        (mirrored, -mirrored),
+        (tied, noise()),
+        (np.full(shape, 0.7), np.full(shape, 0.7) + 1e-3 * noise()),
+        (ordered, np.flip(ordered)),
+        (peak, np.flip(peak)),
+    ]
+    return tuple(np.stack(each) for each in zip(*pairs, strict=True))
 
 
 def _matches_tangent(function: Callable, a, b) -> jax.Array:

@@ -44,6 +44,11 @@ class OnJointVector(SingleFunctional):
         """Σ_k c_k."""
         return sum(part.offset for part in self.parts)
 
+    def __call__(self, vector) -> jax.Array:
+        """Σ_k (G_k u_k + c_k), by the parts themselves."""
+        fields = split_fields(vector, self.shapes)
+        return sum(part(fields[i]) for part, i in zip(self.parts, self.indices, strict=True))
+
     def linear(self, vector) -> jax.Array:
         """Σ_k G_k u_k."""
         fields = split_fields(vector, self.shapes)

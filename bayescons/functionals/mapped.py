@@ -47,6 +47,10 @@ class Mapped(SingleFunctional):
         own = {rest[a]: len(self.axes) + i for a, i in self.part.identity_axes.items()}
         return {axis: i for i, axis in enumerate(self.axes)} | own
 
+    def __call__(self, field) -> jax.Array:
+        """The part's value of every member."""
+        return over_batch(self.part, len(self.axes))(self.members_first(field))
+
     def linear(self, field) -> jax.Array:
         """G u_i."""
         return over_batch(self.part.linear, len(self.axes))(self.members_first(field))

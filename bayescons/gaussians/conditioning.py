@@ -237,6 +237,9 @@ def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Upd
     mean = (loc + posterior.gain(residual)).astype(loc.dtype)
     violation = (target - functional.rows(mean, axes)) / factored.row_std
     violation = violation if noise is None else jnp.where(noise > 0, 0.0, violation)
+    departure = jnp.concatenate(
+        [m.pack(_departure(m, mean, dtype), axes) for m in functional.members], axis=-1
+    )
     return Update(
         (mean, posterior),
         factored.log_density(residual),
@@ -245,6 +248,7 @@ def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Upd
         violation,
         status(
             violation,
+            departure / factored.row_std,
             jnp.abs(target) / factored.row_std,
             factored.rank,
             dtype=loc.dtype,
@@ -252,6 +256,13 @@ def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Upd
             exact=all(s is None for s in scales),
         ),
     )
+
+
+def _departure(functional, field, dtype) -> jax.Array:
+    """f(u) - G u - c: zero for what is affine, which a function may only seem to be."""
+    shape = functional.value_shape
+    value, linear, offset = functional(field), functional.linear(field), functional.offset
+    return (value - linear - jnp.broadcast_to(offset, shape)).astype(dtype)
 
 
 def _is_exact(scale) -> bool:

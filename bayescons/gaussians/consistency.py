@@ -37,15 +37,16 @@ class InconsistentConstraintsError(Refusal, ValueError):
     """
 
 
-FINE, NOT_FINITE, CONTRADICTING, NOTHING_FREE = range(4)
+FINE, NOT_FINITE, CONTRADICTING, NOTHING_FREE, NOT_AFFINE = range(5)
 
 
-def status(violation, size, rank, *, dtype, unknowns: int, exact: bool) -> jax.Array:
+def status(violation, departure, size, rank, *, dtype, unknowns: int, exact: bool) -> jax.Array:
     """What is wrong with an update, as a number that compiled code can give; `raise_for` makes it a
     sentence.
 
     Args:
         violation: what exact rows are off by, in prior standard deviations, shape (*axes, r).
+        departure: what functionals are off their linear part by at the mean, in the same unit.
         size: |value| of each row in the same unit.
         rank: number of independent rows.
         dtype: of the field.
@@ -56,6 +57,7 @@ def status(violation, size, rank, *, dtype, unknowns: int, exact: bool) -> jax.A
     wrong = jnp.any(excess(violation, size, dtype) > 0)
     found = jnp.where(full, NOTHING_FREE, FINE)
     found = jnp.where(wrong, CONTRADICTING, found)
+    found = jnp.where(jnp.any(excess(departure, size, dtype) > 0), NOT_AFFINE, found)
     return jnp.where(jnp.all(jnp.isfinite(violation)), found, NOT_FINITE)
 
 
@@ -74,6 +76,13 @@ def raise_for(prior, constraint, result) -> None:
             "conditioning gave NaN: (a) the belief's variances over- or underflow, (b) rows of "
             "wildly different size; rescale the field"
         )
+    if (worst == NOT_AFFINE).any():
+        raise RefusedValue(
+            f"{_not_affine(prior, constraint, result)} is not affine in the field: at the mean "
+            "that its linear part gives it has another value. Observe it below the field as a "
+            "likelihood, numpyro.sample(name, dist.Normal(f(u), scale), obs=value), or observe a "
+            "linear functional"
+        )
     if (worst == CONTRADICTING).any():
         row_std = np.asarray(result.posterior.covariance.row_covariance.row_std)
         size = np.abs(_packed_values(constraint, result)) / row_std
@@ -85,6 +94,22 @@ def raise_for(prior, constraint, result) -> None:
         f"{math.prod(prior.event_shape)} points. Solve the linear system instead, or give some "
         "rows a scale > 0"
     )
+
+
+def _not_affine(prior, constraint, result) -> str:
+    """Name of the functional that departs most from its linear part."""
+    lead = len(prior.batch_shape)
+
+    def departure(functional):
+        def one(field):
+            offset = jnp.broadcast_to(functional.offset, functional.value_shape)
+            missed = functional(field) - functional.linear(field) - offset
+            return jnp.max(jnp.abs(missed), initial=0.0)
+
+        return float(jnp.max(over_batch(one, lead)(result.posterior.mean)))
+
+    sizes = {m.name: departure(m.functional) for m in constraint.members}
+    return repr(max(sizes, key=sizes.get))
 
 
 def _packed_values(constraint, result) -> np.ndarray:

@@ -89,10 +89,11 @@ class FunctionalObservation(dist.Distribution):
             return self.members
         return members_of_values(self.name, self.functional, self.fields, self.sizes)
 
-    def computed(self) -> jax.Array:
-        """G u + c of the fields as they are, the axes of members in front."""
+    def computed(self, fields: tuple | None = None) -> jax.Array:
+        """G u + c of the fields as they are, or of others, the axes of members in front."""
         axes = [member.axes for member in self.members_of_fields()]
-        return over_members(lambda *u: jnp.asarray(self.functional(*u)), axes)(*self.fields)
+        fields = self.fields if fields is None else fields
+        return over_members(lambda *u: jnp.asarray(self.functional(*u)), axes)(*fields)
 
     def sample(self, key, sample_shape=()) -> jax.Array:
         """G u + c, with noise where the scale is finite."""

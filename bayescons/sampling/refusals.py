@@ -7,6 +7,7 @@ then the library names what is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.programs.fields import improper, is_gaussian
 from bayescons.programs.statements import statement
 from bayescons.programs.structure import program_structure
-from bayescons.refusals import RefusedType, RefusedValue
+from bayescons.refusals import Refusal, RefusedType, RefusedValue
 from bayescons.sampling.methods import Run, Sampler
 from bayescons.sampling.residuals import structure_of
 from bayescons.sampling.targets import read
@@ -106,6 +107,8 @@ def refuse_run(found: Run, program, reading, scale) -> None:
 
 def refuse_nan(program: Callable) -> None:
     """An error that names a statement whose functional is not finite for a finite field."""
+    with contextlib.suppress(Refusal):  # of the exact reading
+        program = program_structure(program)
     with handlers.block():
         trace = handlers.trace(begun(program)).get_trace()
     for name, site in trace.items():

@@ -4,17 +4,36 @@ draws make of each statement.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
 from bayescons.functionals.abstract import SingleFunctional
-from bayescons.programs.statements import statement
+from bayescons.programs.statements import FunctionalObservation, statement
+from bayescons.programs.structure import program_structure
+from bayescons.refusals import Refusal
+
+
+class Stated(NamedTuple):
+    """What draws make of a statement.
+
+    Attributes:
+        residual: f(u) - b, shape (chain, draw, *value's shape).
+        value: b, of the same shape.
+        size: of the terms that f adds up, by which rounding is judged, shape (chain, draw);
+            infinite where the statement is not exact.
+    """
+
+    residual: jax.Array
+    value: jax.Array
+    size: jax.Array
 
 
 class Structure(NamedTuple):
@@ -62,7 +81,7 @@ def structure_of(program: Callable) -> Structure:
     )
 
 
-def residuals(program: Callable, draws: Mapping) -> dict[str, tuple]:
+def residuals(program: Callable, draws: Mapping) -> dict[str, Stated]:
     """Of every statement the residual and the value, for each draw; may be traced.
 
     Args:
@@ -70,38 +89,84 @@ def residuals(program: Callable, draws: Mapping) -> dict[str, tuple]:
         draws: name -> (chain, draw, ...), all that is random in it.
 
     Returns:
-        name of the statement -> residuals and values, both (chain, draw, *value's shape).
+        name of the statement -> `Stated`.
     """
+    try:
+        whole = program_structure(program)  # its statements know which axes are members
+    except Refusal:  # of the exact reading; the soft one reads it as it is
+        whole = program
 
     def stated(draw: dict) -> dict:
-        seeded = handlers.seed(handlers.substitute(program, data=draw), rng_seed=0)
+        seeded = handlers.seed(handlers.substitute(whole, data=draw), rng_seed=0)
         with handlers.block():
             sites = handlers.trace(seeded).get_trace()
         known = {
             name: statement(site["fn"]) for name, site in sites.items() if site["type"] == "sample"
         }
         return {
-            name: (k.computed() - sites[name]["value"], sites[name]["value"])
-            for name, k in known.items()
-            if k is not None
+            name: _stated(k, sites[name]["value"]) for name, k in known.items() if k is not None
         }
 
     return jax.lax.map(jax.vmap(stated), dict(draws))
 
 
-def labelled(found: Mapping[str, tuple]) -> dict[str, dict[str, np.ndarray]]:
+def _stated(known: FunctionalObservation, value) -> Stated:
+    """What one draw makes of a statement."""
+    signs = np.random.default_rng(0)
+    mixed = tuple(u * signs.choice([-1.0, 1.0], jnp.shape(u)) for u in known.fields)
+    terms = jnp.max(jnp.abs(known.computed(mixed)), initial=0.0)
+    exact = known.scale is None
+    return Stated(
+        known.computed() - value,
+        value,
+        terms + jnp.max(jnp.abs(value), initial=0.0) if exact else jnp.asarray(jnp.inf),
+    )
+
+
+def refuse_residuals(found: Mapping[str, Stated], draws: Mapping) -> None:
+    """The last guard: an exact statement that draws do not obey is not returned as if they did.
+
+    Raises:
+        ResidualError: names the statement; the draws are in it.
+    """
+    for name, stated in found.items():
+        eps = float(np.finfo(stated.residual.dtype).eps)
+        missed = np.abs(stated.residual).reshape(*stated.size.shape, -1).max(-1, initial=0.0)
+        worst = np.max(missed / np.maximum(stated.size, np.finfo(float).tiny))
+        if not worst <= math.sqrt(eps):
+            raise ResidualError(name, float(missed.max()), draws)
+
+
+class ResidualError(Refusal, RuntimeError):
+    """Draws miss an exact statement by more than rounding.
+
+    Attributes:
+        draws: name -> array of shape (chain, draw, ...), for whoever looks for the reason.
+    """
+
+    def __init__(self, name: str, missed: float, draws: Mapping):
+        self.draws = draws
+        super().__init__(
+            f"the draws miss {name!r} by up to {missed:.2g}, though it is stated exactly; its "
+            "functional is not affine where they are. Observe it below the field as a likelihood, "
+            "numpyro.sample(name, dist.Normal(f(u), scale), obs=value), or observe a linear "
+            "functional. The draws are in the attribute .draws of this error"
+        )
+
+
+def labelled(found: Mapping[str, Stated]) -> dict[str, dict[str, np.ndarray]]:
     """Residuals as `results.datatree` takes them: one value for each statement, that of the first
     draw.
     """
     return {
         name: {"value": np.asarray(values[0, 0]), "residual": np.asarray(residual)}
-        for name, (residual, values) in found.items()
+        for name, (residual, values, _) in found.items()
     }
 
 
-def varying(found: Mapping[str, tuple]) -> dict[str, np.ndarray]:
+def varying(found: Mapping[str, Stated]) -> dict[str, np.ndarray]:
     """Values of the statements whose value is random itself, (chain, draw, ...)."""
-    values = {name: np.asarray(value) for name, (_, value) in found.items()}
+    values = {name: np.asarray(stated.value) for name, stated in found.items()}
     return {
         name: value
         for name, value in values.items()

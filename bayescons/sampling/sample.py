@@ -27,7 +27,14 @@ from bayescons.sampling.mixing import Mixing, mixing, warn
 from bayescons.sampling.progress import bar
 from bayescons.sampling.refusals import begun, refuse_nan, refuse_run
 from bayescons.sampling.registry import SAMPLERS, checked
-from bayescons.sampling.residuals import Structure, labelled, residuals, structure_of, varying
+from bayescons.sampling.residuals import (
+    Structure,
+    labelled,
+    refuse_residuals,
+    residuals,
+    structure_of,
+    varying,
+)
 from bayescons.sampling.run import closed, sampled
 
 if TYPE_CHECKING:
@@ -146,6 +153,8 @@ def sample(
         raise
     draws_of_run, missed, seconds = _ran(run, key, took.sampler, progress=method.progress)
     refuse_run(draws_of_run, closure, reading, scale)
+    if reading == "exact":
+        refuse_residuals(missed, draws_of_run.draws)
     independent = took.sampler == "conjugate"
     judged = mixing(
         draws_of_run.draws,
