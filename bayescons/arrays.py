@@ -5,6 +5,7 @@ one field is mapped over a batch.
 from __future__ import annotations
 
 import difflib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -37,9 +38,71 @@ def constant(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def real(array) -> jax.Array:
+KINDS = {
+    "c": "complex numbers. Give its real and its imaginary part as two",
+    "M": (
+        "dates. Give the time since the first of them in a unit of your choice: (t - t[0]) / "
+        'np.timedelta64(1, "D") in days'
+    ),
+    "m": 'spans of time. Give them in a unit: t / np.timedelta64(1, "s") in seconds',
+    "U": "text. Convert it: np.asarray(values, float)",
+    "S": "text. Convert it: np.asarray(values, float)",
+    "O": "objects that are no numbers. Convert them: np.asarray(values, float)",
+}
+
+
+def numbers(what: str, array, names: tuple[str, ...] = ()):
+    """What was given, if it is real numbers in an order that is known.
+
+    Args:
+        what: it is, for messages.
+        array: anything that NumPy or JAX takes for an array.
+        names: of the axes that are expected, where they have any: an xarray.DataArray over them is
+            brought into their order.
+
+    Raises:
+        ValueError: masked entries, or named axes that are others than those, or cannot be compared.
+        TypeError: complex numbers, dates, text, objects.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        if np.ma.is_masked(array):
+            raise RefusedValue(
+                f"{what} is a masked array with {int(np.ma.count_masked(array))} masked entries; "
+                "leave these points out, or fill them: array.filled(0.0)"
+            )
+        array = array.data
+    xarray = sys.modules.get("xarray")  # nobody holds a DataArray who has not loaded it
+    if xarray is not None and isinstance(array, xarray.DataArray):
+        array = _in_order(what, array, names)
+    if isinstance(array, jax.Array):
+        kind = "c" if jnp.issubdtype(array.dtype, jnp.complexfloating) else "f"
+    elif any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(array)):
+        kind = "f"
+    else:
+        kind = np.asarray(array).dtype.kind
+    if kind in KINDS:
+        raise RefusedType(f"{what} holds {KINDS[kind]}")
+    return array
+
+
+def _in_order(what: str, array, names: tuple[str, ...]) -> np.ndarray:
+    """The values of a DataArray, its axes as they are expected."""
+    if array.ndim < 2:
+        return array.values
+    if set(array.dims) == set(names):
+        return array.transpose(*names).values
+    expected = (
+        f"expected are {names}" if names else "what is expected here has no names to compare with"
+    )
+    raise RefusedValue(
+        f"{what} is a DataArray over {array.dims}, and {expected}. Bring it into the order of the "
+        "field's axes and give its values: array.transpose('t', 'x').values"
+    )
+
+
+def real(what: str, array) -> jax.Array:
     """An array of floating numbers; whole numbers become so."""
-    array = jnp.asarray(array)
+    array = jnp.asarray(numbers(what, array))
     return (
         array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(jnp.result_type(float))
     )
@@ -61,8 +124,9 @@ def positive(what: str, array, shape: tuple, *, zero: bool = False) -> jax.Array
     """Standard deviations, broadcast to a shape, or an error that names the smallest; `zero` lets
     zero pass. Known numbers stay on the host.
     """
+    array = numbers(what, array)
     if not concrete(array):
-        array = real(array)
+        array = real(what, array)
         tracing.ask(array < 0 if zero else array <= 0)
         least = 1.0
     else:

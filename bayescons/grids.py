@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bayescons.arrays import numbers
 from bayescons.refusals import RefusedValue
 
 SIDES = ("lower", "upper")
@@ -61,6 +62,18 @@ class Grid(Mapping):
         )
         return f"Grid({axes})"
 
+    def __eq__(self, other) -> bool:
+        """Whether names, their order and all coordinates are the same."""
+        return (
+            isinstance(other, Grid)
+            and self.names == other.names
+            and all(np.array_equal(self[name], other[name]) for name in self.names)
+        )
+
+    def __hash__(self) -> int:
+        """That of its names and coordinates."""
+        return hash((self.names, *(c.tobytes() for c in self._coordinates.values())))
+
     @property
     def names(self) -> tuple[str, ...]:
         """Axis names, in order."""
@@ -98,7 +111,7 @@ class Grid(Mapping):
 
 
 def _coordinate(name: str, values) -> np.ndarray:
-    values = np.array(values, dtype=np.float64)
+    values = np.array(numbers(f"axis {name!r}", values), dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise RefusedValue(
             f"axis {name!r} must be a one-dimensional array of coordinates; got shape "

@@ -139,7 +139,7 @@ def recalibrated(belief: Gaussian, factor: ArrayLike) -> Gaussian:
     """
     if not isinstance(belief, Gaussian):
         raise RefusedType(f"expected a bc.Gaussian belief; got {type(belief).__name__}")
-    factor, full = finite("factor", real(factor)), belief.batch_shape + belief.event_shape
+    factor, full = finite("factor", real("factor", factor)), belief.batch_shape + belief.event_shape
     if factor.ndim not in (0, len(full)) or any(
         n not in (1, m) for n, m in zip(factor.shape, full, strict=False)
     ):

@@ -24,6 +24,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from bayescons.arrays import numbers
+
 # An array of a pytree. While JAX takes a pytree apart and rebuilds it, anything may stand in its
 # place, so constructors check nothing.
 Leaf = Any
@@ -106,7 +108,7 @@ class SingleFunctional(AbstractFunctional):
 
     def __call__(self, field) -> jax.Array:
         """G u + c for one field of shape `shape`."""
-        return self.linear(field) + self.offset
+        return self.linear(numbers("the field", field)) + self.offset
 
     @property
     def members(self) -> tuple[SingleFunctional, ...]:

@@ -378,7 +378,7 @@ class BoundaryConditions:
             raise RefusedValue(
                 f"{side} needs a value; only a periodic side may leave it out (None is 0)"
             )
-        return real(0.0 if value is None else value)
+        return real("a boundary value", 0.0 if value is None else value)
 
 
 def _spread(value, batch: tuple[int, ...], shape: tuple[int, ...]) -> jax.Array:

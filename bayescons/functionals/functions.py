@@ -161,6 +161,14 @@ def affine(candidate: FunctionFunctional, name: str) -> FunctionFunctional:
         ValueError: where it is not.
         NotProvenAffineError: where that could be told only from numbers that are being traced.
     """
+    dtype = jax.eval_shape(candidate._affine, candidate._zeros()).dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        what, instead = (
+            ("complex numbers", "Observe their .real and .imag as two statements")
+            if jnp.issubdtype(dtype, jnp.complexfloating)
+            else ("whole numbers or truth values", "These are not affine in the field")
+        )
+        raise RefusedValue(f"the functional {name!r} gives {what}. {instead}")
     if not is_affine(candidate):
         error = RefusedValue if tracing.known_now(candidate) else NotProvenAffineError
         raise error(

@@ -9,6 +9,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.arrays import numbers
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.refusals import RefusedValue
 
@@ -82,7 +83,8 @@ def residuals(functional: AbstractFunctional | JointFunctional, truth, value) ->
         1 rows, largest |residual| 1.67e-05, rms 1.67e-05
     """
     joint = isinstance(functional, JointFunctional)
-    fields = tuple(jnp.asarray(field) for field in (truth if joint else (truth,)))
+    given = truth if joint else (truth,)
+    fields = tuple(jnp.asarray(numbers("the field", field)) for field in given)
     parts = functional.parts if joint else (functional,)
     if [f.shape for f in fields] != [tuple(p.shape) for p in parts]:
         expected = ", ".join(str(tuple(p.shape)) for p in parts)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons import tracing
-from bayescons.arrays import concrete, finite, positive
+from bayescons.arrays import concrete, finite, numbers, positive
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.stack import Stack
 from bayescons.gaussians import row_covariance as gram
@@ -62,7 +62,7 @@ class Constraint:
     """
 
     functional: AbstractFunctional
-    value: ArrayLike | tuple
+    value: Any
     scale: ArrayLike | str | tuple | None = None
     name: str | tuple = dataclasses.field(default="constraint", metadata={"static": True})
 
@@ -310,7 +310,8 @@ def _resolve(prior: Gaussian, constraint: Constraint) -> Constraint:
 def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
     functional, name, scale = constraint.functional, constraint.name, constraint.scale
     full = prior.batch_shape + functional.value_shape
-    value = _fit(f"value of {name!r}", constraint.value, functional.value_shape, full)
+    names = functional.names
+    value = _fit(f"value of {name!r}", constraint.value, functional.value_shape, full, names)
     if not _is_zero(functional.offset):
         value = value - jnp.broadcast_to(functional.offset, full)
     if isinstance(scale, str):
@@ -324,7 +325,7 @@ def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
     if scale is not None:
         scale = positive(
             f"scale of {name!r}",
-            _fit(f"scale of {name!r}", scale, functional.value_shape, full),
+            _fit(f"scale of {name!r}", scale, functional.value_shape, full, names),
             full,
             zero=True,
         )
@@ -336,10 +337,13 @@ def _is_zero(offset) -> bool:
     return isinstance(offset, float) and offset == 0.0
 
 
-def _fit(what: str, array, shape: tuple, full: tuple) -> jax.Array | np.ndarray:
+def _fit(
+    what: str, array, shape: tuple, full: tuple, names: tuple[str, ...]
+) -> jax.Array | np.ndarray:
     """Broadcast an array of the value's own shape, with or without batch axes, or a number; nothing
     else passes. Known numbers stay on the host: nothing is compiled for them.
     """
+    array = numbers(what, array, names)
     numpy = np if concrete(array) else jnp
     array = numpy.asarray(array, jnp.result_type(float))
     if array.shape not in ((), shape, full):

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Real
 
 from bayescons import tracing
-from bayescons.arrays import concrete, finite, over_batch, positive, real
+from bayescons.arrays import concrete, finite, numbers, over_batch, positive, real
 from bayescons.arrays import sample_shape as axes_of_draws
 from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
@@ -161,7 +161,7 @@ def diagonal(mean, scale, *, batch_dims: int = 0) -> Gaussian:
         >>> print(belief.variance)
         [0.25 0.25 0.25]
     """
-    mean = real(mean)
+    mean = real("mean", mean)
     scale = positive("scale", scale, mean.shape)
     return Gaussian(finite("mean", mean), Diagonal(jnp.asarray(scale**2), mean.ndim - batch_dims))
 
@@ -183,7 +183,7 @@ def low_rank(mean, scale, factor, *, batch_dims: int = 0) -> Gaussian:
         >>> print(belief.variance)
         [2.01 0.01 2.01]
     """
-    mean, factor = real(mean), real(factor)
+    mean, factor = real("mean", mean), real("factor", factor)
     if factor.shape[:-1] != mean.shape:
         raise RefusedValue(
             f"factor must have the mean's shape {mean.shape} and one more axis for the rank; got "
@@ -216,7 +216,7 @@ def kronecker(mean, covariances, *, scale=1.0, jitter: float = 1e-10) -> Gaussia
         [[4. 4. 4.]
          [4. 4. 4.]]
     """
-    mean = real(mean)
+    mean = real("mean", mean)
     shapes = tuple(
         None if k is None else (n, n) for n, k in zip(mean.shape, covariances, strict=False)
     )
@@ -228,10 +228,15 @@ def kronecker(mean, covariances, *, scale=1.0, jitter: float = 1e-10) -> Gaussia
             f"expected one (n, n) matrix or None per axis of a field of shape {mean.shape}; got "
             f"shapes {given}"
         )
+    scale = numbers("scale", scale)
     roots = tuple(None if k is None else _cholesky(k, jitter) for k in covariances)
     return Gaussian(
         finite("mean", mean),
-        Kronecker(roots, positive("scale", jnp.asarray(scale, mean.dtype), ()), mean.shape),
+        Kronecker(
+            roots,
+            positive("scale", jnp.asarray(numbers("scale", scale), mean.dtype), ()),
+            mean.shape,
+        ),
     )
 
 
@@ -250,7 +255,7 @@ def dense(mean, covariance, *, jitter: float = 1e-10) -> Gaussian:
         >>> print(belief.variance)
         [2. 2.]
     """
-    mean = real(mean)
+    mean = real("mean", mean)
     if jnp.shape(covariance) != (mean.size, mean.size):
         raise RefusedValue(
             f"expected a covariance of shape {(mean.size, mean.size)}, one row per point; got "
@@ -260,7 +265,7 @@ def dense(mean, covariance, *, jitter: float = 1e-10) -> Gaussian:
 
 
 def _cholesky(matrix, jitter: float) -> jax.Array:
-    matrix = finite("covariance", real(matrix))
+    matrix = finite("covariance", real("covariance", matrix))
     if not concrete(matrix):
         size = 1e-12 * jnp.max(jnp.abs(matrix))
         tracing.ask(jnp.abs(matrix - matrix.T) > size + 1e-6 * jnp.abs(matrix.T))

@@ -222,8 +222,12 @@ def _stage(program: Callable, arrays: tuple) -> tuple[StagedProgram, tuple]:
 
 
 def _moves(leaf) -> bool:
-    """Whether an argument goes into the equations as a number."""
-    return isinstance(leaf, float | complex | np.ndarray | np.generic | jax.Array)
+    """Whether an argument goes into the equations as a number. What JAX does not take for one,
+    such as a masked array or a date, is handed to the program as it is.
+    """
+    if isinstance(leaf, np.ndarray | np.generic):
+        return leaf.dtype.kind in "biufc" and not isinstance(leaf, np.ma.MaskedArray)
+    return isinstance(leaf, float | complex | jax.Array)
 
 
 class _Recorder(numpyro.primitives.Messenger):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from bayescons.arrays import positive
-from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
+from bayescons.arrays import numbers, positive
+from bayescons.functionals.abstract import AbstractFunctional, JointFunctional, SingleFunctional
 from bayescons.functionals.functions import (
     FunctionFunctional,
     NotProvenAffineError,
@@ -201,7 +201,8 @@ def _state(name, functional, field, value, scale, *, counts_evidence):
     if scale is not None and not isinstance(scale, str):
         positive(f"scale of {name!r}", scale, jnp.shape(scale), zero=True)
     scale = None if isinstance(scale, int | float) and scale == 0 else scale
-    value = jnp.asarray(value, jnp.result_type(float))
+    names = functional.names if isinstance(functional, SingleFunctional) else ()
+    value = jnp.asarray(numbers(f"value of {name!r}", value, names), jnp.result_type(float))
     site = FunctionalObservation(name, functional, fields, value.shape, scale, counts_evidence)
     return numpyro.sample(name, site, obs=value, infer={"kind": "constraint"})
 

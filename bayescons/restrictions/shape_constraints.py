@@ -175,7 +175,7 @@ class _Search(NamedTuple):
 
 def _shaped(mean, variance, weights, total, axis: int, shape: _Shape) -> jax.Array:
     """Check, turn profiles into rows that may only rise, solve each, and turn them back."""
-    dtype = real(mean).dtype
+    dtype = real("mean", mean).dtype
     mean, variance, weights, total = _checked(mean, variance, weights, total, axis)
     turn = slice(None, None, -1 if shape.decreasing else 1)
     means, variances = (jnp.moveaxis(a, axis, -1)[..., turn] for a in (mean, variance))
@@ -349,7 +349,7 @@ def _blocks(values, precision) -> jax.Array:
 def _checked(mean, variance, weights, total, axis: int) -> list[jax.Array]:
     """All four in one precision and of full shape, or an error."""
     given = {"mean": mean, "variance": variance, "weights": weights, "total": total}
-    arrays = {name: finite(name, real(array)) for name, array in given.items()}
+    arrays = {name: finite(name, real(name, array)) for name, array in given.items()}
     mean, variance, weights, total = arrays.values()
     if not -mean.ndim <= axis < mean.ndim or weights.shape != (mean.shape[axis],):
         raise RefusedValue(
