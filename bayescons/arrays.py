@@ -71,8 +71,9 @@ def numbers(what: str, array, names: tuple[str, ...] = ()):
                 "leave these points out, or fill them: array.filled(0.0)"
             )
         array = array.data
-    xarray = sys.modules.get("xarray")  # nobody holds a DataArray who has not loaded it
-    if xarray is not None and isinstance(array, xarray.DataArray):
+    # Nobody holds a DataArray who has not loaded it; another thread may be about to.
+    labelled = getattr(sys.modules.get("xarray"), "DataArray", None)
+    if labelled is not None and isinstance(array, labelled):
         array = _in_order(what, array, names)
     if isinstance(array, jax.Array):
         kind = "c" if jnp.issubdtype(array.dtype, jnp.complexfloating) else "f"

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import hashlib
 import re
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -128,6 +129,29 @@ def _is_jaxpr(value) -> bool:
     return isinstance(value, jex.Jaxpr | jex.ClosedJaxpr)
 
 
+# Threads.
+
+_lock = threading.RLock()
+
+
+def alone() -> threading.RLock:
+    """A context that one thread at a time is in. NumPyro has one stack of handlers for all threads,
+    so programs are run one after another; compiled code runs side by side.
+    """
+    return _lock
+
+
+def one_at_a_time(function: Callable) -> Callable:
+    """A function that one thread at a time is in, together with all that are `alone`."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        with _lock:
+            return function(*args, **kwargs)
+
+    return call
+
+
 # Compiled code, kept within bounds.
 
 
@@ -152,15 +176,18 @@ def compiled(function: Callable) -> Callable:
     @functools.wraps(function)
     def call(*args):
         leaves, tree = jax.tree.flatten(args)
-        name = (tree, *map(_type, leaves), jax.config.jax_enable_x64)
-        code = executables.get(name)
-        if code is None:
-            # A function of its own for each: jax.jit keeps by function, and frees with it.
-            code = jax.jit(lambda *args: function(*args))
-            executables[name] = code
-            if len(executables) > EXECUTABLES:
-                executables.popitem(last=False)
-        else:
+        name = (tree, types(*leaves))
+        with _lock:
+            code = executables.get(name)
+            if code is None:
+                # A function of its own for each: jax.jit keeps by function, and frees with it. Its
+                # first call traces it, and nobody else may call it before.
+                code = jax.jit(lambda *args: function(*args))
+                result = evaluated(code, *args)
+                executables[name] = code
+                if len(executables) > EXECUTABLES:
+                    executables.popitem(last=False)
+                return result
             executables.move_to_end(name)
         return evaluated(code, *args)
 
@@ -177,9 +204,12 @@ def forget() -> None:
         executables.clear()
 
 
-def _type(leaf) -> tuple:
-    """Shape and type of an argument; a Python number's type is its own."""
-    return jnp.shape(leaf), str(getattr(leaf, "dtype", type(leaf)))
+def types(*leaves) -> tuple:
+    """Shapes and types of arguments, a Python number's being its own, and the precision of the
+    session.
+    """
+    kinds = (str(getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
+    return jax.config.jax_enable_x64, *zip(map(jnp.shape, leaves), kinds, strict=True)
 
 
 def evaluated(code: Callable, *args):

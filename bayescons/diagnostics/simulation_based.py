@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons import tracing
 from bayescons.arrays import one_of
 from bayescons.diagnostics import simulation
 from bayescons.diagnostics.calibration import Calibration, calibration_of, holm, pit, uniformity
@@ -114,6 +115,7 @@ class SBC(NamedTuple):
         return found
 
 
+@tracing.one_at_a_time
 def sbc(
     program: Callable,
     *args,

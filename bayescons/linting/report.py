@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from bayescons import tracing
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.linting.context import examine
 from bayescons.linting.rules import SEVERITIES, Finding, findings
@@ -68,6 +69,7 @@ class Report:
         return "\n".join([*(lines if self.findings else []), self.summary])
 
 
+@tracing.one_at_a_time
 def check(
     program,
     *args,

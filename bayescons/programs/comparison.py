@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro import handlers
 
+from bayescons import tracing
 from bayescons.gaussians.conditioning import Constraint, Update, condition, update
 from bayescons.gaussians.consistency import row_names
 from bayescons.gaussians.gaussian import Gaussian
@@ -76,6 +77,7 @@ class LawComparison(NamedTuple):
         return "\n".join(lines)
 
 
+@tracing.one_at_a_time
 def compare_laws(
     common: Gaussian | Callable,
     laws: Mapping[str, Any],

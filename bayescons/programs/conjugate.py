@@ -213,6 +213,7 @@ def _given_latents(structure: ProgramStructure, keys) -> _Component:
     return jax.vmap(_component, in_axes=(None, 0))(structure, keys)
 
 
+@tracing.one_at_a_time
 def _component_by_component(structure: ProgramStructure, keys) -> _Component:
     """The same with all numbers known, which some doors need to have."""
     if not structure.latents:
@@ -228,6 +229,7 @@ def _normalised(log_weights) -> tuple[jax.Array, jax.Array]:
     return jax.nn.softmax(log_weights), evidence
 
 
+@tracing.one_at_a_time
 def _look(structure: ProgramStructure, component: _Component, program: Callable) -> None:
     """Raise for what could only be recorded in the compiled pass."""
     violations = [np.asarray(c.violation) for c in component.conditioned]

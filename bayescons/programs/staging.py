@@ -153,6 +153,7 @@ class Value(NamedTuple):
 _staged: OrderedDict = OrderedDict()
 
 
+@tracing.one_at_a_time
 def stage(program: Callable, args: tuple, kwargs: dict) -> tuple[StagedProgram, tuple]:
     """A program as its sites and equations, and the numbers that go into them.
 

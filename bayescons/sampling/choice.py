@@ -10,6 +10,7 @@ import jax
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
+from bayescons import tracing
 from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.programs.fields import NoClosedFormError
 from bayescons.programs.handlers import CollectStatements
@@ -35,6 +36,7 @@ class _Likelihoods(NamedTuple):
     rows: int
 
 
+@tracing.one_at_a_time
 def choose(program: Callable, *args, rows: float | int = ROWS, **kwargs) -> Choice:
     """The first of these that the program allows; nothing is sampled and no field is computed.
 

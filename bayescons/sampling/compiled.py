@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
+from bayescons import tracing
 from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.programs.soft import StiffnessWarning
 from bayescons.programs.structure import ProgramStructure
@@ -38,6 +38,7 @@ class Compiled(NamedTuple):
 _kept: OrderedDict[Any, Callable] = OrderedDict()
 
 
+@tracing.one_at_a_time
 def compiled(run: Callable, under: tuple, program: Callable, key: jax.Array) -> Compiled:
     """The run, compiled for a program and the shapes of its numbers, or as it was kept.
 
@@ -52,7 +53,7 @@ def compiled(run: Callable, under: tuple, program: Callable, key: jax.Array) -> 
     """
     if not isinstance(program, ProgramStructure):
         return Compiled(_built(lambda key: run(key, program), key), fresh=True)
-    name = (under, program.staged, *map(_type, (key, *program.numbers)))
+    name = (under, program.staged, tracing.types(key, *program.numbers))
     fresh = name not in _kept
     if fresh:
         try:
@@ -76,10 +77,3 @@ def _built(function: Callable, *example) -> Callable:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StiffnessWarning)
         return jax.jit(function).lower(*example).compile()
-
-
-def _type(leaf) -> tuple:
-    """Shape and type, a Python number's being its own; and the precision that runs are compiled
-    for.
-    """
-    return jnp.shape(leaf), str(getattr(leaf, "dtype", type(leaf))), jax.config.jax_enable_x64

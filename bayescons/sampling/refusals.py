@@ -15,6 +15,7 @@ import numpy as np
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
+from bayescons import tracing
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.programs.fields import improper, is_gaussian
 from bayescons.programs.statements import statement
@@ -69,6 +70,7 @@ def refuse_sites(reading: Callable, name: str, sampler: Sampler) -> None:
         )
 
 
+@tracing.one_at_a_time
 def refuse_run(found: Run, program, reading, scale) -> None:
     """Raise for what inside a compiled run could only be recorded: contradictions, and densities
     that are NaN or zero at every start.

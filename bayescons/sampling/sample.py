@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from numpyro import handlers
 
+from bayescons import tracing
 from bayescons.arrays import one_of
 from bayescons.grids import Grid
 from bayescons.programs.soft import soft
@@ -140,17 +141,18 @@ def sample(
     )
     one_of("reading", reading, READINGS)
     key, origin = _key(key)
-    closure = closed(program, args, kwargs)
-    try:
-        took = _chosen(closure, method, reading)
-        method = checked(dataclasses.replace(method, sampler=took.sampler))
-        structure = structure_of(closure)
-        if reading == "soft":
-            _look(closure, scale)
-        run, compile_seconds = _compiled(closure, method, reading, scale, key)
-    except ValueError:
-        refuse_nan(functools.partial(program, *args, **kwargs))
-        raise
+    with tracing.alone():
+        closure = closed(program, args, kwargs)
+        try:
+            took = _chosen(closure, method, reading)
+            method = checked(dataclasses.replace(method, sampler=took.sampler))
+            structure = structure_of(closure)
+            if reading == "soft":
+                _look(closure, scale)
+            run, compile_seconds = _compiled(closure, method, reading, scale, key)
+        except ValueError:
+            refuse_nan(functools.partial(program, *args, **kwargs))
+            raise
     draws_of_run, missed, seconds = _ran(run, key, took.sampler, progress=method.progress)
     refuse_run(draws_of_run, closure, reading, scale)
     if reading == "exact":
