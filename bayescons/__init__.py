@@ -18,7 +18,7 @@ from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
 from bayescons.gaussians.scales import functional_scale, quadrature_scale
 from bayescons.grids import Grid
-from bayescons.programs.conjugate import conjugate
+from bayescons.programs.conjugate import UnreliableWeightsWarning, conjugate
 from bayescons.programs.exact import exact
 from bayescons.programs.soft import StiffnessWarning, soft
 from bayescons.programs.statements import VanishingNoiseError, impose, observe
@@ -55,6 +55,7 @@ __all__ = [
     "InconsistentConstraintsError",
     "NotMixedWarning",
     "StiffnessWarning",
+    "UnreliableWeightsWarning",
     "VanishingNoiseError",
     "balance",
     "cell_balance",

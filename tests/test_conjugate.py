@@ -2,6 +2,8 @@
 above the field, and calibrated.
 """
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -465,15 +467,57 @@ def test_calibration_notices_readings_that_are_trusted_too_much():
     assert uniformity(ranks(lambda key, total, y: exact_draws(key, total, y, noise=0.1))) < 1e-3
 
 
-@pytest.mark.parametrize("scale", [1e2, 1e4, 1e6])
-def test_a_prior_of_latents_too_wide_for_its_draws_is_told_by_pareto_k(scale):
-    """Posterior mean of m is .4; of 256 draws of so wide a prior one comes nearest, and is far."""
-
-    def program():
+def below_a_vague_latent(scale):
+    def program(total):
         m = numpyro.sample("m", dist.Normal(0.0, scale))
         u = numpyro.sample("u", bc.diagonal(jnp.full(5, m), 1.0))
-        bc.observe("sum", lambda u: u.sum(), u, 2.0)
+        bc.observe("sum", lambda u: u.sum(), u, total)
 
-    posterior = bc.conjugate(program, key=jax.random.key(0))()
-    assert posterior.effective_draws < 2
+    return program
+
+
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e6])
+def test_below_a_vague_latent_the_posterior_and_the_evidence_are_right(scale):
+    """Of 256 draws of so wide a prior one comes nearest, and is far; draws of a proposal are added.
+    m, Σ u are jointly Gaussian: E[m | Σ u = b] = 5 s² b / (25 s² + 5).
+    """
+    posterior = bc.conjugate(below_a_vague_latent(scale), key=jax.random.key(0))(2.0)
+    variance = 25 * scale**2 + 5
+    mean, spread = 5 * scale**2 * 2 / variance, np.sqrt(scale**2 - 25 * scale**4 / variance)
+    assert posterior.pareto_k < 0.7
+    assert posterior.effective_draws > 200
+    found = float((posterior.weights * posterior.latents["m"]).sum())
+    assert abs(found - mean) <= 5 * spread / np.sqrt(posterior.effective_draws)
+    evidence = stats.norm.logpdf(2.0, 0, np.sqrt(variance))
+    assert abs(posterior.log_evidence - evidence) <= 5 / np.sqrt(posterior.effective_draws)
+    assert np.abs(posterior.mean["u"] - 0.4).max() <= 1e-9  # whatever m is
+
+
+def test_weights_that_no_proposal_mends_are_warned_of():
+    """Two discrete values of which the data allow one, and 40 signs: nothing to fit."""
+
+    def program(total):
+        signs = numpyro.sample("signs", dist.Bernoulli(0.5).expand([40]).to_event(1))
+        u = numpyro.sample("u", bc.diagonal(jnp.full(5, 3.0 * signs.sum()), 1.0))
+        bc.observe("sum", lambda u: u.sum(), u, total)
+
+    with pytest.warns(bc.UnreliableWeightsWarning, match=r"Pareto k is .* of 256 draws count"):
+        posterior = bc.conjugate(program, key=jax.random.key(0))(0.0)
     assert posterior.pareto_k > 0.7
+    with pytest.raises(bc.UnreliableWeightsWarning):
+        bc.conjugate(program, key=jax.random.key(0))(0.0)
+
+
+def test_a_second_mode_that_the_proposal_does_not_know_is_met_by_the_prior():
+    """u ~ N(m², 1) has two modes in m; both keep their half of the weight."""
+
+    def program(total):
+        m = numpyro.sample("m", dist.Normal(0.0, 30.0))
+        u = numpyro.sample("u", bc.diagonal(jnp.full(5, m**2), 0.1))
+        bc.observe("sum", lambda u: u.sum(), u, total)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bc.UnreliableWeightsWarning)
+        posterior = bc.conjugate(program, key=jax.random.key(0), latent_draws=4000)(500.0)
+    upper = float(posterior.weights[np.asarray(posterior.latents["m"]) > 0].sum())
+    assert 0.2 < upper < 0.8 or posterior.pareto_k > 0.6

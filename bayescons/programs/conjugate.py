@@ -9,6 +9,8 @@ conjugate update; over θ it is a mixture, with weights p(b, y | θ).
 from __future__ import annotations
 
 import functools
+import math
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from numpyro import handlers
 from bayescons import tracing
 from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.gaussians.consistency import InconsistentConstraintsError
+from bayescons.programs import proposals
 from bayescons.programs.groups import CONTRADICTION, Conditioned, check, condition_group
 from bayescons.programs.handlers import CollectStatements
 from bayescons.programs.likelihoods import absorb, refuse
@@ -38,8 +41,10 @@ def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callab
 
     Without random latents above the fields it is one conjugate update. With them, `latent_draws`
     values of the latents are taken from their prior and each gives one Gaussian; `observe` weights
-    them by their evidence (importance sampling from the prior, Pareto-smoothed, `pareto_k` says
-    whether to trust it), `impose` leaves them equal. Observed sites below a field, y ~
+    them by their evidence (importance sampling, Pareto-smoothed, `pareto_k` says whether to trust
+    it), `impose` leaves them equal. Where the weights rest on few draws, as below a vague prior, as
+    many draws are added from a Student t fitted to the posterior of the latents
+    (`programs.proposals`), and all are weighed against both. Observed sites below a field, y ~
     Normal(affine in u, s), are absorbed.
 
     The program is run once, abstractly, at each call. What it computes is compiled at the first
@@ -58,6 +63,9 @@ def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callab
             out.
         ValueError: as `exact`; no statement at all; or latents and no key.
 
+    Warns:
+        UnreliableWeightsWarning: the weights still rest on few draws.
+
     Example:
         >>> def program(total):
         ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
@@ -75,9 +83,44 @@ def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callab
         if result.log_weights is None:
             return result.posterior
         weights, pareto_k = importance_weights(np.asarray(result.log_weights))
+        if pareto_k > trusted(len(weights)):
+            adapted = _adapted(program_structure(program, args, kwargs), result, key)
+            if adapted is not None:
+                result = adapted
+                weights, pareto_k = importance_weights(np.asarray(result.log_weights))
+        if pareto_k > trusted(len(weights)):
+            warnings.warn(_untrusted(pareto_k, weights), UnreliableWeightsWarning, stacklevel=2)
         return result.posterior.reweighted(weights, pareto_k)
 
     return solved
+
+
+class UnreliableWeightsWarning(UserWarning):
+    """Importance weights of the latents that rest on too few draws: averages over them are not
+    those of the posterior.
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter("error", bc.UnreliableWeightsWarning)  # go no further
+    """
+
+
+def trusted(draws: int) -> float:
+    """The largest Pareto k at which so many draws can be trusted, min(1 - 1 / log10 S, 0.7)
+    (Vehtari et al., JMLR 2024).
+    """
+    return min(1 - 1 / math.log10(max(draws, 11)), 0.7)
+
+
+def _untrusted(pareto_k: float, weights: np.ndarray) -> str:
+    effective = 1 / np.sum(weights**2)
+    return (
+        f"the weights of the latents rest on few draws: Pareto k is {pareto_k:.2f}, above "
+        f"{trusted(len(weights)):.2f}, and {effective:.1f} of {len(weights)} draws count. Neither "
+        "averages nor the evidence are to be trusted. Use bc.sample(program, ..., key=key), which "
+        "integrates the fields out and moves the latents; or more latent_draws; or a prior that "
+        "foresees the data"
+    )
 
 
 class Mixture(NamedTuple):
@@ -148,6 +191,39 @@ def mixture(
     return Mixture(mixed, log_weights, violations)
 
 
+def _adapted(structure: ProgramStructure, result: Mixture, key) -> Mixture | None:
+    """The mixture with as many draws again from a proposal fitted to the posterior of the latents,
+    all weighed against prior and proposal in equal parts; None where there is no proposal.
+    """
+    prior = {name: np.asarray(value) for name, value in result.posterior.latents.items()}
+    foreseen = np.asarray(result.log_weights)
+    best = {name: value[int(np.argmax(foreseen))] for name, value in prior.items()}
+    fitted = proposals.proposal(structure, prior, foreseen)
+    if fitted is None:
+        return None
+    points = np.concatenate(
+        [
+            proposals.unconstrained(structure, prior),
+            fitted.draw(jax.random.fold_in(key, 1), len(foreseen)),
+        ]
+    )
+    drawn = proposals.constrained(structure, points[len(foreseen) :], best)
+    added = _given_values(structure, drawn)
+    joint = proposals.log_joint(structure, points, best)
+    given = np.concatenate([foreseen, np.asarray(added.log_weight)])
+    mixed = np.logaddexp(joint - given, fitted.log_density(points)) - math.log(2)
+    log_weights = jnp.asarray(np.where(np.isfinite(joint), joint - mixed, -np.inf))
+    weights, evidence = _normalised(log_weights)
+    components = tuple(
+        jax.tree.map(lambda a, b: jnp.concatenate([a, b]), old, new.posterior)
+        for old, new in zip(result.posterior.components, added.conditioned, strict=True)
+    )
+    latents = {n: jnp.concatenate([prior[n], added.latents[n]]) for n in prior}
+    posterior = Posterior(components, structure.groups, latents, weights, evidence, float("nan"))
+    violations = jnp.stack([c.violation for c in added.conditioned], axis=-1)
+    return Mixture(posterior, log_weights, jnp.concatenate([result.violations, violations]))
+
+
 def importance_weights(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
     """Normalised, Pareto-smoothed importance weights and the shape k of their tail (Vehtari et al.,
     JMLR 2024), by ArviZ.
@@ -182,9 +258,10 @@ class _Component(NamedTuple):
     doubtful: jax.Array
 
 
-def _component(structure: ProgramStructure, key) -> _Component:
+def _component(structure: ProgramStructure, key, latents: dict | None = None) -> _Component:
     with tracing.doubts() as doubts:
-        with handlers.block(), handlers.seed(rng_seed=key):
+        known = handlers.substitute(data=latents or {})
+        with handlers.block(), handlers.seed(rng_seed=key), known:
             above = CollectStatements(structure).run()
         _refuse_reweighted(above)
         conditioned = [condition_group(group) for group in absorb(above)]
@@ -211,6 +288,13 @@ _given_nothing = tracing.compiled(_component)
 @tracing.compiled
 def _given_latents(structure: ProgramStructure, keys) -> _Component:
     return jax.vmap(_component, in_axes=(None, 0))(structure, keys)
+
+
+@tracing.compiled
+def _given_values(structure: ProgramStructure, latents: dict) -> _Component:
+    """Given draws of the latents from elsewhere."""
+    one = functools.partial(_component, structure, jax.random.key(0))
+    return jax.vmap(one)(latents)
 
 
 @tracing.one_at_a_time
