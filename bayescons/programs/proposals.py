@@ -29,9 +29,7 @@ from bayescons.programs.structure import ProgramStructure
 
 DEGREES = 7.0  # of the Student t: tails heavier than those of most posteriors
 LARGEST = 200  # unknowns; more are left to MCMC
-STARTS = (
-    4  # draws of the prior of the largest weight from which a mode is looked for, and of others
-)
+STARTS = 4  # draws of the prior of the largest weight from which modes are looked for, and others
 
 
 class Proposal(NamedTuple):
