@@ -13,12 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import block_diag
+from scipy.sparse import csr_matrix
 
 import bayescons as bc
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.gaussians.circulant import CirculantEmbedding
 from bayescons.gaussians.composites import BlockDiagonal, Marginal, Scaled
 from bayescons.gaussians.conditioning import Constraint, Update, stack, update
+from bayescons.gaussians.markov import ConditionalAutoregression, Graph, RandomWalk
+from bayescons.gaussians.plates import Plate
 
 GRID = bc.Grid(t=np.array([0.0, 0.5, 1.0]), x=np.array([0.0, 0.2, 0.45, 0.8, 1.0]))
 BESIDE = 2  # points of the second field in the belief "blocks"
@@ -207,6 +210,27 @@ def _blocks(rng):
     )
 
 
+def _random_walks(rng):
+    mean, scales = rng.normal(size=GRID.shape), rng.uniform(0.5, 1, size=3)
+    step = np.tril(np.ones((5, 5)))
+    own = Plate(RandomWalk(jnp.asarray(scales), 5), (3,), shared=False)
+    covariance = block_diag(*(s**2 * step @ step.T for s in scales))
+    return bc.Gaussian(jnp.asarray(mean), own), mean, covariance
+
+
+def _autoregressions(rng):
+    """One graph for all times; its correlation is negative."""
+    mean, weights = rng.normal(size=GRID.shape), np.triu(rng.uniform(0.2, 1, (5, 5)), 1)
+    weights = (weights + weights.T) * (weights + weights.T > 0.5)
+    weights[[0, 1], [1, 0]] = 1.0  # every point has a neighbour
+    weights[[2, 4], [4, 2]] = weights[[3, 1], [1, 3]] = 0.7
+    precision = 2.0 * (np.diag(weights.sum(1)) + 0.6 * weights)
+    alpha, tau = jnp.asarray(-0.6), jnp.asarray(2.0)
+    own = ConditionalAutoregression(alpha, tau, Graph(csr_matrix(weights)))
+    covariance = np.kron(np.eye(3), np.linalg.inv(precision))
+    return bc.Gaussian(jnp.asarray(mean), Plate(own, (3,), shared=True)), mean, covariance
+
+
 PLAIN = {
     "diagonal": _diagonal,
     "low rank": _low_rank,
@@ -218,6 +242,8 @@ PLAIN = {
     "stationary along both": _stationary_along_both,
     "blocks": _blocks,
     "scaled": _scaled,
+    "random walks": _random_walks,
+    "autoregressions": _autoregressions,
 }
 # Already conditioned: on what, from which belief, with which scale.
 CONDITIONED = {
@@ -235,6 +261,8 @@ WITH_DENSITY = (
     "stationary along both",
     "blocks",
     "scaled",
+    "random walks",
+    "autoregressions",
     "conditioned with noise",
 )
 

@@ -9,6 +9,7 @@ import numpyro.distributions as dist
 from bayescons.gaussians.composites import BlockDiagonal
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.gaussians.markov import ConditionalAutoregression, Graph, RandomWalk
 from bayescons.gaussians.plates import one_field
 from bayescons.refusals import Refusal
 
@@ -55,8 +56,8 @@ def as_gaussian(name: str, site: dist.Distribution) -> Gaussian:
     """The belief that a sample site holds: its event axes the field, those before a batch.
 
     Accepts Normal (any `.expand`, `.to_event`), MultivariateNormal, LowRankMultivariateNormal,
-    MatrixNormal and `bayescons.Gaussian`. What `.to_event` adds to the axes of a multivariate one
-    stays a batch.
+    MatrixNormal, GaussianRandomWalk, CAR and `bayescons.Gaussian`. What `.to_event` adds to the
+    axes of a multivariate one stays a batch.
 
     Raises:
         TypeError: for any other distribution; names the site and the way out.
@@ -68,7 +69,8 @@ def as_gaussian(name: str, site: dist.Distribution) -> Gaussian:
             f"the field {name!r} has distribution {type(base).__name__}, which is not Gaussian (or "
             "not one bayescons reads)",
             ". Use dist.Normal(...).to_event(k), MultivariateNormal, "
-            "LowRankMultivariateNormal, MatrixNormal or a bc.Gaussian; for a non-Gaussian field "
+            "LowRankMultivariateNormal, MatrixNormal, GaussianRandomWalk, CAR or a bc.Gaussian; "
+            "for a non-Gaussian field "
             "use bc.soft(program, scale), or write it as a Gaussian field under a non-Gaussian "
             "likelihood",
         )
@@ -124,6 +126,31 @@ def _gaussian(base, shape, event_dims) -> Gaussian:
     return Gaussian(_fill(base.loc, shape), covariance)
 
 
+def _random_walk(base, shape, event_dims) -> Gaussian:
+    del event_dims
+    scale = jnp.broadcast_to(base.scale, shape[:-1])
+    return Gaussian(_fill(jnp.zeros(()), shape), RandomWalk(scale, base.num_steps))
+
+
+def _autoregression(base, shape, event_dims) -> Gaussian:
+    """By its edges where NumPyro was given a sparse matrix, else by the factor of its precision."""
+    del event_dims
+    lead = shape[:-1]
+    if base.is_sparse:
+        alpha, tau = (
+            jnp.broadcast_to(v, lead) for v in (base.correlation, base.conditional_precision)
+        )
+        covariance = ConditionalAutoregression(alpha, tau, Graph(base.adj_matrix))
+        return Gaussian(_fill(base.loc, shape), covariance)
+    lower = jnp.linalg.cholesky(base.precision_matrix)
+    identity = jnp.broadcast_to(jnp.eye(shape[-1], dtype=lower.dtype), lower.shape)
+    root = jax.lax.linalg.triangular_solve(
+        lower, identity, left_side=True, lower=True, transpose_a=True
+    )
+    root = jnp.broadcast_to(root, (*shape, shape[-1]))
+    return Gaussian(_fill(base.loc, shape), Dense(root, shape[-1:]))
+
+
 def _fill(loc, shape) -> jax.Array:
     """A fresh array of the full shape: sites are told apart by the identity of their values."""
     loc = jnp.asarray(loc)
@@ -140,5 +167,7 @@ _CONVERSIONS = {
     dist.MultivariateNormal: _multivariate,
     dist.LowRankMultivariateNormal: _low_rank,
     dist.MatrixNormal: _matrix,
+    dist.GaussianRandomWalk: _random_walk,
+    dist.CAR: _autoregression,
     Gaussian: _gaussian,
 }

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import numpyro.distributions as dist
+import scipy.sparse
 from numpyro.distributions.constraints import Constraint
 from numpyro.distributions.transforms import Transform
 
@@ -102,9 +103,18 @@ def _constant(thing):
 
 
 def _name(thing):
-    """What tells a thing from another; 1, 1.0 and True are told apart."""
+    """What tells a thing from another; 1, 1.0 and True are told apart. What has no hash is known by
+    its identity (the skeleton keeps it alive), a sparse matrix by its entries.
+    """
     try:
         hash(thing)
     except TypeError:
-        return type(thing), repr(thing)
+        return type(thing), id(thing)
+    if scipy.sparse.issparse(thing):
+        entries = thing.tocoo()
+        return (
+            type(thing),
+            thing.shape,
+            *(part.tobytes() for part in (entries.row, entries.col, entries.data)),
+        )
     return type(thing), thing
