@@ -54,11 +54,10 @@ def collapsed(program: Callable) -> Callable:
         with tracing.computed_now():
             above = CollectStatements(structure).run()
             conditioned = [condition_group(group) for group in absorb(above)]
-        groups = zip(structure.groups, structure.gaps, conditioned, strict=True)
-        for layout, gap, group in groups:
+        for layout, group in zip(structure.blocks, conditioned, strict=True):
             if group.log_evidence is not None:
                 numpyro.factor(f"{layout.name}_evidence", group.log_evidence)
-            numpyro.deterministic(gap, group.violation)
+            numpyro.deterministic(f"{layout.name}_gap", group.violation)
 
     return marginal
 
@@ -89,9 +88,10 @@ def fields_given(program: Callable) -> Callable:
             above = CollectStatements(structure).run()
         conditioned = [condition_group(group) for group in absorb(above)]
         keys = jax.random.split(key_fields, len(conditioned))
-        gaps = dict(zip(structure.gaps, (g.violation for g in conditioned), strict=True))
+        blocks = structure.blocks
+        gaps = {f"{b.name}_gap": g.violation for b, g in zip(blocks, conditioned, strict=True)}
         fields = {}
-        for layout, group, k in zip(structure.groups, conditioned, keys, strict=True):
+        for layout, group, k in zip(blocks, conditioned, keys, strict=True):
             fields |= layout.fields(group.posterior.sample(k))
         recorder = handlers.trace(ReplayFields(structure, above.sites, fields))
         with handlers.block(), handlers.seed(rng_seed=key_below):

@@ -8,6 +8,7 @@ conjugate update; over θ it is a mixture, with weights p(b, y | θ).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import warnings
@@ -84,7 +85,7 @@ def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callab
             return result.posterior
         weights, pareto_k = importance_weights(np.asarray(result.log_weights))
         if pareto_k > trusted(len(weights)):
-            adapted = _adapted(program_structure(program, args, kwargs), result, key)
+            adapted = _adapted(readable(program, args, kwargs), result, key)
             if adapted is not None:
                 result = adapted
                 weights, pareto_k = importance_weights(np.asarray(result.log_weights))
@@ -139,6 +140,24 @@ class Mixture(NamedTuple):
     violations: jax.Array
 
 
+def readable(program: Callable, args: tuple = (), kwargs: dict | None = None):
+    """The structure of a program that has fields: those of its statements or, where it states
+    nothing, the Gaussian sites that its likelihoods rest on.
+
+    Raises:
+        NothingStatedError: there are none.
+    """
+    structure = program_structure(program, args, kwargs)
+    if not structure.fields:
+        structure = dataclasses.replace(structure, implied=True)
+    if not structure.fields:
+        raise NothingStatedError(
+            "the program states nothing about any field: there is no bc.observe or bc.impose in "
+            "it, and no Normal likelihood of a Gaussian site"
+        )
+    return structure
+
+
 def mixture(
     program: Callable,
     args: tuple = (),
@@ -150,11 +169,7 @@ def mixture(
     """`conjugate` as a function that may be traced, under `jit` and `vmap`: nothing is smoothed,
     and nothing raised of violations while numbers are not known.
     """
-    structure = program_structure(program, args, kwargs)
-    if not structure.fields:
-        raise NothingStatedError(
-            "the program states nothing about any field: there is no bc.observe or bc.impose in it"
-        )
+    structure = readable(program, args, kwargs)
     refuse_parameters(structure)
     refuse(structure)
     if structure.latents and key is None:
@@ -177,7 +192,7 @@ def mixture(
     gaussians = tuple(c.posterior for c in component.conditioned)
     posterior = Posterior(
         gaussians,
-        structure.groups,
+        structure.blocks,
         component.latents,
         np.ones(1),
         component.log_weight,
@@ -219,7 +234,7 @@ def _adapted(structure: ProgramStructure, result: Mixture, key) -> Mixture | Non
         for old, new in zip(result.posterior.components, added.conditioned, strict=True)
     )
     latents = {n: jnp.concatenate([prior[n], added.latents[n]]) for n in prior}
-    posterior = Posterior(components, structure.groups, latents, weights, evidence, float("nan"))
+    posterior = Posterior(components, structure.blocks, latents, weights, evidence, float("nan"))
     violations = jnp.stack([c.violation for c in added.conditioned], axis=-1)
     return Mixture(posterior, log_weights, jnp.concatenate([result.violations, violations]))
 

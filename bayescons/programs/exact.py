@@ -65,13 +65,12 @@ def exact(program: Callable) -> Callable:
         above = CollectStatements(structure).run()
         conditioned = conditioned_groups(structure, above.sites, whole)
         fields = {}
-        groups = zip(structure.groups, structure.gaps, conditioned, strict=True)
-        for layout, gap, group in groups:
+        for layout, group in zip(structure.groups, conditioned, strict=True):
             fields |= layout.fields(_draw(layout.name, group.posterior))
             if group.log_evidence is not None:
                 numpyro.factor(f"{layout.name}_evidence", group.log_evidence)
             if structure.latents:
-                numpyro.deterministic(gap, group.violation)
+                numpyro.deterministic(f"{layout.name}_gap", group.violation)
         for name, value in fields.items():
             numpyro.deterministic(name, value)
         return ReplayFields(structure, above.sites, fields)()

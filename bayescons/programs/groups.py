@@ -35,12 +35,14 @@ class Group(NamedTuple):
         prior: their joint prior.
         imposed: what defines the prior, or None.
         observed: what is learnt from, or None.
+        constant: of the log evidence, what `observed` does not count.
     """
 
     layout: Layout
     prior: Gaussian
     imposed: Constraint | None
     observed: Constraint | None
+    constant: jax.Array | float = 0.0
 
 
 class Conditioned(NamedTuple):
@@ -62,7 +64,7 @@ class Conditioned(NamedTuple):
 
 def groups(above: CollectStatements) -> list[Group]:
     """The fields of a program, grouped by the statements that tie them together."""
-    return [_group(above, layout) for layout in above.structure.groups]
+    return [group_of(above, layout) for layout in above.structure.groups]
 
 
 def condition_group(group: Group) -> Conditioned:
@@ -72,7 +74,8 @@ def condition_group(group: Group) -> Conditioned:
         if constraint is not None:
             result = update(belief, constraint)
             belief = result.posterior
-            log_evidence = result.log_evidence if constraint is group.observed else None
+            if constraint is group.observed:
+                log_evidence = result.log_evidence + group.constant
             violations.append(jnp.max(jnp.abs(result.violation)))
             statuses.append(jnp.max(result.status))
     worst, status = (jnp.max(jnp.stack(each)) for each in (violations, statuses))
@@ -162,7 +165,8 @@ def name_fault(structure: ProgramStructure, sites: dict, program: Callable) -> N
             condition_group(group)
 
 
-def _group(above: CollectStatements, layout: Layout) -> Group:
+def group_of(above: CollectStatements, layout: Layout) -> Group:
+    """The fields of a layout, and the statements about them."""
     stated = {True: [], False: []}
     for name, fields in above.structure.statements.items():
         if set(fields) <= set(layout.names):

@@ -26,7 +26,7 @@ from numpyro import handlers
 from bayescons import tracing
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.functionals.functions import TracedFunction
-from bayescons.programs.fields import unwrapped
+from bayescons.programs.fields import is_gaussian, unwrapped
 from bayescons.programs.members import FieldAxes, members, outside, plate_axes, seen
 from bayescons.programs.skeletons import Skeleton, take_apart
 from bayescons.programs.statements import (
@@ -54,6 +54,7 @@ class Site(NamedTuple):
             one.
         fields: of a statement, names of the sites of its fields; None for all else.
         axes: of its value: shape, axes of an event, plates.
+        gaussian: whether it is a latent whose distribution `as_gaussian` reads.
         scaled: number of leaves, the last, that make its distribution's scale.
         message: how the message is put together from its leaves.
     """
@@ -64,6 +65,7 @@ class Site(NamedTuple):
     observed: bool
     fields: tuple[str, ...] | None
     axes: FieldAxes
+    gaussian: bool
     scaled: int
     message: Skeleton
     value: Any
@@ -284,6 +286,7 @@ class _Recorder(numpyro.primitives.Messenger):
                 or (msg["type"] == "param" and original["value"] is not None),
                 fields=fields,
                 axes=_axes(name, msg, types[0][0] if one else ()),
+                gaussian=latent and known is None and is_gaussian(msg["fn"]),
                 scaled=len(scale),
                 message=skeleton,
                 value=Value(jax.tree.structure(value), types),

@@ -33,10 +33,13 @@ class ProgramStructure:
     Attributes:
         numbers: arguments of the program, and the arrays and constants that it closes over.
         staged: its sites and equations.
+        implied: whether a program that states nothing is read by its likelihoods: its fields are
+            the Gaussian sites that these rest on.
     """
 
     numbers: tuple
     staged: StagedProgram = dataclasses.field(metadata={"static": True})
+    implied: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def __call__(self):
         """The program, for NumPyro's handlers: every site in order, and what it returns."""
@@ -49,7 +52,7 @@ class ProgramStructure:
     @property
     def facts(self) -> Facts:
         """What depends on what."""
-        return facts(self.staged)
+        return facts(self.staged, self.implied)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -84,16 +87,27 @@ class ProgramStructure:
         )
 
     @property
+    def read(self) -> dict[str, frozenset[str]]:
+        """For every likelihood, the fields that it rests on."""
+        return self.facts.read
+
+    @property
     def groups(self) -> tuple[Layout, ...]:
         """Fields that statements tie together, and how they are laid out as one."""
         return self.facts.groups
 
     @property
+    def blocks(self) -> tuple[Layout, ...]:
+        """Fields that statements or likelihoods tie together."""
+        return self.facts.blocks
+
+    @property
     def gaps(self) -> tuple[str, ...]:
-        """For each of these groups, the site that records by how much exact rows contradict each
-        other, in prior standard deviations.
+        """Sites that record by how much exact rows of a group or a block contradict each other, in
+        prior standard deviations.
         """
-        return tuple(f"{group.name}_gap" for group in self.groups)
+        names = dict.fromkeys(layout.name for layout in (*self.groups, *self.blocks))
+        return tuple(f"{name}_gap" for name in names)
 
     @property
     def entangled(self) -> frozenset[str]:
@@ -113,7 +127,9 @@ class Facts:
     latents: tuple[str, ...]
     likelihoods: tuple[str, ...]
     entangled: frozenset[str]
+    read: dict[str, frozenset[str]]
     groups: tuple[Layout, ...]
+    blocks: tuple[Layout, ...]
 
 
 class NothingStatedError(Refusal, ValueError):
@@ -164,7 +180,7 @@ def refuse_parameters(structure: ProgramStructure) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def facts(staged: StagedProgram) -> Facts:
+def facts(staged: StagedProgram, implied: bool) -> Facts:
     """What depends on what.
 
     Raises:
@@ -185,6 +201,8 @@ def facts(staged: StagedProgram) -> Facts:
     _check_latent(sites, statements)
     by_name = {site.name: site for site in sites}
     fields = tuple(dict.fromkeys(name for names in statements.values() for name in names))
+    if implied and not fields:
+        fields = _implied(sites, depends)
     below = _below(depends, set(fields), set(statements))
     _check_order(depends, fields, statements, below)
     latents = tuple(
@@ -198,13 +216,31 @@ def facts(staged: StagedProgram) -> Facts:
     entangled = frozenset(
         n for n in likelihoods if depends[n] & below or scales[n] & (set(fields) | below)
     )
-    ties = _connected([set(names) for names in statements.values()])
-    groups = []
-    for members in ties:
-        names = tuple(site.name for site in sites if site.name in members)
-        groups.append(Layout.of([by_name[name].axes for name in names]))
-    _check_names([group.name for group in groups], by_name)
-    return Facts(fields, statements, below, latents, likelihoods, entangled, tuple(groups))
+    stated = [{name} for name in fields] + [set(names) for names in statements.values()]
+    read = {name: depends[name] & frozenset(fields) for name in likelihoods}
+
+    def layouts(ties: list[set]) -> tuple[Layout, ...]:
+        """In the order of their first fields."""
+        order = [site.name for site in sites]
+        named = (tuple(name for name in order if name in members) for members in _connected(ties))
+        layouts = (Layout.of([by_name[name].axes for name in names]) for names in named)
+        return tuple(sorted(layouts, key=lambda layout: order.index(layout.names[0])))
+
+    groups, blocks = (
+        layouts(stated),
+        layouts([*stated, *(set(names) for names in read.values() if names)]),
+    )
+    for each in (groups, blocks):
+        _check_names([layout.name for layout in each], by_name)
+    return Facts(fields, statements, below, latents, likelihoods, entangled, read, groups, blocks)
+
+
+def _implied(sites: tuple[Site, ...], depends: dict) -> tuple[str, ...]:
+    """Gaussian latents that observed sites rest on and no other latent does."""
+    drawn = [site for site in sites if site.kind == "sample"]
+    above = frozenset().union(*(depends[site.name] for site in drawn if site.latent))
+    read = frozenset().union(*(depends[site.name] for site in drawn if site.observed))
+    return tuple(s.name for s in drawn if s.gaussian and s.name in read and s.name not in above)
 
 
 def _check_names(groups: list[str], sites: dict) -> None:
