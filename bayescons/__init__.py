@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from bayescons.linting.report import check
     from bayescons.programs.comparison import compare_laws
     from bayescons.sampling.mixing import NotMixedWarning
+    from bayescons.sampling.predictive import predict
     from bayescons.sampling.sample import sample
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "neumann",
     "observe",
     "periodic",
+    "predict",
     "quadrature_scale",
     "residuals",
     "robin",
@@ -94,6 +96,7 @@ _LATER = {
     "NotMixedWarning": "bayescons.sampling.mixing",
     "check": "bayescons.linting.report",
     "compare_laws": "bayescons.programs.comparison",
+    "predict": "bayescons.sampling.predictive",
     "sample": "bayescons.sampling.sample",
     "sbc": "bayescons.diagnostics.simulation_based",
 }

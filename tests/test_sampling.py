@@ -115,7 +115,7 @@ def test_the_collapsed_posterior_of_a_hyper_parameter_is_that_of_quadrature(coll
 def test_the_fields_of_a_collapsed_run_belong_to_their_latents(collapse):
     u, tau = (collapse.posterior[name].to_numpy() for name in ("u", "tau"))
     assert np.abs(collapse["constraints"]["mass_residual"]).max() <= 1e-12
-    assert np.abs(collapse.posterior["u_gap"]).max() <= 1e-12
+    assert np.abs(collapse.sample_stats["u_gap"]).max() <= 1e-12
     gain = KERNEL @ WEIGHTS / (WEIGHTS @ KERNEL @ WEIGHTS)
     mean = MEAN + gain * (1.5 - WEIGHTS @ MEAN)
     variance = np.diag(KERNEL) - gain * (KERNEL @ WEIGHTS)

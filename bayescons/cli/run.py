@@ -25,7 +25,7 @@ from bayescons.programs import Posterior, StiffnessWarning, conjugate
 from bayescons.programs.structure import program_structure
 from bayescons.results import trees as results
 from bayescons.sampling import Method, NotMixedWarning, checked, residuals, sample
-from bayescons.sampling.residuals import labelled
+from bayescons.sampling.residuals import labelled, resolved
 
 if TYPE_CHECKING:
     import xarray
@@ -150,14 +150,16 @@ def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Out
     # Draws of a mixture do not say which component they are from, and so do not hold all that is
     # random.
     missed = (
-        {}
-        if mixture
-        else labelled(jax.jit(lambda d: residuals(partial(file.program, **given), d))(draws))
+        {} if mixture else labelled(_residuals(resolved(partial(file.program, **given)), draws))
     )
     told["seconds"] = time.perf_counter() - began
     tree = results.datatree(draws, file.grid, constraints=missed or None, attributes=told)
     tree["closed_form"] = _closed_form(moments, mixture, file.grid)
     return Outcome(tree, mixture, notes)
+
+
+def _residuals(program, draws: dict) -> dict:
+    return jax.jit(lambda draws: residuals(program, draws))(draws)
 
 
 def _trust(posterior: Posterior) -> str:

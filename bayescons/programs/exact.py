@@ -30,9 +30,11 @@ def exact(program: Callable) -> Callable:
       prior standard deviations; rounding, unless rows contradict each other.
 
     Everything else in the program is untouched, so NUTS, SVI, Predictive and BlackJAX run on the
-    result. What does not depend on a random variable is computed once, when the program is traced,
-    however many gradients follow. Fields tied together by a statement share one free site, named
-    after all of them.
+    result. (Predictive over saved draws of the fields, without those of the white noise, needs
+    `condition_deterministic=True`, or it draws fields from the prior; `bayescons.predict` needs
+    nothing.) What does not depend on a random variable is computed once, when the program is
+    traced, however many gradients follow. Fields tied together by a statement share one free site,
+    named after all of them.
 
     Args:
         program: an ordinary NumPyro program with `observe` or `impose` statements.
@@ -71,8 +73,8 @@ def exact(program: Callable) -> Callable:
                 numpyro.factor(f"{layout.name}_evidence", group.log_evidence)
             if structure.latents:
                 numpyro.deterministic(f"{layout.name}_gap", group.violation)
-        for name, value in fields.items():
-            numpyro.deterministic(name, value)
+        # Whoever hands over draws of the fields (Predictive, substitute) gets what follows of them.
+        fields = {name: numpyro.deterministic(name, value) for name, value in fields.items()}
         return ReplayFields(structure, above.sites, fields)()
 
     return rewritten

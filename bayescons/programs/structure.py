@@ -127,6 +127,7 @@ class Facts:
     latents: tuple[str, ...]
     likelihoods: tuple[str, ...]
     entangled: frozenset[str]
+    rested_on: frozenset[str]
     read: dict[str, frozenset[str]]
     groups: tuple[Layout, ...]
     blocks: tuple[Layout, ...]
@@ -232,7 +233,19 @@ def facts(staged: StagedProgram, implied: bool) -> Facts:
     )
     for each in (groups, blocks):
         _check_names([layout.name for layout in each], by_name)
-    return Facts(fields, statements, below, latents, likelihoods, entangled, read, groups, blocks)
+    rested_on = frozenset().union(*depends.values())
+    return Facts(
+        fields,
+        statements,
+        below,
+        latents,
+        likelihoods,
+        entangled,
+        rested_on,
+        read,
+        groups,
+        blocks,
+    )
 
 
 def _implied(sites: tuple[Site, ...], depends: dict) -> tuple[str, ...]:

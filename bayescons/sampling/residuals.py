@@ -81,6 +81,16 @@ def structure_of(program: Callable) -> Structure:
     )
 
 
+def resolved(program: Callable) -> Callable:
+    """The program as its structure, whose statements know which axes are members; as it is, where
+    that is refused, which the soft reading does not mind.
+    """
+    try:
+        return program_structure(program)
+    except Refusal:
+        return program
+
+
 def residuals(program: Callable, draws: Mapping) -> dict[str, Stated]:
     """Of every statement the residual and the value, for each draw; may be traced.
 
@@ -91,13 +101,9 @@ def residuals(program: Callable, draws: Mapping) -> dict[str, Stated]:
     Returns:
         name of the statement -> `Stated`.
     """
-    try:
-        whole = program_structure(program)  # its statements know which axes are members
-    except Refusal:  # of the exact reading; the soft one reads it as it is
-        whole = program
 
     def stated(draw: dict) -> dict:
-        seeded = handlers.seed(handlers.substitute(whole, data=draw), rng_seed=0)
+        seeded = handlers.seed(handlers.substitute(program, data=draw), rng_seed=0)
         with handlers.block():
             sites = handlers.trace(seeded).get_trace()
         known = {

@@ -19,12 +19,14 @@ from bayescons import tracing
 from bayescons.arrays import one_of
 from bayescons.grids import Grid
 from bayescons.programs.soft import soft
+from bayescons.programs.structure import ProgramStructure
 from bayescons.refusals import RefusedType
 from bayescons.results import trees as results
 from bayescons.sampling.choice import Choice, choose
 from bayescons.sampling.compiled import Compiled, compiled
 from bayescons.sampling.methods import READINGS, Method, Run
 from bayescons.sampling.mixing import Mixing, mixing, warn
+from bayescons.sampling.predictive import observations, plate_dims
 from bayescons.sampling.progress import bar
 from bayescons.sampling.refusals import begun, refuse_nan, refuse_run
 from bayescons.sampling.registry import SAMPLERS, checked
@@ -33,6 +35,7 @@ from bayescons.sampling.residuals import (
     labelled,
     refuse_residuals,
     residuals,
+    resolved,
     structure_of,
     varying,
 )
@@ -78,15 +81,17 @@ def sample(
     from the spread of the `chains` populations; `warmup` means nothing to it. Give it ten particles
     for every unknown, or the evidence is biased.
 
-    Groups of the tree: `posterior`; `sample_stats` (diverging, n_steps, acceptance_rate, lp,
-    step_size, where the sampler has them); `warmup_sample_stats`, the same of the warm-up;
-    `constraints`, of every statement `<name>_value` and `<name>_residual`, G u - value row by row
-    for each draw; `constant_data`, the truth. Attributes: sampler (as asked), chosen, why, reading,
-    chains, warmup, draws, seed or key, seconds (of the run), compile_seconds (0 in a repeat),
-    gradients and warmup_gradients (evaluated, all chains), divergences, r_hat and ess_bulk (the
-    worst over all unknowns), mixed ("yes", or what is wrong); for "smc" log_evidence,
-    log_evidence_error, temperatures, acceptance_rate and ancestors (particles of the prior with
-    descendants), each of the poorest population.
+    Groups of the tree: `posterior`, plates as named axes; `sample_stats` (diverging, n_steps,
+    acceptance_rate, lp, step_size, where the sampler has them, and `<u>_gap`, see `exact`);
+    `warmup_sample_stats`, the same of the warm-up; `observed_data` and `log_likelihood`, of every
+    likelihood and every statement with a noise of its own, number by number; `constraints`, of
+    every statement `<name>_value` and `<name>_residual`, G u - value row by row for each draw;
+    `constant_data`, the truth. `predict` adds `posterior_predictive`. Attributes: sampler (as
+    asked), chosen, why, reading, chains, warmup, draws, seed or key, seconds (of the run),
+    compile_seconds (0 in a repeat), gradients and warmup_gradients (evaluated, all chains),
+    divergences, r_hat and ess_bulk (the worst over all unknowns), mixed ("yes", or what is wrong);
+    for "smc" log_evidence, log_evidence_error, temperatures, acceptance_rate and ancestors
+    (particles of the prior with descendants), each of the poorest population.
 
     Args:
         program: an ordinary NumPyro program, with `observe` or `impose` statements or without.
@@ -153,7 +158,7 @@ def sample(
         except ValueError:
             refuse_nan(functools.partial(program, *args, **kwargs))
             raise
-    draws_of_run, missed, seconds = _ran(run, key, took.sampler, progress=method.progress)
+    draws_of_run, missed, seen, seconds = _ran(run, key, took.sampler, progress=method.progress)
     refuse_run(draws_of_run, closure, reading, scale)
     if reading == "exact":
         refuse_residuals(missed, draws_of_run.draws)
@@ -179,7 +184,8 @@ def sample(
         **_summed(draws_of_run, judged),
         "mixed": "yes" if independent else judged.mixed,
     }
-    tree = _tree(draws_of_run, missed, structure, grid, truth, dims, told)
+    dims = {**_plates(closure, grid), **(dims or {})}
+    tree = _tree(draws_of_run, missed, seen, structure, grid, truth, dims, told)
     if not independent:
         warn(judged)
     return tree
@@ -221,20 +227,21 @@ def _compiled(program: Callable, method, reading, scale, key) -> tuple[Compiled,
 
     def run(key, program):
         chains = sampled(key, program, method, reading, scale)
-        return chains, residuals(program, chains.draws)
+        whole = resolved(program)
+        return chains, residuals(whole, chains.draws), observations(whole, chains.draws)
 
     began = time.perf_counter()
     ready = compiled(run, (method, reading, scale), program, key)
     return ready, time.perf_counter() - began if ready.fresh else 0.0
 
 
-def _ran(run: Compiled, key, sampler: str, *, progress: bool) -> tuple[Run, dict, float]:
+def _ran(run: Compiled, key, sampler: str, *, progress: bool) -> tuple[Run, dict, tuple, float]:
     """What the run gives, on the host, and the seconds it took."""
     began = time.perf_counter()
     with bar(sampler, on=progress):
-        found, missed = jax.block_until_ready(run.call(key))
+        found, missed, seen = jax.block_until_ready(run.call(key))
     seconds = time.perf_counter() - began
-    return *jax.tree.map(np.asarray, (found, missed)), seconds
+    return *jax.tree.map(np.asarray, (found, missed, seen)), seconds
 
 
 def _summed(found: Run, judged: Mixing) -> dict:
@@ -274,21 +281,32 @@ def _evidence(logs: np.ndarray) -> dict:
     return {"log_evidence": log_evidence, "log_evidence_error": error}
 
 
+def _plates(program: Callable, grid) -> dict[str, list[str]]:
+    """Names of axes that are plates, where the program is looked into."""
+    if not isinstance(program, ProgramStructure):
+        return {}
+    return plate_dims(program, grid)
+
+
 def _tree(
-    found: Run, missed: dict, structure: Structure, grid, truth, dims, told
+    found: Run, missed: dict, seen: tuple, structure: Structure, grid, truth, dims, told
 ) -> xarray.DataTree:
-    """Draws, statistics and residuals as one tree."""
+    """Draws, statistics, residuals and readings as one tree."""
     import xarray
 
+    observed, logs = seen
+    gaps = {n: v for n, v in found.draws.items() if n not in structure.names}
+    unknowns = {n: v for n, v in found.draws.items() if n in structure.names}
     rows = {
         name: axes
         for name, axes in structure.statements.items()
         if axes and _fits(missed[name][0], axes, grid)
     }
     tree = results.datatree(
-        found.draws,
+        unknowns,
         grid,
-        sample_stats=found.statistics or None,
+        sample_stats={**found.statistics, **gaps} or None,
+        observed=observed or None,
         constraints=labelled(missed) or None,
         truth=truth,
         attributes=told,
@@ -302,6 +320,10 @@ def _tree(
             .assign({f"{name}_value": (("chain", "draw", *fixed), values)})
         )
         tree["constraints"] = xarray.DataTree(group)
+    if logs:
+        labels = {name: axes for name, axes in dims.items() if name in logs}
+        fitting = {n: a for n, a in labels.items() if len(a) == logs[n].ndim - 2}
+        tree["log_likelihood"] = results.datatree(logs, dims=fitting)["posterior"]
     if any(values.size for values in found.warmup.values()):
         warm = results.datatree({}, sample_stats=found.warmup)
         tree["warmup_sample_stats"] = xarray.DataTree(warm["sample_stats"].to_dataset())

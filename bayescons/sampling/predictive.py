@@ -1,0 +1,199 @@
+"""What a program would observe: of every draw the log likelihood of what it did observe, number by
+number, and new observations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from numpyro import handlers
+
+from bayescons import tracing
+from bayescons.grids import Grid
+from bayescons.programs.statements import statement
+from bayescons.programs.structure import ProgramStructure, program_structure
+from bayescons.refusals import RefusedValue
+from bayescons.results import trees
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def observations(program: Callable, draws: Mapping) -> tuple[dict, dict]:
+    """Of every reading the value, and its log likelihood given each draw; may be traced.
+
+    Readings are observed sites, and statements with a noise of their own.
+
+    Args:
+        program: the program itself, not a reading of it.
+        draws: name -> (chain, draw, ...), all that is random in it.
+
+    Returns:
+        name -> value, and name -> log likelihoods of shape (chain, draw, *numbers that are
+        independent given the draw).
+    """
+
+    def of_draw(draw: dict) -> tuple[dict, dict]:
+        seeded = handlers.seed(handlers.substitute(program, data=draw), rng_seed=0)
+        with handlers.block():
+            sites = handlers.trace(seeded).get_trace()
+        seen = {name: site for name, site in sites.items() if _is_reading(site)}
+        values = {name: site["value"] for name, site in seen.items()}
+        return values, {name: _pointwise(site) for name, site in seen.items()}
+
+    values, logs = jax.lax.map(jax.vmap(of_draw), dict(draws))
+    return jax.tree.map(lambda value: value[0, 0], values), logs
+
+
+def _is_reading(site: dict) -> bool:
+    if site["type"] != "sample" or not site["is_observed"] or isinstance(site["fn"], dist.Unit):
+        return False
+    known = statement(site["fn"])
+    if known is None:
+        return True
+    noisy = known.scale is not None and not isinstance(known.scale, str)
+    return noisy and known.counts_evidence
+
+
+def _pointwise(site: dict) -> jax.Array:
+    fn, value = site["fn"], site["value"]
+    known = statement(fn)
+    if known is not None:
+        computed = known.computed()
+        scale = jnp.broadcast_to(known.scale, computed.shape)
+        return dist.Normal(computed, scale).log_prob(jnp.broadcast_to(value, computed.shape))
+    while isinstance(fn, dist.Independent):
+        fn = fn.base_dist
+    return fn.log_prob(value)
+
+
+def plate_dims(structure: ProgramStructure, grid: Grid | None = None) -> dict[str, list[str]]:
+    """For every site in a plate, names of the axes of its value: those of the plates, then those of
+    the grid or numbers.
+    """
+    named = {}
+    for site in structure.staged.sites:
+        axes = site.axes
+        if site.kind != "sample" or not axes.plates or site.fields is not None:
+            continue
+        names = [f"{axes.name}_dim_{i}" for i in range(len(axes.shape))]
+        if grid is not None and axes.shape[len(axes.shape) - len(grid) :] == grid.shape:
+            names[len(names) - len(grid) :] = list(grid)
+        for plate, axis in axes.plates:
+            names[axis] = plate
+        named[axes.name] = names
+    return named
+
+
+@tracing.one_at_a_time
+def predict(
+    program: Callable, tree: xarray.DataTree, *args, key: jax.Array, **kwargs
+) -> xarray.DataTree:
+    """New observations for every draw of a tree: the posterior predictive of the program's
+    likelihoods, y ~ p(y | θ, u).
+
+    Sites of which the tree has draws take these, whatever made them; what the program observes is
+    drawn anew, given them. (NumPyro's Predictive over `bc.exact(program)` leaves deterministic
+    sites out of what it is given, which the fields are, and draws them anew from their prior,
+    unless told `condition_deterministic=True`.)
+
+    Args:
+        program: as it was sampled, or with other arguments: more readings, say. A likelihood whose
+            obs is None is drawn as well.
+        tree: of `bc.sample`, or any with a group `posterior` of draws by the program's names.
+        *args: arguments of the program.
+        key: a `jax.random.key`.
+        **kwargs: keyword arguments of the program.
+
+    Returns:
+        The tree with a group `posterior_predictive`, name -> (chain, draw, ...).
+
+    Raises:
+        ValueError: the tree has no draws of a site that others rest on, or of another shape; or
+            the program observes nothing.
+
+    Example:
+        >>> def program(y=None):
+        ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        ...     bc.observe("total", lambda u: u.sum(), u, 3.0)
+        ...     numpyro.sample("y", dist.Normal(u, 0.1).to_event(1), obs=y)
+        >>> tree = bc.sample(program, jnp.array([0.5, 1.0, 1.5]), key=0)
+        >>> tree = bc.predict(program, tree, key=jax.random.key(1))
+        >>> tree.posterior_predictive["y"].shape
+        (4, 1000, 3)
+    """
+    structure = program_structure(program, args, kwargs)
+    posterior = {str(name): values.values for name, values in tree["posterior"].data_vars.items()}
+    drawn = _drawn(structure, posterior)
+    draws = {name: jnp.asarray(values) for name, values in posterior.items() if name in drawn}
+    if not draws:
+        raise RefusedValue("the tree has no draws of any site of the program")
+    chains, number = next(iter(draws.values())).shape[:2]
+    keys = jax.random.split(key, (chains, number))
+    predicted = {n: np.asarray(v) for n, v in _predicted(structure, draws, keys).items()}
+    if not predicted:
+        raise RefusedValue(
+            "the program observes nothing beside its statements, so there is nothing to predict; "
+            "its draws are in the tree"
+        )
+    group = trees.datatree(predicted, dims=plate_dims(structure))["posterior"]
+    result = tree.copy()
+    result["posterior_predictive"] = group
+    return result
+
+
+def _drawn(structure: ProgramStructure, posterior: Mapping) -> set[str]:
+    """Names of the sites that draws are given of.
+
+    Raises:
+        ValueError: one is missing that others rest on, or has another shape.
+    """
+    sites = {site.name: site for site in structure.staged.sites if site.kind == "sample"}
+    drawn = {name for name in posterior if name in sites and sites[name].fields is None}
+    for name in drawn:
+        found, expected = posterior[name].shape[2:], sites[name].axes.shape
+        if found != expected:
+            raise RefusedValue(
+                f"the tree's draws of {name!r} have shape {found}, the program's {name!r} has "
+                f"{expected}: give the program the arguments that its unknowns were drawn with"
+            )
+    rested_on = {*structure.facts.rested_on, *structure.fields}
+    if missing := sorted(n for n, s in sites.items() if s.latent and n in rested_on - drawn):
+        raise RefusedValue(
+            f"the tree has no draws of {', '.join(map(repr, missing))}, on which other sites rest; "
+            "it has " + ", ".join(posterior)
+        )
+    return drawn
+
+
+class _Redraw(numpyro.primitives.Messenger):
+    """Leave what is observed to be drawn, but for statements."""
+
+    def process_message(self, msg):
+        if msg["type"] == "sample" and msg["is_observed"] and statement(msg["fn"]) is None:
+            msg["value"], msg["is_observed"] = None, False
+
+
+@tracing.compiled
+def _predicted(structure: ProgramStructure, draws: dict, keys) -> dict:
+    def of_draw(pair) -> dict:
+        draw, key = pair
+        given = handlers.substitute(_Redraw(structure), data=draw)
+        with handlers.block():
+            sites = handlers.trace(handlers.seed(given, key)).get_trace()
+        return {
+            name: site["value"]
+            for name, site in sites.items()
+            if site["type"] == "sample"
+            and name not in draw
+            and statement(site["fn"]) is None
+            and not isinstance(site["fn"], dist.Unit)
+        }
+
+    return jax.lax.map(jax.vmap(of_draw), (draws, keys))
