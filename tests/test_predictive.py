@@ -8,6 +8,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 import xarray
+from numpyro import handlers
 from numpyro.infer import Predictive
 from scipy import stats
 
@@ -138,3 +139,27 @@ def test_numpyro_s_predictive_takes_the_fields_of_a_tree_where_it_may(tree):
     y = predictive(KEY)["y"]
     z = (y - draws["u"][:, :3]) / 0.2
     assert stats.kstest(np.ravel(z), "norm").pvalue > 1e-3  # false alarm in one seed of a thousand
+
+
+def scoped(y=None):
+    with handlers.scope(prefix="net"):
+        w = numpyro.sample("w", dist.Normal(0.0, 1.0))
+    u = numpyro.sample("u", dist.Normal(jnp.full(3, w), 1.0).to_event(1))
+    bc.observe("law/total", lambda u: u.sum(), u, 1.0)
+    numpyro.sample("y", dist.Normal(u, 1.0).to_event(1), obs=y)
+
+
+def test_names_of_scopes_are_kept_with_a_dot():
+    tree = bc.sample(scoped, Y, key=0, chains=2, warmup=100, draws=200)
+    assert set(tree.posterior) == {"net.w", "u"}
+    assert np.abs(tree["constraints"]["law.total_residual"]).max() <= 1e-12
+    predicted = bc.predict(scoped, tree, key=KEY).posterior_predictive["y"].values
+    z = predicted - tree.posterior["u"].values
+    assert stats.kstest(z.ravel(), "norm").pvalue > 1e-3  # false alarm in one seed of a thousand
+
+
+def test_whatever_fails_after_the_run_the_draws_come_back():
+    with pytest.raises(ValueError, match="dims of 'u' must name its axes") as raised:
+        bc.sample(conserved_of, N, key=0, chains=2, draws=30, dims={"u": ["x", "z"]})
+    assert raised.value.draws["u"].shape == (2, 30, N)
+    assert "its draws are in the attribute .draws" in raised.value.__notes__[0]

@@ -53,7 +53,7 @@ def datatree(
 
     Args:
         draws: name -> array of shape (chain, draw, ...). Independent exact draws are one chain:
-            `draws[None]`.
+            `draws[None]`. A name with "/", as scopes and networks give them, has "." in the tree.
         grid: the grid of the fields.
         sample_stats: name -> array of shape (chain, draw, ...), as `diverging` or `n_steps`.
         observed: name -> data the program was given, context points for example; no chain or draw
@@ -76,7 +76,11 @@ def datatree(
     """
     import xarray
 
-    axes, dims = grid or {}, dims or {}
+    draws, sample_stats, observed, constraints, truth, dims = (
+        {plain(name): value for name, value in (named or {}).items()}
+        for named in (draws, sample_stats, observed, constraints, truth, dims)
+    )
+    axes = grid or {}
     residuals = {name: parts["residual"] for name, parts in _whole(constraints).items()}
     sampled = {"posterior": _arrays(draws), "sample_stats": _arrays(sample_stats)}
     fixed = {"observed_data": _arrays(observed), "constant_data": _arrays(truth)}
@@ -92,6 +96,11 @@ def datatree(
     tree = xarray.DataTree.from_dict(groups)
     tree.attrs = _attributes(attributes)
     return tree
+
+
+def plain(name: Hashable) -> str:
+    """A site's name as a tree can hold it: "net.w" for "net/w", since "/" parts a path."""
+    return str(name).replace("/", ".")
 
 
 def save(datatree: xarray.DataTree, path: str | os.PathLike) -> Path:

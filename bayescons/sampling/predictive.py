@@ -129,7 +129,11 @@ def predict(
         (4, 1000, 3)
     """
     structure = program_structure(program, args, kwargs)
-    posterior = {str(name): values.values for name, values in tree["posterior"].data_vars.items()}
+    sites = {trees.plain(site.name): site.name for site in structure.staged.sites}
+    posterior = {
+        sites.get(str(name), str(name)): values.values
+        for name, values in tree["posterior"].data_vars.items()
+    }
     drawn = _drawn(structure, posterior)
     draws = {name: jnp.asarray(values) for name, values in posterior.items() if name in drawn}
     if not draws:

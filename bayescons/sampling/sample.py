@@ -4,11 +4,12 @@ them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING
 
 import jax
@@ -159,36 +160,48 @@ def sample(
             refuse_nan(functools.partial(program, *args, **kwargs))
             raise
     draws_of_run, missed, seen, seconds = _ran(run, key, took.sampler, progress=method.progress)
-    refuse_run(draws_of_run, closure, reading, scale)
-    if reading == "exact":
-        refuse_residuals(missed, draws_of_run.draws)
-    independent = took.sampler == "conjugate"
-    judged = mixing(
-        draws_of_run.draws,
-        structure.latents,
-        draws_of_run.summary.get("acceptance_rate"),
-        _diverging(draws_of_run),
-    )
-    told = {
-        "sampler": sampler,
-        "chosen": took.sampler,
-        "why": took.why,
-        "reading": reading,
-        **({"scale": scale} if reading == "soft" else {}),
-        "chains": chains,
-        "warmup": warmup,
-        "draws": draws,
-        **origin,
-        "seconds": seconds,
-        "compile_seconds": compile_seconds,
-        **_summed(draws_of_run, judged),
-        "mixed": "yes" if independent else judged.mixed,
-    }
-    dims = {**_plates(closure, grid), **(dims or {})}
-    tree = _tree(draws_of_run, missed, seen, structure, grid, truth, dims, told)
+    with _kept(draws_of_run):
+        refuse_run(draws_of_run, closure, reading, scale)
+        if reading == "exact":
+            refuse_residuals(missed, draws_of_run.draws)
+        independent = took.sampler == "conjugate"
+        judged = mixing(
+            draws_of_run.draws,
+            structure.latents,
+            draws_of_run.summary.get("acceptance_rate"),
+            _diverging(draws_of_run),
+        )
+        told = {
+            "sampler": sampler,
+            "chosen": took.sampler,
+            "why": took.why,
+            "reading": reading,
+            **({"scale": scale} if reading == "soft" else {}),
+            "chains": chains,
+            "warmup": warmup,
+            "draws": draws,
+            **origin,
+            "seconds": seconds,
+            "compile_seconds": compile_seconds,
+            **_summed(draws_of_run, judged),
+            "mixed": "yes" if independent else judged.mixed,
+        }
+        dims = {**_plates(closure, grid), **(dims or {})}
+        tree = _tree(draws_of_run, missed, seen, structure, grid, truth, dims, told)
     if not independent:
         warn(judged)
     return tree
+
+
+@contextlib.contextmanager
+def _kept(found: Run) -> Generator[None]:
+    """Whatever fails once a run is complete, its draws come back with the error."""
+    try:
+        yield
+    except Exception as error:
+        error.draws = dict(found.draws)
+        error.add_note("The run is complete: its draws are in the attribute .draws of this error.")
+        raise
 
 
 def _key(key) -> tuple[jax.Array, dict]:
