@@ -8,6 +8,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
 from hypothesis import given
@@ -765,3 +766,62 @@ def test_a_field_with_no_free_direction_left_is_refused():
         match=r"no free direction left: 15 independent exact rows fix all 15 points\. Solve the linear system",
     ):
         bc.condition(_prior, exactly(bc.functional(lambda u: u, GRID), 0.0, "all"))
+
+
+# --- Values in single precision
+
+
+def kelvin(dtype):
+    """A field around 300 K whose totals, initial state and ends are the same facts, rounded."""
+    t, x = np.linspace(0, 1, 11), np.linspace(0, 1, 101)
+    grid = bc.Grid(t=t, x=x)
+    u = 300 + 20 * np.exp(-t[:, None]) * np.sin(np.pi * x)
+    total = bc.integral(grid, over="x")
+    facts = {
+        "total": (total, np.asarray(total(u))),
+        "start": (bc.initial(grid), u[0]),
+        "left": (bc.dirichlet(grid, "x", "lower"), u[:, 0]),
+        "right": (bc.dirichlet(grid, "x", "upper"), u[:, -1]),
+    }
+    prior = bc.diagonal(u + 0.3, 0.5)
+    return prior, [bc.Constraint(f, v.astype(dtype), name=n) for n, (f, v) in facts.items()]
+
+
+def test_facts_that_agree_but_for_single_precision_agree():
+    prior, facts = kelvin(np.float32)
+    result = update(prior, stack(facts))
+    reference = update(prior, stack(kelvin(np.float64)[1]))
+    assert int(result.status) == 0
+    assert int(result.rank) == int(reference.rank)
+    step = 300 * float(np.finfo(np.float32).eps)
+    for fact in facts:
+        off = np.abs(fact.functional(result.posterior.mean) - fact.value).max()
+        assert (
+            off <= 100 * step
+        )  # a row that the total and all others imply takes up their rounding
+    assert np.abs(result.posterior.mean - reference.posterior.mean).max() <= 100 * step
+
+
+def test_a_contradiction_beyond_single_precision_is_one():
+    prior, facts = kelvin(np.float32)
+    moved = facts[1].value.copy()
+    moved += np.float32(0.01)
+    with pytest.raises(bc.InconsistentConstraintsError):
+        update(prior, stack([facts[0], bc.Constraint(facts[1].functional, moved, name="start")]))
+    prior, facts = kelvin(np.float64)
+    rounded = bc.Constraint(facts[0].functional, np.round(facts[0].value, 4), name="total")
+    with pytest.raises(bc.InconsistentConstraintsError):
+        update(prior, stack([rounded, facts[1]]))
+
+
+def test_a_program_takes_values_in_single_precision_too():
+    prior, facts = kelvin(np.float32)
+
+    def program():
+        u = numpyro.sample("u", prior)
+        for fact in facts:
+            bc.observe(fact.name, fact.functional, u, fact.value)
+
+    assert (
+        np.abs(facts[0].functional(bc.conjugate(program)().mean["u"]) - facts[0].value).max() < 1e-3
+    )

@@ -48,12 +48,12 @@ class Arrays:
     load: Callable[[str], tuple[np.ndarray, tuple[str, ...] | None]]
 
     def read(
-        self, name: str, meaning: str, *, kinds: str = "f"
+        self, name: str, meaning: str, *, kinds: str = "f", single: bool = False
     ) -> tuple[np.ndarray, tuple[str, ...] | None]:
         """Finite values of an array, and the names of its axes if the file has them.
 
         Numbers come as float64; but integers (i, u) and truth values (b) as they are, if `kinds`
-        has their letter of NumPy's.
+        has their letter of NumPy's, and float32 if `single`, so that its rounding is known.
         """
         if name not in self.names:
             raise InputError(
@@ -74,9 +74,9 @@ class Arrays:
                 f"the {meaning} {name!r} of {self.path} holds {bad} NaN or infinite entries of "
                 f"{values.size}; remove or replace them first"
             )
-        return values if values.dtype.kind in kinds.replace("f", "") else values.astype(
-            np.float64
-        ), axes
+        whole = values.dtype.kind in kinds.replace("f", "")
+        as_it_is = whole or (single and values.dtype == np.float32)
+        return values if as_it_is else values.astype(np.float64), axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +180,7 @@ def read_value(
         if not math.isfinite(number):
             raise InputError(f"the {meaning} must be finite; got {text!r}")
         return jnp.asarray(number)
-    values, names = arrays.read(text, meaning)
+    values, names = arrays.read(text, meaning, single=True)
     if names is None:
         return jnp.asarray(values)
     to_file = dict(zip(predictions.grid.names, predictions.axes, strict=True))

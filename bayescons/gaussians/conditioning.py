@@ -95,8 +95,9 @@ class Update(NamedTuple):
         redundant: True for rows that those stated before them, or the belief, imply; by rows, shape
             (*batch, *axes, r).
         violation: of exact rows, value minus G mean afterwards, in units of the rows' unconditioned
-            prior standard deviation; not small only for rows that contradict others. By rows, shape
-            (*batch, *axes, r).
+            prior standard deviation, less what the rounding of values given in single precision
+            explains; not small only for rows that contradict others. By rows, shape (*batch, *axes,
+            r).
         status: 0 where all is well, shape (*batch,); otherwise rows contradict each other, leave
             nothing free, or are not finite, which is raised where it is known.
     """
@@ -160,6 +161,7 @@ def update(prior: Gaussian, constraint: Constraint) -> Update:
         >>> int(result.rank), result.redundant.tolist(), round(float(result.log_evidence), 3)
         (1, [False, True], -1.762)
     """
+    rounding = _rounding(constraint)
     constraint = _resolve(prior, constraint)
     values, scales = (
         tuple(getattr(m, field) for m in constraint.members) for field in ("value", "scale")
@@ -170,7 +172,7 @@ def update(prior: Gaussian, constraint: Constraint) -> Update:
         constraint.functional,
         values,
         scales,
-        tracing.Static(any(map(_is_exact, scales))),
+        tracing.Static((any(map(_is_exact, scales)), rounding)),
     )
     result = result._replace(posterior=Gaussian(*result.posterior))
     if concrete(result.status):
@@ -194,19 +196,21 @@ def log_evidence(prior: Gaussian, constraint: Constraint) -> jax.Array:
 
 
 @tracing.compiled
-def _update(loc, covariance, functional, values, scales, exact: tracing.Static) -> Update:
+def _update(loc, covariance, functional, values, scales, how: tracing.Static) -> Update:
     """`update` over a batch of fields: leading axes of the mean are mapped over, values and scales
     with them.
     """
     lead = loc.ndim - len(covariance.shape)
     mapped = (0, 0 if covariance.batch_dims else None, 0, 0)
-    single = functools.partial(_update_one, functional, exact.value)
+    single = functools.partial(_update_one, functional, *how.value)
     for _ in range(lead):
         single = jax.vmap(single, in_axes=mapped)
     return single(loc, covariance, values, scales)
 
 
-def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Update:
+def _update_one(
+    functional, exact: bool, rounding: float, loc, covariance, values, scales
+) -> Update:
     """`update` for one field. Rows are computed in double precision where the session has it,
     whatever the field is stored in.
     """
@@ -237,6 +241,9 @@ def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Upd
     mean = (loc + posterior.gain(residual)).astype(loc.dtype)
     violation = (target - functional.rows(mean, axes)) / factored.row_std
     violation = violation if noise is None else jnp.where(noise > 0, 0.0, violation)
+    if rounding:
+        explained = 16 * rounding * jnp.max(jnp.abs(target) / factored.row_std)
+        violation = jnp.sign(violation) * jnp.maximum(jnp.abs(violation) - explained, 0.0)
     departure = jnp.concatenate(
         [m.pack(_departure(m, mean, dtype), axes) for m in functional.members], axis=-1
     )
@@ -256,6 +263,21 @@ def _update_one(functional, exact: bool, loc, covariance, values, scales) -> Upd
             exact=all(s is None for s in scales),
         ),
     )
+
+
+def _rounding(constraint: Constraint) -> float:
+    """Relative rounding of values that were given in less than the precision of the session; zero
+    where there are none.
+    """
+    dtypes = [jnp.result_type(m.value) for m in constraint.members if _has_type(m.value)]
+    session = float(jnp.finfo(jnp.result_type(float)).eps)
+    eps = [float(jnp.finfo(t).eps) for t in dtypes if jnp.issubdtype(t, jnp.floating)]
+    return max((e for e in eps if e > session), default=0.0)
+
+
+def _has_type(value) -> bool:
+    """Whether numbers come in a type of their own, and are no Python numbers."""
+    return isinstance(value, np.ndarray | np.generic | jax.Array)
 
 
 def _departure(functional, field, dtype) -> jax.Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 
-from bayescons.arrays import numbers, positive
+from bayescons.arrays import numbers, positive, real
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional, SingleFunctional
 from bayescons.functionals.functions import (
     FunctionFunctional,
@@ -202,7 +202,7 @@ def _state(name, functional, field, value, scale, *, counts_evidence):
         positive(f"scale of {name!r}", scale, jnp.shape(scale), zero=True)
     scale = None if isinstance(scale, int | float) and scale == 0 else scale
     names = functional.names if isinstance(functional, SingleFunctional) else ()
-    value = jnp.asarray(numbers(f"value of {name!r}", value, names), jnp.result_type(float))
+    value = real(f"value of {name!r}", numbers(f"value of {name!r}", value, names))
     site = FunctionalObservation(name, functional, fields, value.shape, scale, counts_evidence)
     return numpyro.sample(name, site, obs=value, infer={"kind": "constraint"})
 
