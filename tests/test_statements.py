@@ -9,8 +9,10 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
+from numpyro.contrib import control_flow
 from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer.autoguide import AutoNormal
+from numpyro.infer.reparam import LocScaleReparam
 from numpyro.infer.util import log_density
 
 import bayescons as bc
@@ -504,3 +506,32 @@ def test_conjugate_refuses_latents_whose_draws_are_not_those_of_their_density(ha
 
     with pytest.raises(ValueError, match=r"'m' stands under a scale, a mask or a subsampled plate"):
         bc.conjugate(program, key=jax.random.key(0))()
+
+
+@every_reading
+def test_a_field_that_a_handler_has_reparametrised_is_told_where_to_do_so(read):
+    def program():
+        u = numpyro.sample("u", dist.Normal(jnp.zeros(N), 2.0).to_event(1))
+        bc.observe("fact", lambda u: u.sum(), u, 1.0)
+
+    reparametrised = handlers.reparam(program, config={"u": LocScaleReparam(0)})
+    with pytest.raises(ValueError, match=r"'u' of 'fact' is a deterministic site.*bc\.exact\(pro"):
+        read(reparametrised)
+    u = sites(handlers.reparam(bc.exact(program), config={"u_free": LocScaleReparam(0)}))["u"]
+    assert abs(u.sum() - 1.0) <= 1e-12
+
+
+@every_reading
+def test_a_field_out_of_a_loop_is_told_how_to_write_it(read):
+    def program():
+        def step(before, _):
+            u = numpyro.sample("u", dist.Normal(0.8 * before, 1.0))
+            return u, u
+
+        _, u = control_flow.scan(step, 0.0, jnp.arange(4))
+        bc.observe("fact", lambda u: u.sum(), u, 1.0)
+
+    with pytest.raises(
+        ValueError, match=r"'fact' comes out of .*not looked into.*GaussianRandomWalk"
+    ):
+        read(program)

@@ -323,6 +323,13 @@ class _Recorder(numpyro.primitives.Messenger):
             next((site.name for site in self.sites if self.values[site.name] is field), None)
             for field in known.fields
         )
+        if None in names and self.unread:
+            raise RefusedValue(
+                f"the field given to {known.name!r} comes out of {self.unread[-1]}, whose sites "
+                "are not looked into. Write the steps as one Gaussian, dist.GaussianRandomWalk or "
+                "dist.MultivariateNormal over all of them, or unroll the loop in Python and give "
+                "the statement the tuple of its sites: lambda *u: sum(u)"
+            )
         if None in names:
             raise RefusedValue(
                 f"the field given to {known.name!r} is not the value of a latent sample site of "

@@ -286,12 +286,20 @@ def _check_latent(sites: tuple[Site, ...], statements: dict) -> None:
     """Refuse statements about what is not drawn by a sample site."""
     latent = {site.name for site in sites if site.latent}
     observed = {site.name for site in sites if site.observed}
+    computed = {site.name for site in sites if site.kind == "deterministic"}
     for name, fields in statements.items():
         for field in fields:
             if field in observed:
                 raise RefusedValue(
                     f"the field {field!r} is itself observed; remove obs=, or observe a functional "
                     "of it"
+                )
+            if field in computed:
+                raise RefusedValue(
+                    f"the field {field!r} of {name!r} is a deterministic site, as a handler that "
+                    "reparametrises makes it. Reparametrise what was read: "
+                    "handlers.reparam(bc.exact(program), config=...), and bc.conjugate needs none; "
+                    "or put the transformation into the functional: lambda u: G(transform(u))"
                 )
             if field not in latent:
                 raise RefusedValue(
