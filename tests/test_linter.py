@@ -476,3 +476,28 @@ def test_models_have_nothing_worse_than_a_note(model):
 
 def test_the_same_program_gives_the_same_report(report):
     assert str(bc.check(functools.partial(crowded))) == str(report)
+
+
+@pytest.mark.parametrize("value", [0.5, 1.0])
+def test_a_value_that_the_prior_of_a_latent_expects_is_no_surprise(value):
+    """m ~ N(0, 1), u ~ N(m, .02²): given most draws of m the value is 20 deviations off, and by the
+    prior of u half of one.
+    """
+
+    def program():
+        m = numpyro.sample("m", dist.Normal(0.0, 1.0))
+        u = numpyro.sample("u", dist.Normal(jnp.full(N, m), 0.02).to_event(1))
+        bc.observe("first", lambda u: u[0], u, value)
+
+    assert bc.check(program).findings == ()
+
+
+def test_a_value_far_from_all_that_a_latent_allows_is_a_surprise():
+    def program():
+        m = numpyro.sample("m", dist.Normal(0.0, 1.0))
+        u = numpyro.sample("u", dist.Normal(jnp.full(N, m), 0.02).to_event(1))
+        bc.observe("first", lambda u: u[0], u, 30.0)
+
+    (finding,) = bc.check(program).findings
+    assert (finding.where, finding.severity) == ("first", "warning")
+    assert "standard deviations from what is believed" in finding.finding

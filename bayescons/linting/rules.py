@@ -406,16 +406,22 @@ def _stiffness(rows: Rows) -> Iterator[Flagged]:
 
 
 def _surprises(rows: Rows) -> Iterator[Flagged]:
-    expected = np.sqrt(rows.own**2 + rows.noise**2)
-    away = np.where(
-        expected > 0, np.abs(rows.value - rows.mean) / np.where(expected > 0, expected, 1.0), 0.0
-    )
-    for _, where, own in _by_statement(
-        rows, (away > SURPRISING) & ~_certain(rows) & ~_contradicting(rows)
-    ):
+    """Far from what is believed whatever stands above: by the spread of the row over its draws, and
+    by that given each of most of them.
+    """
+    spread = np.sqrt(rows.own**2 + rows.noise**2)
+    off = np.abs(rows.value - rows.mean)
+    given = np.where(spread > 0, off / np.where(spread > 0, spread, 1.0), 0.0)
+    between = rows.mean.var(axis=0) if len(rows.mean) > 1 else 0.0
+    whole = np.sqrt((spread**2).mean(axis=0) + between)
+    away = np.abs(rows.value.mean(axis=0) - rows.mean.mean(axis=0))
+    marginal = np.where(whole > 0, away / np.where(whole > 0, whole, 1.0), 0.0)
+    far = (given > SURPRISING) & (marginal > SURPRISING)
+    for _, where, own in _by_statement(rows, far & ~_certain(rows) & ~_contradicting(rows)):
         if own.reshape(len(own), -1).any(1).mean() <= 0.5:
             continue  # a value is there to tell such draws of a hyper-parameter from the others
-        finding = f"its value is {away[own].max():.3g} standard deviations from what is believed"
+        largest = np.broadcast_to(marginal, own.shape)[own].max()
+        finding = f"its value is {largest:.3g} standard deviations from what is believed"
         remedy = (
             "look at its unit and sign; if they are right the belief is too sure of itself: widen "
             "it"
