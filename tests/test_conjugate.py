@@ -518,3 +518,57 @@ def test_the_proposal_knows_both_of_two_modes(seed):
     posterior = bc.conjugate(program, key=jax.random.key(seed))(500.0)
     upper = float(posterior.weights[np.asarray(posterior.latents["m"]) > 0].sum())
     assert abs(upper - 0.5) <= 5 * 0.5 / np.sqrt(posterior.effective_draws)
+
+
+# --- A posterior as an answer
+# -----------------------------------------------------------------------------
+
+
+def test_quantiles_are_those_of_the_normal_and_of_the_mixture():
+    def flat(total):
+        u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), jnp.array([1.0, 2.0, 3.0])))
+        bc.observe("sum", lambda u: u.sum(), u, total)
+
+    posterior = bc.conjugate(flat)(2.0)
+    sd = np.sqrt(posterior.variance["u"])
+    for share in (0.025, 0.5, 0.9):
+        expected = posterior.mean["u"] + stats.norm.ppf(share) * sd
+        assert np.abs(posterior.quantile(share)["u"] - expected).max() <= ROUNDING
+    low, high = posterior.interval(0.9)["u"]
+    assert np.abs(high - low - 2 * stats.norm.ppf(0.95) * sd).max() <= ROUNDING
+
+    mixture = bc.conjugate(hierarchical, key=KEY)()
+    at, component = np.asarray(mixture.quantile(0.3)["u"]), mixture.components[0]
+    means, spreads = np.asarray(component.mean), np.sqrt(np.asarray(component.variance))
+    below = np.tensordot(mixture.weights, stats.norm.cdf((at - means) / spreads), axes=1)
+    assert np.abs(below - 0.3).max() <= 1e-9
+    with pytest.raises(ValueError, match="above 0 and below 1"):
+        posterior.quantile(95)
+
+
+def test_a_posterior_goes_into_a_tree_and_into_the_next_program():
+    def first():
+        u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        bc.observe("sum", lambda u: u.sum(), u, 2.0)
+
+    posterior = bc.conjugate(first)()
+    tree = posterior.datatree(KEY, 50)
+    assert np.abs(tree.posterior["u"].sum("u_dim_0") - 2.0).max() <= 1e-12
+    assert tree.attrs["log_evidence"] == float(posterior.log_evidence)
+
+    def second():
+        u = numpyro.sample("u", posterior["u"])
+        bc.observe("first", lambda u: u[0], u, 0.5)
+
+    mean = bc.conjugate(second)().mean["u"]
+    assert np.abs(mean - np.array([0.5, 0.75, 0.75])).max() <= 1e-12
+    again = (posterior["u"] | bc.Constraint(bc.functional(lambda u: u[0], (3,)), 0.5)).mean
+    assert np.abs(mean - again).max() <= 1e-12
+
+
+def test_a_posterior_and_a_belief_say_what_they_are():
+    posterior = bc.conjugate(hierarchical, key=KEY)()
+    assert "Posterior of u" in repr(posterior)
+    assert "draws of tau, worth" in repr(posterior)
+    belief = bc.diagonal(jnp.arange(3.0), 1.0)
+    assert repr(belief) == "Gaussian over (3,), Diagonal, mean 0 to 2"

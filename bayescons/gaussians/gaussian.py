@@ -73,6 +73,18 @@ class Gaussian(dist.Distribution):
         )
         return self
 
+    def __repr__(self) -> str:
+        """Shape, structure, and the range of means and standard deviations where they are known."""
+        batch = f" x {self.batch_shape}" if self.batch_shape else ""
+        kind = type(self.covariance).__name__
+        head = f"Gaussian over {self.event_shape}{batch}, {kind}"
+        if not isinstance(self.loc, jax.Array | np.ndarray) or not tracing.known_now(self):
+            return f"{head}, being traced"
+        mean = np.asarray(self.loc)
+        if not mean.size:
+            return head
+        return f"{head}, mean {mean.min():.4g} to {mean.max():.4g}"
+
     @property
     def support(self) -> dist.constraints.Constraint:
         """All real fields; a field is one event."""

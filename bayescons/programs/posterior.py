@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,12 @@ from bayescons.arrays import sample_shape
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.layouts import Layout
 from bayescons.refusals import RefusedValue
+from bayescons.results import trees as results
+
+MOMENTS = ("mean", "variance")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Posterior:
     """The posterior of a program's fields: one Gaussian for each group of fields that statements
     tie together, or a mixture over draws of the latents above them. Everything is by name.
@@ -70,6 +74,57 @@ class Posterior:
         latents = {name: value[chosen] for name, value in self.latents.items()}
         return {n: v.reshape(*shape, *v.shape[1:]) for n, v in {**latents, **fields}.items()}
 
+    def quantile(self, share: float) -> dict[str, jax.Array]:
+        """The value below which each point lies with this probability, by name; of a mixture the
+        quantile of the mixture.
+        """
+        if not 0 < share < 1:
+            raise RefusedValue(
+                f"a quantile is asked for at a probability above 0 and below 1; got {share!r}"
+            )
+        means, variances = ([getattr(c, what) for c in self.components] for what in MOMENTS)
+        weights = np.asarray(self.weights) if self.latents else np.ones(1)
+        found = []
+        for mean, variance in zip(means, variances, strict=True):
+            moments = (np.asarray(mean), np.sqrt(np.asarray(variance)))
+            if not self.latents:
+                moments = tuple(moment[None] for moment in moments)
+            found.append(jnp.asarray(_quantile(*moments, weights, share)))
+        return self._named(found)
+
+    def interval(self, level: float = 0.95) -> dict[str, tuple[jax.Array, jax.Array]]:
+        """The ends of the central interval that holds each point with this probability, by name."""
+        low, high = (self.quantile(share) for share in ((1 - level) / 2, (1 + level) / 2))
+        return {name: (low[name], high[name]) for name in low}
+
+    def datatree(self, key, draws: int = 1000, *, grid=None, dims=None) -> Any:
+        """Independent draws as an ArviZ tree of one chain: `posterior`, and in the attributes
+        `log_evidence` and, of a mixture, `pareto_k` and `effective_draws`.
+        """
+        drawn = {name: np.asarray(v)[None] for name, v in self.sample(key, draws).items()}
+        told = {"log_evidence": float(np.sum(self.log_evidence))}
+        if self.latents:
+            told |= {"pareto_k": self.pareto_k, "effective_draws": self.effective_draws}
+        return results.datatree(drawn, grid, dims=dims, attributes=told)
+
+    def __repr__(self) -> str:
+        """Fields with their shapes, evidence and, of a mixture, how far its weights are to be
+        trusted.
+        """
+        fields = (
+            f"{name} {shape}"
+            for layout in self.groups
+            for name, shape in zip(layout.names, layout.shapes, strict=True)
+        )
+        lines = [f"Posterior of {', '.join(fields)}"]
+        lines.append(f"  log evidence {float(np.sum(self.log_evidence)):.6g}")
+        if self.latents:
+            lines.append(
+                f"  a mixture over {len(self.weights)} draws of {', '.join(self.latents)}, worth "
+                f"{self.effective_draws:.0f}; Pareto k {self.pareto_k:.2f}"
+            )
+        return "\n".join(lines)
+
     def __getitem__(self, name: str) -> Gaussian:
         """The Gaussian of a field that stands alone, given all that is known: a belief like any.
 
@@ -120,6 +175,22 @@ class Posterior:
         for layout, value in zip(self.groups, joint, strict=True):
             named |= layout.fields(value)
         return named
+
+
+def _quantile(means: np.ndarray, spreads: np.ndarray, weights: np.ndarray, share: float):
+    """Of a mixture of normals along the first axis, at every point, by bisection to rounding."""
+    from scipy.special import ndtr, ndtri
+
+    ends = means + ndtri(share) * spreads
+    low, high = ends.min(axis=0), ends.max(axis=0)
+    if len(means) == 1:
+        return low
+    widths = np.where(spreads > 0, spreads, np.finfo(float).tiny)
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = np.tensordot(weights, ndtr((middle - means) / widths), axes=1)
+        low, high = np.where(below < share, middle, low), np.where(below < share, high, middle)
+    return (low + high) / 2
 
 
 @tracing.compiled
