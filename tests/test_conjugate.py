@@ -543,7 +543,7 @@ def test_quantiles_are_those_of_the_normal_and_of_the_mixture():
     below = np.tensordot(mixture.weights, stats.norm.cdf((at - means) / spreads), axes=1)
     assert np.abs(below - 0.3).max() <= 1e-9
     with pytest.raises(ValueError, match="above 0 and below 1"):
-        posterior.quantile(95)
+        posterior.quantile(95.0)
 
 
 def test_a_posterior_goes_into_a_tree_and_into_the_next_program():
