@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from bayescons.networks import (
@@ -275,7 +276,7 @@ def test_files_that_hold_no_network_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="is not a safetensors file"):
         load_weights(path)
-    path.write_bytes(save({"a": np.zeros(2)}))
+    path.write_bytes(save({"a": np.zeros(2, np.float32)}))
     with pytest.raises(
         ValueError,
         match="holds a network called None; known are AttentiveNeuralProcess, DeepEnsemble",
@@ -286,7 +287,7 @@ def test_files_that_hold_no_network_are_refused(tmp_path):
         "settings": '{"width": 8, "heads": 2}',
         "card": "{}",
     }
-    path.write_bytes(save({"a": np.zeros(2)}, metadata=text))
+    path.write_bytes(save({"a": np.zeros(2, np.float32)}, metadata=text))
     with pytest.raises(ValueError, match="do not fit its network: a, decoder"):
         load_weights(path)
 
@@ -312,3 +313,45 @@ def test_an_unknown_name_is_answered_with_the_names_there_are():
     ):
         pretrained("melting")
     assert "melting" not in pretrained_names()
+
+
+def written(path, change_text=lambda text: text, change_arrays=lambda arrays: arrays):
+    """A weight file with something else in it."""
+    save_weights(path, ensemble(), {"name": "it"})
+    with safe_open(str(path), framework="numpy") as file:
+        text, arrays = file.metadata(), {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+    path.write_bytes(save(change_arrays(arrays), metadata=change_text(dict(text))))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (lambda text: {k: v for k, v in text.items() if k != "settings"}, "no settings that can"),
+        (lambda text: {**text, "settings": "{"}, "no settings that can be read"),
+        (lambda text: {**text, "settings": "[3]"}, "no settings that can be read"),
+        (lambda text: {**text, "card": "not json"}, "no card that can be read"),
+        (lambda text: {**text, "settings": '{"width": "wide"}'}, "settings that make no DeepEns"),
+        (lambda text: {**text, "settings": '{"depth": 3}'}, "settings that make no DeepEnsemble"),
+    ],
+)
+def test_a_weight_file_whose_texts_are_damaged_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        load_weights(written(tmp_path / "w.safetensors", change_text=text))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (lambda a: np.full_like(a, np.nan), "weights that are NaN or infinite"),
+        (lambda a: a.astype(np.float16), "weights of type float16; expected float32"),
+        (lambda a: a.astype(jnp.bfloat16), "weights of type bfloat16|not a safetensors file"),
+    ],
+)
+def test_weights_of_another_type_or_none_at_all_are_refused(tmp_path, arrays, message):
+    path = written(
+        tmp_path / "w.safetensors",
+        change_arrays=lambda held: {n: arrays(a) for n, a in held.items()},
+    )
+    with pytest.raises(ValueError, match=message):
+        load_weights(path)

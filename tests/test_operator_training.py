@@ -4,6 +4,7 @@ goes on is the run that was not.
 
 import json
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from bayescons.cli import main
 from bayescons.networks import load_weights
 from bayescons.problems import ForcedHeat, OperatorProblem, StokesSecond
 from bayescons.training import OperatorRecipe, minibatches, page, relative_error, run
+from bayescons.training.checkpoints import DamagedStateWarning
 
 EPS = float(np.finfo(np.float32).eps)
 KEY = jax.random.key(0)
@@ -189,6 +191,68 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bits(whole, tmp_path):
         for known in (first, second)
     ]
     assert losses[0] == losses[1]
+
+
+def stopped_after_nine_steps(recipe, folder):
+    def stop(report):
+        if report.step > 9:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(recipe, folder, stop)
+    return folder / "states" / "9"
+
+
+def emptied(file):
+    file.write_bytes(b"")
+
+
+def truncated(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def one_bit(file):
+    held = bytearray(file.read_bytes())
+    held[len(held) // 2] ^= 8
+    file.write_bytes(bytes(held))
+
+
+@pytest.mark.parametrize("damage", [emptied, truncated, one_bit, Path.unlink])
+def test_a_damaged_state_is_dropped_and_the_one_before_leads_to_the_same_bits(
+    whole, tmp_path, damage
+):
+    recipe, folder, _ = whole
+    newest = stopped_after_nine_steps(recipe, tmp_path)
+    largest = max((f for f in newest.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    damage(largest)
+    begun = []
+    with pytest.warns(DamagedStateWarning, match="state of step 9 in .* is damaged"):
+        run(recipe, tmp_path, begins=begun.append)
+    assert begun == [6]
+    name = f"{recipe.name}.safetensors"
+    leaves = (
+        jax.tree.leaves(nnx.state(load_weights(place / name).network, nnx.Param))
+        for place in (folder, tmp_path)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
+def test_settings_that_cannot_be_read_are_refused_in_a_line(whole, tmp_path, text):
+    recipe, _, _ = whole
+    stopped_after_nine_steps(recipe, tmp_path)
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(OSError, match="cannot be read as the settings of a run"):
+        run(recipe, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "not json\n", '{"step": 3, "sec'])
+def test_a_log_that_lacks_rounds_is_told_of(whole, tmp_path, text):
+    recipe, _, _ = whole
+    stopped_after_nine_steps(recipe, tmp_path)
+    (tmp_path / "log.jsonl").write_text(text)
+    with pytest.warns(DamagedStateWarning, match="holds no rounds up to step 9"):
+        run(recipe, tmp_path)
 
 
 def test_the_weights_kept_are_those_of_the_lowest_error_on_functions_held_out(whole):

@@ -100,9 +100,23 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
             f"{path} holds a network called {text.get('network')!r}; known are "
             f"{', '.join(NETWORKS)}"
         )
-    network = nnx.eval_shape(  # shapes alone: what would be drawn at random is replaced
-        lambda: NETWORKS[text["network"]](**_tuples(json.loads(text["settings"])), rngs=nnx.Rngs(0))
-    )
+    settings, card = (_object(path, text, name) for name in ("settings", "card"))
+    foreign = sorted({str(a.dtype) for a in arrays.values()} - {"float32"})
+    if foreign:
+        raise RefusedValue(
+            f"{path} holds weights of type {', '.join(foreign)}; expected float32. Convert them, "
+            "and measure the network again"
+        )
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise RefusedValue(f"{path} holds weights that are NaN or infinite")
+    try:
+        network = nnx.eval_shape(  # shapes alone: what would be drawn at random is replaced
+            lambda: NETWORKS[text["network"]](**_tuples(settings), rngs=nnx.Rngs(0))
+        )
+    except Exception as error:  # whatever settings of another kind make of a constructor
+        raise RefusedValue(
+            f"{path} holds settings that make no {text['network']}: {error}"
+        ) from error
     arrays = current_array_names(network, arrays)
     state = nnx.state(network, nnx.Param)
     expected = {name: value.shape for name, value in _named(state).items()}
@@ -121,12 +135,25 @@ def load_weights(path: str | Path, *, problem: type[Any] | None = None) -> Pretr
         unflatten_dict({path: jnp.asarray(arrays[".".join(map(str, path))]) for path in places}),
     )
     nnx.update(network, state)
-    card = json.loads(text["card"])
     known = card.get("problem", {}).get("name")
     if problem is not None and known != problem.__name__:
         learnt = f"was trained on {known}" if known else "does not say what it was trained on"
         raise RefusedValue(f"{path} {learnt}; expected weights trained on {problem.__name__}")
     return Pretrained(network, card)
+
+
+def _object(path: Path, text: Mapping[str, str], name: str) -> dict:
+    """A JSON object among the texts of a weight file."""
+    try:
+        found = json.loads(text[name])
+    except (KeyError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise RefusedValue(
+            f"{path} has no {name} that can be read; it was not written by save_weights, or is "
+            "damaged"
+        )
+    return found
 
 
 def pretrained(name: str, *, problem: type[Any] | None = None) -> Pretrained:

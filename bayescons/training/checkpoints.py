@@ -7,6 +7,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,16 +43,36 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         states, written = self.folder / "states", self.folder / "settings.json"
         if written.exists() and any(kept.name.isdigit() for kept in states.glob("*")):
-            agree(json.loads(written.read_text()), settings, self.folder)
+            agree(_settings(written), settings, self.folder)
         else:
             with whole_file(written) as temporary:
                 temporary.write_text(json.dumps(dict(settings), indent=1) + "\n")
         self._manager = _manager(states)
+        self._drop_damaged()
 
     @property
     def step(self) -> int:
         """Steps taken when the last state was kept; 0 where there is none."""
         return self._manager.latest_step() or 0
+
+    def _drop_damaged(self) -> None:
+        """Go back to the newest state that can be read, and say so."""
+        from orbax.checkpoint.args import StandardRestore
+
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                self._manager.restore(step, args=StandardRestore())
+                return
+            except Exception as error:  # differs from one damage to the next
+                reason = " ".join(str(error).split())[:100] or type(error).__name__
+                shutil.rmtree(self.folder / "states" / str(step), ignore_errors=True)
+                self._manager.reload()
+                warnings.warn(
+                    f"the state of step {step} in {self.folder} is damaged ({reason}) and was "
+                    f"dropped; training goes on from step {self.step}, to the same result",
+                    DamagedStateWarning,
+                    stacklevel=4,
+                )
 
     def save(self, state: Any) -> None:
         """Keep a state (a pytree with a `step`), and drop the one before the last.
@@ -85,6 +107,30 @@ class Checkpoints:
         return type(like)(**jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), restored))
 
 
+class DamagedStateWarning(UserWarning):
+    """Something that a training run had kept cannot be read; it goes on from what can."""
+
+
+def _settings(path: Path) -> dict:
+    """The settings that a run was begun with.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        found = error
+    if not isinstance(found, dict):
+        raise RefusedFile(
+            errno.EIO,
+            f"{path} cannot be read as the settings of a run, so that it is not known whether this "
+            "is the same one. Train into another folder; or, if you know that it is, remove the "
+            "file and start again",
+        )
+    return found
+
+
 class Log:
     """What was reported, in a file of one JSON object a line, each with the `step` it is of.
 
@@ -100,6 +146,13 @@ class Log:
     def __init__(self, path: Path, *, upto: int):
         self.path = path
         self.lines = [line for line in _read(path) if line["step"] <= upto]
+        if upto and (self.lines[-1]["step"] if self.lines else 0) < upto:
+            warnings.warn(
+                f"{path} holds no rounds up to step {upto}, where training goes on: those before "
+                "are missing from it, and from the card's lowest losses",
+                DamagedStateWarning,
+                stacklevel=3,
+            )
         if path.exists():
             with whole_file(path) as temporary:
                 temporary.write_text("".join(map(_written, self.lines)))
@@ -165,9 +218,18 @@ def agree(earlier: Mapping[str, Any], settings: Mapping[str, Any], folder: Path)
 
 
 def _read(path: Path) -> list[dict]:
-    """The complete lines of a log."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """The complete lines of a log, up to the first that cannot be read."""
+    text = path.read_bytes().decode(errors="replace") if path.exists() else ""
+    found: list[dict] = []
+    for line in text.splitlines(keepends=True):
+        try:
+            read = json.loads(line) if line.endswith("\n") else None
+        except ValueError:
+            break
+        if not isinstance(read, dict) or not {"step", "seconds"} <= read.keys():
+            break
+        found.append(read)
+    return found
 
 
 def _written(line: Mapping[str, Any]) -> str:
