@@ -200,7 +200,7 @@ def test_five_unknowns_in_a_plate_share_their_sum():
     assert np.allclose(posterior.variance["y"], 0.8, atol=1e-14)
     assert np.abs(posterior.sample(KEY, 50)["y"].sum(-1) - 2.0).max() <= 1e-13
     tree = bc.sample(program, 2.0, key=0, draws=200, chains=2)
-    assert np.abs(tree.posterior["y"].sum("y_dim_0") - 2.0).max() <= 1e-13
+    assert np.abs(tree.posterior["y"].sum("n") - 2.0).max() <= 1e-13
     assert np.abs(tree["constraints"]["sum_residual"]).max() <= 1e-13
     assert bc.check(program, 2.0).ok
 

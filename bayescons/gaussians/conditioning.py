@@ -269,7 +269,7 @@ def _rounding(constraint: Constraint) -> float:
     """Relative rounding of values that were given in less than the precision of the session; zero
     where there are none.
     """
-    dtypes = [jnp.result_type(m.value) for m in constraint.members if _has_type(m.value)]
+    dtypes = [m.value.dtype for m in constraint.members if _has_type(m.value)]
     session = float(jnp.finfo(jnp.result_type(float)).eps)
     eps = [float(jnp.finfo(t).eps) for t in dtypes if jnp.issubdtype(t, jnp.floating)]
     return max((e for e in eps if e > session), default=0.0)

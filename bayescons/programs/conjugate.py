@@ -21,6 +21,7 @@ import numpy as np
 from numpyro import handlers
 
 from bayescons import tracing
+from bayescons.arrays import one_of
 from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.programs import proposals
@@ -37,7 +38,9 @@ from bayescons.programs.structure import (
 from bayescons.refusals import RefusedValue
 
 
-def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callable:
+def conjugate(
+    program: Callable, *, latent_draws: int = 256, proposal: str = "fitted", key=None
+) -> Callable:
     """The program's posterior in closed form: mean, variance, draws and evidence, no sampler.
 
     Without random latents above the fields it is one conjugate update. With them, `latent_draws`
@@ -53,7 +56,9 @@ def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callab
 
     Args:
         program: a NumPyro program with `observe` or `impose` statements.
-        latent_draws: number of draws of the latents.
+        latent_draws: number of draws of the latents from their prior.
+        proposal: "fitted", to add draws as above where they are needed; "prior" for those of the
+            prior alone.
         key: `jax.random.key`, needed where there are latents.
 
     Returns:
@@ -77,6 +82,7 @@ def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callab
         >>> round(float(posterior.log_evidence), 3)
         -7.468
     """
+    one_of("proposal", proposal, ("fitted", "prior"))
 
     @functools.wraps(program)
     def solved(*args, **kwargs) -> Posterior:
@@ -84,7 +90,7 @@ def conjugate(program: Callable, *, latent_draws: int = 256, key=None) -> Callab
         if result.log_weights is None:
             return result.posterior
         weights, pareto_k = importance_weights(np.asarray(result.log_weights))
-        if pareto_k > trusted(len(weights)):
+        if proposal == "fitted" and pareto_k > trusted(len(weights)):
             adapted = _adapted(readable(program, args, kwargs), result, key)
             if adapted is not None:
                 result = adapted

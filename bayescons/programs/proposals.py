@@ -28,7 +28,7 @@ from bayescons.programs.collapsed import collapsed
 from bayescons.programs.structure import ProgramStructure
 
 DEGREES = 7.0  # of the Student t: tails heavier than those of most posteriors
-LARGEST = 200  # unknowns; more are left to MCMC
+LARGEST = 20  # unknowns: in more, one such distribution at a mode is far from the posterior
 STARTS = 4  # draws of the prior of the largest weight from which modes are looked for, and others
 
 
