@@ -48,6 +48,7 @@ def few_draws(monkeypatch):
 @pytest.mark.broadcasts
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.filterwarnings("ignore::bayescons.NotMixedWarning")
+@pytest.mark.filterwarnings("ignore::bayescons.UnreliableWeightsWarning")
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_every_page_runs(page, capsys):
     source = python_blocks(ROOT / page)

@@ -22,6 +22,7 @@ from bayescons.cli.program_file import ProgramFile, arguments, load_program
 from bayescons.cli.terminal import say, show_table, watched, working
 from bayescons.grids import Grid
 from bayescons.programs import Posterior, StiffnessWarning, conjugate
+from bayescons.programs.conjugate import UnreliableWeightsWarning, trusted
 from bayescons.programs.structure import program_structure
 from bayescons.results import trees as results
 from bayescons.sampling import Method, NotMixedWarning, checked, residuals, sample
@@ -131,7 +132,8 @@ def _solved(options: Run, file: ProgramFile, given: dict, key: jax.Array) -> Out
     """The closed form, and independent draws from it."""
     began = time.perf_counter()
     key_latents, key_draws = jax.random.split(key)
-    with working("solving in closed form"):
+    with working("solving in closed form"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnreliableWeightsWarning)  # `_trust` says so
         posterior = conjugate(file.program, latent_draws=options.latents, key=key_latents)(**given)
         drawn = posterior.sample(key_draws, (options.samples,))
         moments = {f"{name}_mean": np.asarray(v) for name, v in posterior.mean.items()}
@@ -171,7 +173,7 @@ def _trust(posterior: Posterior) -> str:
         return worth
     verdict = (
         ""
-        if posterior.pareto_k < 0.7
+        if posterior.pareto_k <= trusted(len(posterior.weights))
         else ", too high to trust: raise --latents, or use --reading exact"
     )
     return f"{worth}; Pareto k {posterior.pareto_k:.2f}{verdict}"
