@@ -346,3 +346,8 @@ def test_an_integral_over_nothing_is_refused():
 def test_a_robin_condition_without_coefficients_is_refused():
     with pytest.raises(ValueError, match="a coefficient other than zero; got value=0 and slope=0"):
         bc.robin(GRID, "x", "lower", value=0.0, slope=0.0)
+
+
+def test_an_integral_names_each_axis_once():
+    with pytest.raises(ValueError, match="integral over x, x names an axis twice"):
+        bc.integral(GRID, over=("x", "x"))

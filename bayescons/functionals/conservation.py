@@ -38,7 +38,12 @@ def integral(
         >>> print(bc.integral(grid, over="x")(jnp.array([[0.0, 1.0, 0.0], [1.0, 1.0, 1.0]])))
         [0.5 1. ]
     """
-    axes = {grid.axis(name) for name in ((over,) if isinstance(over, str) else over)}
+    names = (over,) if isinstance(over, str) else tuple(over)
+    axes = {grid.axis(name) for name in names}
+    if len(axes) < len(names):
+        raise RefusedValue(
+            f"integral over {', '.join(names)} names an axis twice; each is integrated over once"
+        )
     if not axes:
         raise RefusedValue("integral needs at least one axis to integrate over; write over='x'")
     weights = tuple(
