@@ -13,6 +13,7 @@ from scipy.linalg import block_diag
 
 import bayescons as bc
 from bayescons.programs.collapsed import collapsed
+from bayescons.sampling import choose
 from tests.structures import textbook
 
 KEY = jax.random.key(0)
@@ -185,3 +186,26 @@ def test_what_is_no_gaussian_likelihood_has_no_closed_form(likelihood):
 def test_a_program_of_nothing_but_latents_says_that_nothing_is_stated():
     with pytest.raises(ValueError, match="states nothing about any field"):
         bc.conjugate(lambda: numpyro.sample("u", dist.Normal(0.0, 1.0)))()
+
+
+@pytest.mark.parametrize(
+    "likelihood",
+    [
+        lambda u: dist.MultivariateNormal(u, jnp.eye(3) * jnp.exp(u[0])),
+        lambda u: dist.MultivariateNormal(u, scale_tril=jnp.eye(3) * jnp.exp(u[0])),
+        lambda u: dist.Normal(u, 0.1).mask(u > 0).to_event(1),
+        lambda u: dist.Normal(u, jnp.exp(u)).mask(jnp.ones(3, bool)).to_event(1),
+    ],
+    ids=["covariance", "root", "mask", "scale under a mask"],
+)
+def test_noise_that_rests_on_the_field_has_no_closed_form(likelihood):
+    """It would be taken where the field's mean is."""
+
+    def program():
+        u = numpyro.sample("u", dist.Normal(jnp.zeros(3), 1.0).to_event(1))
+        bc.observe("sum", lambda u: u.sum(), u, 1.0)
+        numpyro.sample("y", likelihood(u), obs=Y)
+
+    with pytest.raises(TypeError, match="their scale depends on it"):
+        bc.conjugate(program)()
+    assert choose(program).sampler == "nuts"

@@ -163,3 +163,32 @@ def test_whatever_fails_after_the_run_the_draws_come_back():
         bc.sample(conserved_of, N, key=0, chains=2, draws=30, dims={"u": ["x", "z"]})
     assert raised.value.draws["u"].shape == (2, 30, N)
     assert "its draws are in the attribute .draws" in raised.value.__notes__[0]
+
+
+def test_axes_of_a_tree_are_known_by_their_names():
+    """Two scenarios of two points: an order that is not looked at would go unnoticed."""
+
+    def square(y):
+        with numpyro.plate("scenario", 2):
+            u = numpyro.sample("u", dist.Normal(jnp.zeros((2, 2)), 1.0).to_event(1))
+            bc.observe("total", lambda u: u.sum(), u, jnp.array([0.0, 5.0]))
+            numpyro.sample("y", dist.Normal(u, 1e-3).to_event(1), obs=y)
+
+    y = jnp.array([[1.0, -1.0], [2.0, 3.0]])
+    tree = bc.sample(square, y, key=0, draws=20)
+    expected = bc.predict(square, tree, y, key=1).posterior_predictive["y"]
+    turned = tree["posterior"].to_dataset().transpose("u_dim_1", "draw", "scenario", "chain")
+    found = bc.predict(square, xarray.DataTree.from_dict({"posterior": turned}), y, key=1)
+    assert np.array_equal(expected, found.posterior_predictive["y"])
+
+
+def test_what_holds_no_chains_is_no_tree_to_predict_from(tree):
+    draws = tree["posterior"].to_dataset()
+    for wrong in (draws, xarray.DataTree()):
+        with pytest.raises(ValueError, match="expected a tree with a group 'posterior'"):
+            bc.predict(conserved, wrong, key=KEY)
+    one_chain = xarray.DataTree.from_dict({"posterior": draws.isel(chain=0)})
+    with pytest.raises(ValueError, match="expected 'chain' and 'draw' among them"):
+        bc.predict(conserved, one_chain, key=KEY)
+    with pytest.raises(TypeError, match=r"key must be one jax\.random\.key, or a whole number"):
+        bc.predict(conserved, tree, key="0")

@@ -535,3 +535,26 @@ def test_a_field_out_of_a_loop_is_told_how_to_write_it(read):
         ValueError, match=r"'fact' comes out of .*not looked into.*GaussianRandomWalk"
     ):
         read(program)
+
+
+def below_a_latent():
+    s = numpyro.sample("s", dist.HalfNormal(1.0))
+    u = numpyro.sample("u", dist.Normal(jnp.zeros(N), 1.0 + s).to_event(1))
+    bc.observe("fact", lambda u: u.sum(), u, 1.0)
+
+
+def inside_a_plate():
+    with numpyro.plate("outer", 4):
+        bc.exact(below_a_latent)()
+
+
+def with_values_of_another_shape():
+    return handlers.substitute(bc.exact(below_a_latent), data={"s": jnp.ones(3)})()
+
+
+@pytest.mark.parametrize("program", [inside_a_plate, with_values_of_another_shape])
+def test_values_of_another_shape_than_the_program_s_are_refused(program):
+    with pytest.raises(
+        ValueError, match=r"the value given to 's' has shape \([34],\), the program"
+    ):
+        sites(program)

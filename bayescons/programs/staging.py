@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
+import numpyro.distributions as dist
 from numpyro import handlers
 
 from bayescons import tracing
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.functionals.functions import TracedFunction
-from bayescons.programs.fields import is_gaussian, unwrapped
+from bayescons.programs.fields import is_gaussian
 from bayescons.programs.members import FieldAxes, members, outside, plate_axes, seen
 from bayescons.programs.skeletons import Skeleton, take_apart
 from bayescons.programs.statements import (
@@ -40,6 +41,8 @@ from bayescons.refusals import RefusedValue
 
 STAGED = 64  # programs kept, with the code compiled for them
 PASSED_ON = ("inspect",)  # messages that ask about handlers and leave nothing behind
+VALUED = ("sample", "param")  # messages whose values are numbers that handlers may give
+SPREAD = ("scale", "scale_tril")  # of a Normal or a MultivariateNormal, and of what is like them
 UNREAD = ("control_flow", "mutable")  # messages around code that is not looked into
 
 
@@ -55,7 +58,8 @@ class Site(NamedTuple):
         fields: of a statement, names of the sites of its fields; None for all else.
         axes: of its value: shape, axes of an event, plates.
         gaussian: whether it is a latent whose distribution `as_gaussian` reads.
-        scaled: number of leaves, the last, that make its distribution's scale.
+        scaled: number of leaves, the last, that make its distribution's noise: scale or root, and
+            masks.
         message: how the message is put together from its leaves.
     """
 
@@ -69,6 +73,21 @@ class Site(NamedTuple):
     scaled: int
     message: Skeleton
     value: Any
+
+    def refuse_shape(self, value) -> None:
+        """Refuse a value of another shape than the site's own: what follows it was read for that.
+
+        Raises:
+            ValueError: a handler, or a plate around a reading, has given it.
+        """
+        found = [jnp.shape(leaf) for leaf in jax.tree.leaves(value)]
+        expected = [shape for shape, _ in self.value.types]
+        if len(found) == len(expected) and found != expected and self.kind in VALUED:
+            raise RefusedValue(
+                f"the value given to {self.name!r} has shape {found[0]}, the program's own has "
+                f"{expected[0]}. Give all of it; and write a plate into the program, not around "
+                "bc.exact(program)"
+            )
 
     @property
     def token(self) -> tuple:
@@ -128,6 +147,7 @@ class StagedProgram:
                 observation = statement(message["fn"])
                 observation.fields = tuple(named[name] for name in site.fields)
             value = tracing.send(message)
+            site.refuse_shape(value)
             named[site.name] = value
             values.update(zip(part.values, site.value.leaves(value), strict=True))
         *result, doubtful = (tracing.read(atom, values) for atom in jaxpr.outvars)
@@ -272,7 +292,7 @@ class _Recorder(numpyro.primitives.Messenger):
             known.fields = ()
         latent = msg["type"] == "sample" and msg["value"] is None
         leaves, skeleton = take_apart(original)
-        scale = _scale(msg["fn"]) if msg["type"] == "sample" and known is None else []
+        scale = _spread(msg["fn"]) if msg["type"] == "sample" and known is None else []
         value = self._value(msg)
         types = tuple((jnp.shape(v), jnp.result_type(v)) for v in jax.tree.leaves(value))
         one = jax.tree.structure(value) == jax.tree.structure(0)
@@ -382,7 +402,11 @@ def _axes(name: str, msg, shape: tuple[int, ...]) -> FieldAxes:
     return FieldAxes(name, shape, msg["fn"].event_dim, plates)
 
 
-def _scale(site) -> list:
-    """The scale of a site, where its distribution has one."""
-    base = unwrapped(site)
-    return [jnp.asarray(base.scale)] if "scale" in type(base).arg_constraints else []
+def _spread(site) -> list:
+    """What a distribution's noise is made of: its scale or root, and the masks around it."""
+    arrays = []
+    while isinstance(base := getattr(site, "base_dist", None), dist.Distribution):
+        if isinstance(site, dist.MaskedDistribution):
+            arrays.append(jnp.asarray(site._mask))
+        site = base
+    return arrays + [jnp.asarray(getattr(site, n)) for n in SPREAD if n in vars(site)]

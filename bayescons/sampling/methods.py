@@ -6,6 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+import numpy as np
+
+from bayescons.refusals import RefusedType
+
 READINGS = ("exact", "soft")
 
 
@@ -90,3 +95,22 @@ class Run(NamedTuple):
     statistics: dict
     warmup: dict
     summary: dict
+
+
+def checked_key(key) -> tuple[jax.Array, dict]:
+    """The key, or one made from a whole number, and what is recorded of it.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return jax.random.key(int(key)), {"seed": int(key)}
+    if not isinstance(key, jax.Array) or not (
+        jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
+    ):
+        what = f" of shape {key.shape} and type {key.dtype}" if isinstance(key, jax.Array) else ""
+        raise RefusedType(
+            f"key must be one jax.random.key, or a whole number; got {type(key).__name__}{what}. "
+            "Write key=jax.random.key(0)"
+        )
+    return key, {"key": np.asarray(jax.random.key_data(key)).tolist()}

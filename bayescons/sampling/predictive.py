@@ -20,6 +20,7 @@ from bayescons.programs.statements import statement
 from bayescons.programs.structure import ProgramStructure, program_structure
 from bayescons.refusals import RefusedValue
 from bayescons.results import trees
+from bayescons.sampling.methods import checked_key
 
 if TYPE_CHECKING:
     import xarray
@@ -92,9 +93,7 @@ def plate_dims(structure: ProgramStructure, grid: Grid | None = None) -> dict[st
 
 
 @tracing.one_at_a_time
-def predict(
-    program: Callable, tree: xarray.DataTree, *args, key: jax.Array, **kwargs
-) -> xarray.DataTree:
+def predict(program: Callable, tree: xarray.DataTree, *args, key, **kwargs) -> xarray.DataTree:
     """New observations for every draw of a tree: the posterior predictive of the program's
     likelihoods, y ~ p(y | θ, u).
 
@@ -108,7 +107,7 @@ def predict(
             obs is None is drawn as well.
         tree: of `bc.sample`, or any with a group `posterior` of draws by the program's names.
         *args: arguments of the program.
-        key: a `jax.random.key`.
+        key: a `jax.random.key`, or a whole number from which one is made.
         **kwargs: keyword arguments of the program.
 
     Returns:
@@ -128,11 +127,13 @@ def predict(
         >>> tree.posterior_predictive["y"].shape
         (4, 1000, 3)
     """
+    key, _ = checked_key(key)
     structure = program_structure(program, args, kwargs)
     sites = {trees.plain(site.name): site.name for site in structure.staged.sites}
+    dims = plate_dims(structure)
     posterior = {
-        sites.get(str(name), str(name)): values.values
-        for name, values in tree["posterior"].data_vars.items()
+        sites.get(str(name), str(name)): _in_order(str(name), values, dims)
+        for name, values in _draws(tree).items()
     }
     drawn = _drawn(structure, posterior)
     draws = {name: jnp.asarray(values) for name, values in posterior.items() if name in drawn}
@@ -146,10 +147,45 @@ def predict(
             "the program observes nothing beside its statements, so there is nothing to predict; "
             "its draws are in the tree"
         )
-    group = trees.datatree(predicted, dims=plate_dims(structure))["posterior"]
+    group = trees.datatree(predicted, dims=dims)["posterior"]
     result = tree.copy()
     result["posterior_predictive"] = group
     return result
+
+
+def _draws(tree: xarray.DataTree) -> Mapping:
+    """The variables of the posterior.
+
+    Raises:
+        ValueError: there is no such group.
+    """
+    import xarray
+
+    if not isinstance(tree, xarray.DataTree) or "posterior" not in tree.children:
+        raise RefusedValue(
+            f"expected a tree with a group 'posterior', as bc.sample gives it; got a "
+            f"{type(tree).__name__} without one"
+        )
+    return tree["posterior"].data_vars
+
+
+def _in_order(name: str, values, dims: Mapping) -> np.ndarray:
+    """Draws with chain and draw in front, and the axes that `sample` names in its order.
+
+    Raises:
+        ValueError: there are no such axes.
+    """
+    if not {"chain", "draw"} <= set(values.dims):
+        raise RefusedValue(
+            f"the tree's draws of {name!r} have axes {values.dims}; expected 'chain' and 'draw' "
+            "among them. One chain is tree.expand_dims('chain')"
+        )
+    rest = [dim for dim in values.dims if dim not in ("chain", "draw")]
+    numbered = [f"{name}_dim_{i}" for i in range(len(rest))]
+    for own in (dims.get(name, numbered), numbered):
+        if set(own) == set(rest):
+            rest = own
+    return values.transpose("chain", "draw", *rest).values
 
 
 def _drawn(structure: ProgramStructure, posterior: Mapping) -> set[str]:

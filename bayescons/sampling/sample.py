@@ -21,11 +21,10 @@ from bayescons.arrays import one_of
 from bayescons.grids import Grid
 from bayescons.programs.soft import soft
 from bayescons.programs.structure import ProgramStructure
-from bayescons.refusals import RefusedType
 from bayescons.results import trees as results
 from bayescons.sampling.choice import Choice, choose
 from bayescons.sampling.compiled import Compiled, compiled
-from bayescons.sampling.methods import READINGS, Method, Run
+from bayescons.sampling.methods import READINGS, Method, Run, checked_key
 from bayescons.sampling.mixing import Mixing, mixing, warn
 from bayescons.sampling.predictive import observations, plate_dims
 from bayescons.sampling.progress import bar
@@ -146,7 +145,7 @@ def sample(
         Method(sampler, chains, warmup, draws, thinning, target_acceptance, start, bool(progress))
     )
     one_of("reading", reading, READINGS)
-    key, origin = _key(key)
+    key, origin = checked_key(key)
     with tracing.alone():
         closure = closed(program, args, kwargs)
         try:
@@ -202,21 +201,6 @@ def _kept(found: Run) -> Generator[None]:
         error.draws = dict(found.draws)
         error.add_note("The run is complete: its draws are in the attribute .draws of this error.")
         raise
-
-
-def _key(key) -> tuple[jax.Array, dict]:
-    """The key, and what is recorded of it."""
-    if isinstance(key, int | np.integer) and not isinstance(key, bool):
-        return jax.random.key(int(key)), {"seed": int(key)}
-    if not isinstance(key, jax.Array) or not (
-        jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0
-    ):
-        what = f" of shape {key.shape} and type {key.dtype}" if isinstance(key, jax.Array) else ""
-        raise RefusedType(
-            f"key must be one jax.random.key, or a whole number; got {type(key).__name__}{what}. "
-            "Write key=jax.random.key(0)"
-        )
-    return key, {"key": np.asarray(jax.random.key_data(key)).tolist()}
 
 
 def _chosen(program: Callable, method: Method, reading: str) -> Choice:
