@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_matrix, diags
 
 import bayescons as bc
-from bayescons.gaussians.markov import Graph
+from bayescons.gaussians.markov import ConditionalAutoregression, Graph
 from tests.structures import textbook
 
 KEY = jax.random.key(0)
@@ -118,9 +118,19 @@ def test_a_random_walk_adds_up_to_its_quarters(cells):
         csr_matrix(-RING),
         csr_matrix(RING + np.eye(6)),
         csr_matrix(np.pad(RING, ((0, 1), (0, 1)))),
+        csr_matrix(RING + np.eye(6, k=2)),
     ],
-    ids=["negative", "to itself", "alone"],
+    ids=["negative", "to itself", "alone", "one way"],
 )
 def test_a_graph_that_is_none_is_refused(adjacency):
-    with pytest.raises(ValueError, match="weights of zero or more, none of a point to itself"):
+    with pytest.raises(
+        ValueError, match="must be symmetric, with weights of zero or more, none of a"
+    ):
         Graph(adjacency)
+
+
+@pytest.mark.parametrize("correlation", [1.0, 1.5])
+def test_where_there_is_no_covariance_nothing_is_solved_as_if_there_were(correlation):
+    one = jnp.asarray(1.0)
+    K = ConditionalAutoregression(correlation * one, one, Graph(csr_matrix(RING)))
+    assert np.isnan(K.mv(jnp.arange(6.0))).all()

@@ -110,6 +110,11 @@ class SingleFunctional(AbstractFunctional):
         """G u + c for one field of shape `shape`."""
         return self.linear(numbers("the field", field)) + self.offset
 
+    def departure(self, field) -> jax.Array:
+        """f(u) - G u - c, of shape `value_shape`: zero, but for a function that is not affine."""
+        missed = self(field) - self.linear(field)
+        return missed - jnp.broadcast_to(self.offset, self.value_shape)
+
     @property
     def members(self) -> tuple[SingleFunctional, ...]:
         """Itself alone; a `Stack` has several."""

@@ -245,8 +245,8 @@ def _update_one(
         explained = 16 * rounding * jnp.max(jnp.abs(target) / factored.row_std)
         violation = jnp.sign(violation) * jnp.maximum(jnp.abs(violation) - explained, 0.0)
     departure = jnp.concatenate(
-        [m.pack(_departure(m, mean, dtype), axes) for m in functional.members], axis=-1
-    )
+        [m.pack(m.departure(mean), axes) for m in functional.members], axis=-1
+    ).astype(dtype)
     return Update(
         (mean, posterior),
         factored.log_density(residual),
@@ -278,13 +278,6 @@ def _rounding(constraint: Constraint) -> float:
 def _has_type(value) -> bool:
     """Whether numbers come in a type of their own, and are no Python numbers."""
     return isinstance(value, np.ndarray | np.generic | jax.Array)
-
-
-def _departure(functional, field, dtype) -> jax.Array:
-    """f(u) - G u - c: zero for what is affine, which a function may only seem to be."""
-    shape = functional.value_shape
-    value, linear, offset = functional(field), functional.linear(field), functional.offset
-    return (value - linear - jnp.broadcast_to(offset, shape)).astype(dtype)
 
 
 def _is_exact(scale) -> bool:

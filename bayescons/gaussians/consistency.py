@@ -98,17 +98,11 @@ def raise_for(prior, constraint, result) -> None:
 
 def _not_affine(prior, constraint, result) -> str:
     """Name of the functional that departs most from its linear part."""
-    lead = len(prior.batch_shape)
-
-    def departure(functional):
-        def one(field):
-            offset = jnp.broadcast_to(functional.offset, functional.value_shape)
-            missed = functional(field) - functional.linear(field) - offset
-            return jnp.max(jnp.abs(missed), initial=0.0)
-
-        return float(jnp.max(over_batch(one, lead)(result.posterior.mean)))
-
-    sizes = {m.name: departure(m.functional) for m in constraint.members}
+    lead, mean = len(prior.batch_shape), result.posterior.mean
+    sizes = {
+        m.name: float(jnp.max(jnp.abs(over_batch(m.functional.departure, lead)(mean))))
+        for m in constraint.members
+    }
     return repr(max(sizes, key=sizes.get))
 
 

@@ -244,11 +244,7 @@ def kronecker(mean, covariances, *, scale=1.0, jitter: float = 1e-10) -> Gaussia
     roots = tuple(None if k is None else _cholesky(k, jitter) for k in covariances)
     return Gaussian(
         finite("mean", mean),
-        Kronecker(
-            roots,
-            positive("scale", jnp.asarray(numbers("scale", scale), mean.dtype), ()),
-            mean.shape,
-        ),
+        Kronecker(roots, positive("scale", jnp.asarray(scale, mean.dtype), ()), mean.shape),
     )
 
 

@@ -70,17 +70,18 @@ class Graph:
     """
 
     def __init__(self, adjacency):
-        upper = adjacency.tocoo()
-        once = upper.row < upper.col
+        entries = adjacency.tocoo()
+        once = entries.row < entries.col
         self.size = adjacency.shape[0]
-        self.ends = np.stack([upper.row[once], upper.col[once]])
-        self.weights = np.asarray(upper.data[once], float)
+        self.ends = np.stack([entries.row[once], entries.col[once]])
+        self.weights = np.asarray(entries.data[once], float)
         self.degrees = np.asarray(adjacency.sum(axis=1), float).ravel()
-        if (self.weights < 0).any() or upper.diagonal().any() or (self.degrees <= 0).any():
+        odd = (self.weights < 0).any() or entries.diagonal().any() or (self.degrees <= 0).any()
+        if odd or abs(adjacency - adjacency.T).max() > 0:
             raise RefusedValue(
-                "the adjacency of a CAR field must have weights of zero or more, none of a point "
-                "to itself, and a neighbour for every point; for another precision matrix use "
-                "dist.MultivariateNormal(loc, precision_matrix=...)"
+                "the adjacency of a CAR field must be symmetric, with weights of zero or more, "
+                "none of a point to itself, and a neighbour for every point; for another precision "
+                "matrix use dist.MultivariateNormal(loc, precision_matrix=...)"
             )
         self._name = (self.size, self.ends.tobytes(), self.weights.tobytes())
 
@@ -160,14 +161,16 @@ class ConditionalAutoregression(AbstractPrior):
         return self.precision * (own - self.correlation * around)
 
     def mv(self, field) -> jax.Array:
-        """P^-1 u."""
+        """P^-1 u; NaN where the steps do not suffice, since |α| is 1 or all but."""
         field = jnp.asarray(field, jnp.result_type(float))
         scale = jnp.asarray(self.graph.degrees, field.dtype)
         tolerance = 4 * float(jnp.finfo(field.dtype).eps)
         solved, _ = jax.scipy.sparse.linalg.cg(
             self.precision_mv, field, tol=tolerance, maxiter=STEPS, M=lambda u: u / scale
         )
-        return solved
+        left = jnp.linalg.norm(self.precision_mv(solved) - field)
+        size = jnp.linalg.norm(field)
+        return jnp.where(left <= jnp.sqrt(jnp.finfo(field.dtype).eps) * size, solved, jnp.nan)
 
     def root(self, noise) -> jax.Array:
         """P^-1 B' z."""

@@ -91,7 +91,7 @@ def conjugate(
             return result.posterior
         weights, pareto_k = importance_weights(np.asarray(result.log_weights))
         if proposal == "fitted" and pareto_k > trusted(len(weights)):
-            adapted = _adapted(readable(program, args, kwargs), result, key)
+            adapted = _adapted(result, key, functools.partial(program, *args, **kwargs))
             if adapted is not None:
                 result = adapted
                 weights, pareto_k = importance_weights(np.asarray(result.log_weights))
@@ -139,11 +139,13 @@ class Mixture(NamedTuple):
             are no latents.
         violations: what contradicting rows leave, in prior standard deviations, shape (draws,
             groups) or (groups,).
+        structure: the program that was read.
     """
 
     posterior: Posterior
     log_weights: jax.Array | None
     violations: jax.Array
+    structure: ProgramStructure
 
 
 def readable(program: Callable, args: tuple = (), kwargs: dict | None = None):
@@ -205,21 +207,25 @@ def mixture(
         float("nan"),
     )
     if not structure.latents:
-        return Mixture(posterior, None, violations)
+        return Mixture(posterior, None, violations, structure)
     log_weights = component.log_weight
     weights, evidence = _normalised(log_weights)
     mixed = posterior.reweighted(weights, float("nan"), log_evidence=evidence)
-    return Mixture(mixed, log_weights, violations)
+    return Mixture(mixed, log_weights, violations, structure)
 
 
-def _adapted(structure: ProgramStructure, result: Mixture, key) -> Mixture | None:
+def _adapted(result: Mixture, key, program: Callable) -> Mixture | None:
     """The mixture with as many draws again from a proposal fitted to the posterior of the latents,
     all weighed against prior and proposal in equal parts; None where there is no proposal.
     """
+    structure = result.structure
     prior = {name: np.asarray(value) for name, value in result.posterior.latents.items()}
     foreseen = np.asarray(result.log_weights)
     best = {name: value[int(np.argmax(foreseen))] for name, value in prior.items()}
-    fitted = proposals.proposal(structure, prior, foreseen)
+    try:
+        fitted = proposals.proposal(structure, prior, foreseen)
+    except NotProvenAffineError:  # only its numbers show it, and compiled code has none
+        return None
     if fitted is None:
         return None
     points = np.concatenate(
@@ -230,6 +236,7 @@ def _adapted(structure: ProgramStructure, result: Mixture, key) -> Mixture | Non
     )
     drawn = proposals.constrained(structure, points[len(foreseen) :], best)
     added = _given_values(structure, drawn)
+    _look(structure, added, program)
     joint = proposals.log_joint(structure, points, best)
     given = np.concatenate([foreseen, np.asarray(added.log_weight)])
     mixed = np.logaddexp(joint - given, fitted.log_density(points)) - math.log(2)
@@ -242,7 +249,8 @@ def _adapted(structure: ProgramStructure, result: Mixture, key) -> Mixture | Non
     latents = {n: jnp.concatenate([prior[n], added.latents[n]]) for n in prior}
     posterior = Posterior(components, structure.blocks, latents, weights, evidence, float("nan"))
     violations = jnp.stack([c.violation for c in added.conditioned], axis=-1)
-    return Mixture(posterior, log_weights, jnp.concatenate([result.violations, violations]))
+    violations = jnp.concatenate([result.violations, violations])
+    return Mixture(posterior, log_weights, violations, structure)
 
 
 def importance_weights(log_weights: np.ndarray) -> tuple[np.ndarray, float]:

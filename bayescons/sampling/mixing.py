@@ -48,7 +48,7 @@ class Mixing(NamedTuple):
         chains: how many.
         draws: of each.
         unknowns: numbers that were looked at.
-        moved: share of their last moves that the particles of the poorest population took, 1 for
+        moved: share of their last moves that the particles of the poorest population took; None for
             chains.
         divergences: share of the transitions that diverged.
     """
@@ -59,7 +59,7 @@ class Mixing(NamedTuple):
     chains: int
     draws: int
     unknowns: int
-    moved: float = 1.0
+    moved: float | None = None
     divergences: float = 0.0
 
     @property
@@ -89,11 +89,11 @@ class Mixing(NamedTuple):
         elif self.r_hat > self.limit:
             of = f", the largest of {self.unknowns}" if self.unknowns > 1 else ""
             wrong.append(f"R-hat is {self.r_hat:.3f}{of}, above {self.limit:.3g}")
-        elif self.unknown and math.isnan(self.r_hat):
+        elif self.unknown and math.isnan(self.r_hat) and self.moved is None:
             wrong.append("R-hat cannot be computed")
         if self.ess < ESS:
             wrong.append(f"there are {self.ess:.0f} effective draws, fewer than {ESS}")
-        if self.moved < MOVED:
+        if self.moved is not None and self.moved < MOVED:
             wrong.append(
                 f"particles took {self.moved:.2g} of their last moves and are copies of each other"
             )
@@ -117,7 +117,7 @@ class Mixing(NamedTuple):
     @property
     def mixed(self) -> str:
         """For the record of a run: "yes", the verdict, or that one chain cannot tell."""
-        if not self.verdict and self.chains == 1 and self.unknown and self.moved == 1.0:
+        if not self.verdict and self.chains == 1 and self.unknown and self.moved is None:
             return "one chain, whose halves agree: nothing says that another start would"
         return self.verdict or "yes"
 
@@ -134,7 +134,7 @@ def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None, diverging
         acceptance: of particles, the share of moves taken, by population.
         diverging: which transitions diverged; None where the sampler knows no such thing.
     """
-    moved = 1.0 if acceptance is None else float(np.min(acceptance))
+    moved = None if acceptance is None else float(np.min(acceptance))
     lost = 0.0 if diverging is None or not np.size(diverging) else float(np.mean(diverging))
     shape = next((np.shape(draws[name])[:2] for name in unknowns), (0, 0))
     found = {
@@ -175,9 +175,7 @@ def _worst(values: np.ndarray, *, particles: bool) -> tuple[float, float] | None
         values = values[:, : 2 * half].reshape(2, half, *values.shape[2:])
     with np.errstate(divide="ignore", invalid="ignore"):
         ess, r_hat = worst_mixing(values, POINTS)
-    if particles and chains == 1:
-        return (0.0 if math.isnan(ess) else ess), 1.0
-    still = math.isnan(r_hat)
+    still = math.isnan(r_hat) and not (particles and chains == 1)
     return (0.0 if math.isnan(ess) else ess), math.inf if still else r_hat
 
 
