@@ -129,8 +129,15 @@ def test_a_graph_that_is_none_is_refused(adjacency):
         Graph(adjacency)
 
 
-@pytest.mark.parametrize("correlation", [1.0, 1.5])
-def test_where_there_is_no_covariance_nothing_is_solved_as_if_there_were(correlation):
-    one = jnp.asarray(1.0)
-    K = ConditionalAutoregression(correlation * one, one, Graph(csr_matrix(RING)))
+def test_a_solve_that_does_not_end_gives_no_number():
+    one = jnp.asarray(1.0)  # D - W is singular
+    K = ConditionalAutoregression(one, one, Graph(csr_matrix(RING)))
     assert np.isnan(K.mv(jnp.arange(6.0))).all()
+
+
+@pytest.mark.parametrize("correlation", [1.0, 1.5, -1.2])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_correlation_that_makes_no_covariance_is_refused(correlation, sparse):
+    adjacency = csr_matrix(RING) if sparse else RING
+    with numpyro.validation_enabled(False), pytest.raises(ValueError, match="between -1 and 1"):
+        bc.conjugate(effects)(correlation, adjacency, Y, sparse=sparse)

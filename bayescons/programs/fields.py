@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 
+from bayescons import tracing
 from bayescons.gaussians.composites import BlockDiagonal
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.gaussians.markov import ConditionalAutoregression, Graph, RandomWalk
 from bayescons.gaussians.plates import one_field
-from bayescons.refusals import Refusal
+from bayescons.refusals import Refusal, RefusedValue
 
 
 class NoClosedFormError(Refusal, TypeError):
@@ -136,6 +138,14 @@ def _autoregression(base, shape, event_dims) -> Gaussian:
     """By its edges where NumPyro was given a sparse matrix, else by the factor of its precision."""
     del event_dims
     lead = shape[:-1]
+    beyond = abs(base.correlation) >= 1
+    if not tracing.known_now(beyond):
+        tracing.ask(beyond)
+    elif np.any(beyond):
+        raise RefusedValue(
+            "the correlation of a CAR field must lie between -1 and 1, or its precision is no "
+            f"precision; got {np.asarray(base.correlation)}"
+        )
     if base.is_sparse:
         alpha, tau = (
             jnp.broadcast_to(v, lead) for v in (base.correlation, base.conditional_precision)
