@@ -460,3 +460,16 @@ def test_functions_of_members_are_mapped_over_the_axes_of_each_field():
     found = over_members(lambda x, y: (x.sum(), y.sum()), axes)(a, b)
     assert np.allclose(found[0], a.sum(0))
     assert np.allclose(found[1], np.tile(b.sum(1)[:, None], (1, 4)))
+
+
+def test_a_posterior_names_its_plates_in_a_tree():
+    def program():
+        with numpyro.plate("case", 3):
+            u = numpyro.sample("u", dist.Normal(jnp.zeros((3, 7)), 1.0).to_event(1))
+            v = numpyro.sample("v", dist.Normal(jnp.zeros(3), 1.0))
+            bc.observe("tie", lambda u, v: u.sum() - v, (u, v), 0.0)
+
+    tree = bc.conjugate(program)().datatree(KEY, 10, grid=GRID)
+    assert tree.posterior["u"].dims == ("chain", "draw", "case", "x")
+    assert tree.posterior["v"].dims == ("chain", "draw", "case")
+    assert np.abs(tree.posterior["u"].sum("x") - tree.posterior["v"]).max() <= 1e-12

@@ -174,6 +174,6 @@ def group_of(above: CollectStatements, layout: Layout) -> Group:
             functional = layout.functional(known, fields)
             constraint = Constraint(functional, value, known.scale, name)
             stated[known.counts_evidence].append(constraint)
-    prior = join([above.priors[name] for name in layout.names], len(layout.plates))
+    prior = join([above.priors[name] for name in layout.names], layout.lead)
     imposed, observed = (stack(stated[e]) if stated[e] else None for e in (False, True))
     return Group(layout, prior, imposed, observed)

@@ -29,26 +29,33 @@ class Layout(NamedTuple):
     holds them end to end, one for each point of the plates that they share.
 
     Attributes:
-        names: of the fields.
-        shapes: of their values, plates included.
-        plates: names of the plates that they share, the first axes of all of them.
+        axes: of the values of the fields, plates included.
     """
 
-    names: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    plates: tuple[str, ...]
+    axes: tuple[FieldAxes, ...]
 
-    @classmethod
-    def of(cls, fields: Sequence[FieldAxes]) -> Layout:
-        """The layout of these fields."""
-        shared = []
-        if len(fields) > 1:
-            for axis in range(min(len(field.shape) for field in fields)):
-                names = {dict((a, n) for n, a in field.plates).get(axis) for field in fields}
-                if len(names) > 1 or None in names:
-                    break
-                shared.append(names.pop())
-        return cls(tuple(f.name for f in fields), tuple(f.shape for f in fields), tuple(shared))
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the fields."""
+        return tuple(axes.name for axes in self.axes)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of their values."""
+        return tuple(axes.shape for axes in self.axes)
+
+    @property
+    def lead(self) -> int:
+        """Number of plates that several fields share, the first axes of all of them."""
+        if len(self.axes) == 1:
+            return 0
+        shared = 0
+        for axis in range(min(map(len, self.shapes))):
+            plates = {dict((a, n) for n, a in axes.plates).get(axis) for axes in self.axes}
+            if len(plates) > 1 or None in plates:
+                break
+            shared += 1
+        return shared
 
     @property
     def name(self) -> str:
@@ -58,17 +65,16 @@ class Layout(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the one array."""
-        if len(self.shapes) == 1:
+        if len(self.axes) == 1:
             return self.shapes[0]
-        lead = len(self.plates)
+        lead = self.lead
         return (*self.shapes[0][:lead], sum(math.prod(s[lead:]) for s in self.shapes))
 
     def split(self, joint) -> tuple:
         """The fields in the one array, any number of axes in front."""
-        if len(self.shapes) == 1:
+        if len(self.axes) == 1:
             return (joint,)
-        lead = len(self.plates)
-        return tuple(split_fields(joint, [shape[lead:] for shape in self.shapes]))
+        return tuple(split_fields(joint, [shape[self.lead :] for shape in self.shapes]))
 
     def fields(self, joint) -> dict:
         """The fields in the one array, by name."""
@@ -81,30 +87,22 @@ class Layout(NamedTuple):
             ValueError: it is not affine, or of another shape.
         """
         places = tuple(self.names.index(field) for field in fields)
-        if len(self.shapes) == 1:
-            return self._of_one(known)
-        lead = len(self.plates)
         counted = [member.axes for member in known.members]
-        if any(len(set(axes)) > 1 or axes[0] is None or axes[0] >= lead for axes in counted):
-            return self._of_whole(known, places)
-        axes = tuple(axes[0] for axes in counted)
-        inner = Layout(
-            self.names,
-            tuple(_without(shape, axes) for shape in self.shapes),
-            tuple(p for i, p in enumerate(self.plates) if i not in axes),
-        )
-        part = inner._joint(known, places)
-        return mapped(part, axes, self.shape, tuple(m.plate for m in known.members))
-
-    def _of_one(self, known: FunctionalObservation) -> SingleFunctional:
-        axes = tuple(member.axes[0] for member in known.members)
-        part = functional_of(known.name, known.functional, _without(self.shapes[0], axes))
-        return mapped(part, axes, self.shapes[0], tuple(m.plate for m in known.members))
+        common = len(self.shape) if len(self.axes) == 1 else self.lead
+        if any(len(set(axes)) > 1 or axes[0] is None or axes[0] >= common for axes in counted):
+            # Members are counted along other axes in each field: one function of all fields.
+            return self._traced(known, places, known.members)
+        along = tuple(axes[0] for axes in counted)
+        one = Layout(tuple(axes.member(along) for axes in self.axes))
+        part = one._joint(known, places)
+        return mapped(part, along, self.shape, tuple(m.plate for m in known.members))
 
     def _joint(self, known: FunctionalObservation, places: tuple[int, ...]) -> SingleFunctional:
         """The functional of fields that no plate of the statement counts any more."""
         functional = known.functional
-        if self.plates or not isinstance(functional, JointFunctional | AbstractFunctional):
+        if len(self.axes) == 1:
+            return functional_of(known.name, functional, self.shape)
+        if self.lead or not isinstance(functional, JointFunctional | AbstractFunctional):
             return self._traced(known, places, ())
         parts = functional.parts if isinstance(functional, JointFunctional) else (functional,)
         whole = tuple(
@@ -112,10 +110,6 @@ class Layout(NamedTuple):
             for part, i in zip(parts, places, strict=True)
         )
         return OnJointVector(whole, places, self.shapes)
-
-    def _of_whole(self, known: FunctionalObservation, places: tuple[int, ...]) -> SingleFunctional:
-        """Members are counted along other axes in each field: one function of all fields."""
-        return self._traced(known, places, known.members)
 
     def _traced(
         self, known: FunctionalObservation, places: tuple[int, ...], counted: Sequence[Member]
@@ -134,7 +128,3 @@ class Layout(NamedTuple):
             return affine(found, known.name)
         except (RefusedValue, NotProvenAffineError) as error:
             raise type(error)(f"{known.name!r}: {error}") from None
-
-
-def _without(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(n for a, n in enumerate(shape) if a not in axes)

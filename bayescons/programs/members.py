@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
+from bayescons.grids import Grid
 from bayescons.refusals import RefusedValue
 
 
@@ -35,6 +36,23 @@ class FieldAxes(NamedTuple):
     def without(self, axes) -> tuple[int, ...]:
         """Its shape without some axes."""
         return tuple(n for a, n in enumerate(self.shape) if a not in axes)
+
+    def member(self, axes) -> FieldAxes:
+        """One member of it along some axes."""
+        left = [a for a in range(len(self.shape)) if a not in axes]
+        plates = tuple((plate, left.index(a)) for plate, a in self.plates if a in left)
+        return FieldAxes(self.name, self.without(axes), self.event_dims, plates)
+
+    def dims(self, grid: Grid | None = None) -> list[str]:
+        """Names of the axes in a tree: those of the plates, then those of a grid whose shape the
+        last ones have, or numbers.
+        """
+        names = [f"{self.name}_dim_{i}" for i in range(len(self.shape))]
+        if grid is not None and self.shape[len(self.shape) - len(grid) :] == grid.shape:
+            names[len(names) - len(grid) :] = list(grid)
+        for plate, axis in self.plates:
+            names[axis] = plate
+        return names
 
 
 class Member(NamedTuple):
@@ -73,12 +91,11 @@ def members(
     Raises:
         ValueError: its fields do not stand in these plates, or have no part of its shape.
     """
-    inside = tuple(
-        Member(frame.name, tuple(dict(field.plates).get(frame.name) for field in fields))
-        for frame in sorted(frames, key=lambda frame: frame.dim)
-    )
-    for member, frame in zip(inside, sorted(frames, key=lambda frame: frame.dim), strict=True):
-        if all(axis is None for axis in member.axes):
+    inside: tuple[Member, ...] = ()
+    for frame in sorted(frames, key=lambda frame: frame.dim):
+        axes = tuple(dict(field.plates).get(frame.name) for field in fields)
+        inside += (Member(frame.name, axes),)
+        if all(axis is None for axis in axes):
             raise RefusedValue(
                 f"{name!r} stands in the plate {frame.name!r}, in which its field does not: it "
                 f"would be stated {frame.size} times of one field. Take it out of the plate, and "

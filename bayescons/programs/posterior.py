@@ -101,11 +101,12 @@ class Posterior:
         """Independent draws as an ArviZ tree of one chain: `posterior`, and in the attributes
         `log_evidence` and, of a mixture, `pareto_k` and `effective_draws`.
         """
+        own = {a.name: a.dims(grid) for layout in self.groups for a in layout.axes if a.plates}
         drawn = {name: np.asarray(v)[None] for name, v in self.sample(key, draws).items()}
         told = {"log_evidence": float(np.sum(self.log_evidence))}
         if self.latents:
             told |= {"pareto_k": self.pareto_k, "effective_draws": self.effective_draws}
-        return results.datatree(drawn, grid, dims=dims, attributes=told)
+        return results.datatree(drawn, grid, dims={**own, **(dims or {})}, attributes=told)
 
     def __repr__(self) -> str:
         """Fields with their shapes, evidence and, of a mixture, how far its weights are to be
@@ -133,7 +134,8 @@ class Posterior:
             ValueError: for a mixture over latents, or a field that a statement ties to others;
                 these have no Gaussian of their own.
         """
-        for (names, _, _), component in zip(self.groups, self.components, strict=True):
+        for layout, component in zip(self.groups, self.components, strict=True):
+            names = layout.names
             if name in names and not self.latents and len(names) == 1:
                 return component
             if name in names:

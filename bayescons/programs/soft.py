@@ -179,7 +179,7 @@ class _Soften(numpyro.primitives.Messenger):
         if len(sites) != 1 or sites[0] is None:
             return None, None, None
         (site,) = sites
-        layout = Layout.of([site.axes])
+        layout = Layout((site.axes,))
         try:
             functional = layout.functional(known, layout.names)
         except NotProvenAffineError:

@@ -224,7 +224,7 @@ def facts(staged: StagedProgram, implied: bool) -> Facts:
         """In the order of their first fields."""
         order = [site.name for site in sites]
         named = (tuple(name for name in order if name in members) for members in _connected(ties))
-        layouts = (Layout.of([by_name[name].axes for name in names]) for names in named)
+        layouts = (Layout(tuple(by_name[name].axes for name in names)) for names in named)
         return tuple(sorted(layouts, key=lambda layout: order.index(layout.names[0])))
 
     groups, blocks = (

@@ -78,18 +78,11 @@ def plate_dims(structure: ProgramStructure, grid: Grid | None = None) -> dict[st
     """For every site in a plate, names of the axes of its value: those of the plates, then those of
     the grid or numbers.
     """
-    named = {}
-    for site in structure.staged.sites:
-        axes = site.axes
-        if site.kind != "sample" or not axes.plates or site.fields is not None:
-            continue
-        names = [f"{axes.name}_dim_{i}" for i in range(len(axes.shape))]
-        if grid is not None and axes.shape[len(axes.shape) - len(grid) :] == grid.shape:
-            names[len(names) - len(grid) :] = list(grid)
-        for plate, axis in axes.plates:
-            names[axis] = plate
-        named[axes.name] = names
-    return named
+    return {
+        site.name: site.axes.dims(grid)
+        for site in structure.staged.sites
+        if site.kind == "sample" and site.axes.plates and site.fields is None
+    }
 
 
 @tracing.one_at_a_time
