@@ -1,6 +1,8 @@
 """The command line: what it writes, what it prints, and how it refuses what it cannot use."""
 
+import gc
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import xarray
 
-from bayescons.cli import main
+from bayescons.cli import main, run
 from bayescons.results import trees as results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -480,3 +482,39 @@ def test_the_command_runs_as_a_process_and_is_quiet_on_stderr(source):
     )
     assert failed.returncode == 2
     assert "Traceback" not in failed.stderr
+
+
+@pytest.fixture
+def default_interrupts():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("default_interrupts")
+@pytest.mark.parametrize("lost", ["thrown away by the collector", "made another error of"])
+def test_an_interruption_that_is_lost_on_its_way_stops_the_command_all_the_same(
+    program, tmp_path, monkeypatch, capsys, lost
+):
+    def interrupt(*_):
+        gc.callbacks.remove(interrupt)
+        signal.raise_signal(signal.SIGINT)
+
+    def sampled(*arguments):
+        if lost == "thrown away by the collector":
+            gc.callbacks.append(interrupt)
+            gc.collect()
+            return whole(*arguments)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RuntimeError("a callback of compiled code failed") from None
+
+    whole = run._sampled
+    monkeypatch.setattr(run, "_sampled", sampled)
+    out = tmp_path / "draws.nc"
+    arguments = ["run", str(program), "--program", "program", "--out", str(out)]
+    assert main([*arguments, "--warmup", "50", "--samples", "20"]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+    assert list(tmp_path.glob("*.nc*")) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -26,6 +26,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from bayescons.cli.errors import InputError
+from bayescons.cli.interrupts import noticed
 from bayescons.provenance import versions
 
 Facts = UseAppendAction[tuple[str, ...]]
@@ -252,8 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 0
     try:
-        name, options = _parsed(arguments)
-        status = import_module(f"bayescons.cli.{name}").run(options, arguments)
+        with noticed():
+            name, options = _parsed(arguments)
+            status = import_module(f"bayescons.cli.{name}").run(options, arguments)
     except InputError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bayescons.cli.errors import InputError
+from bayescons.cli.interrupts import check
 from bayescons.provenance import versions
 from bayescons.results.files import whole_file
 from bayescons.results.trees import PACKAGES
@@ -32,6 +33,7 @@ def netcdf_file(path: Path) -> Generator[Path]:
     try:
         with whole_file(path) as temporary:
             yield temporary
+            check()
     except OSError as error:
         raise InputError(error.strerror or str(error)) from error
 

@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from bayescons.cli.interrupts import check
+
 WIDEST = 1000  # characters: more than any table has
 
 
@@ -36,6 +38,7 @@ def show_table(
     Text is wrapped at words, numbers never: a table that does not fit a terminal even so is wider
     than the terminal.
     """
+    check()
     table = Table(
         title=title and escape(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD
     )

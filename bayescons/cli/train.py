@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from tyro.conf import OmitArgPrefixes, arg, subcommand
 
 from bayescons.cli.errors import InputError, own_refusals
+from bayescons.cli.interrupts import check, noticed
 from bayescons.cli.output import output_folder
 from bayescons.cli.terminal import say, steps, watched, working
 from bayescons.networks import load_weights
@@ -54,7 +55,7 @@ def run(options: Any, command: Sequence[str]) -> None:
         recipe = options.recipe.checked()
     out = options.out or Path("results") / recipe.name
     try:
-        with output_folder(out) as folder, own_refusals():
+        with output_folder(out) as folder, noticed(), own_refusals():
             complete = weight_file(recipe, folder).exists()
             with ExitStack() as stack:
                 teller = Teller(recipe, stack)
@@ -104,6 +105,7 @@ class Teller:
 
     def report(self, told: Report) -> None:
         """A round is over."""
+        check()
         losses = f"loss {told.loss:.4g}, validation {told.validation:.4g}"
         self.tell(told.step, losses)
         first, tenths = self.first or told, LINES * told.step // told.steps
