@@ -29,6 +29,7 @@ from bayescons.restrictions.shape_constraints import monotone
 from bayescons.restrictions.shape_constraints import nonnegative as nearest_nonnegative
 from bayescons.restrictions.walls import walls
 from bayescons.results.draws import ChainDraws
+from bayescons.results.trees import worst_mixing
 from models import positive_field
 from tests.structures import GRID, STRUCTURES, belief
 
@@ -176,6 +177,41 @@ def test_two_hundred_points_with_a_total_are_kept_non_negative():
     assert float(jnp.max(drawn.statistics["stopped"])) == 0
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0])
+@pytest.mark.parametrize("total", [1e-2, 1e-5, 1e-6, 1e-8, 1e-10])
+def test_a_total_that_is_tiny_beside_the_belief_leaves_a_simplex(total, level):
+    """The density is flat on so small a region, to a relative `total`: u / total is uniform on the
+    simplex, Dirichlet(1, ..., 1).
+    """
+    n = 11
+    grid = bc.Grid(x=jnp.linspace(0.0, 1.0, n))
+    prior = bc.diagonal(jnp.full(n, level), 1.0)
+    known = prior | bc.Constraint(bc.functional(lambda u: u.sum(), grid), total)
+    drawn = truncated(known, nonnegative(grid)).sample(key(12), 1000)
+    shares = np.asarray(drawn.pooled) / total
+    # Of a draw of the belief, whose scale is 1, and of every impact of the 1,100 turns.
+    rounding = EPS * (16 * n / total + 1100 * bounces.IMPACTS * n)
+    assert np.abs(shares.sum(axis=1) - 1).max() <= rounding
+    assert shares.min() >= -rounding
+    assert float(np.max(drawn.statistics["stopped"])) == 0
+    assert drawn.r_hat < 1.01
+    assert drawn.ess > 1000
+    assert_means_agree(shares, drawn.ess, np.full(n, 1 / n))
+    assert_means_agree(shares**2, drawn.ess / 2, np.full(n, 2 / (n * (n + 1))))
+
+
+def test_a_turn_by_any_angle_keeps_the_law():
+    law = truncated(rod(), nonnegative(FEW), decreasing(FEW))
+    exact = by_rejection()
+    begun = jnp.asarray(exact[:4]) - law.belief.mean[None]
+    moved, _ = bounces.run(law.walls, begun, key(13), n=4000, warmup=100, angle=0.2)
+    drawn = np.asarray(moved) + np.asarray(law.belief.mean)
+    ess, _ = worst_mixing(drawn)
+    pooled = drawn.reshape(-1, 4)
+    assert_means_agree(pooled, ess, exact.mean(axis=0))
+    assert_means_agree(pooled**2, ess / 2, (exact**2).mean(axis=0))
+
+
 def test_the_share_of_negative_mass_is_reported_before_and_after():
     grid, posterior, drawn = bed()
     before = share_negative(posterior.sample(key(5), (200,)), grid)
@@ -311,18 +347,19 @@ def test_a_quarter_turn_is_that_of_a_simulation_event_by_event(height):
     rng = np.random.default_rng(4)
     rows = rng.normal(size=(3, 3))
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    turn = jax.jit(bounces.quarter_turn)
+    turn = jax.jit(bounces.turn)
     met = 0
     for _ in range(20):
         heights = np.full(3, height)
         y, s = heights + rng.exponential(size=3), rng.normal(size=3)
-        pushes, bounced, arrived = turn(
+        pushes, bounced, left = turn(
             jnp.asarray(rows @ rows.T)[None],
             jnp.asarray(heights)[None],
             *map(jnp.asarray, (y[None], s[None])),
+            jnp.ones(1),
         )
         expected, count = event_by_event(rows, heights, y, s)
-        assert bool(arrived[0])
+        assert float(left[0]) == 0
         assert int(bounced[0]) == count
         np.testing.assert_allclose(s + rows @ rows.T @ pushes[0], expected, atol=1e-9)
         assert (np.asarray(s + rows @ rows.T @ pushes[0]) >= heights - 1e-12).all()

@@ -4,22 +4,23 @@ A centred field x ~ N(0, K) and a velocity p ~ N(0, K), drawn afresh, move on an
 p sin t: the Hamiltonian flow of the Gaussian, in coordinates in which it is white. At a wall y_j >=
 w_j the velocity is reflected, p - 2 s_j K F' D^-1 e_j with s_j that of the row, which keeps energy
 and volume. Times of impact have a closed form, so there is no step size and nothing is rejected:
-the truncated Gaussian is invariant, exactly. After a quarter turn, t = π/2, a field that met no
-wall is an independent draw.
+the truncated Gaussian is invariant, exactly, whatever the angle t. After a quarter turn, t = π/2, a
+field that met no wall is an independent draw; a region that is tiny beside the belief is crossed
+so often in a quarter turn that less will do.
 
 All of it happens among the rows: y and s turn together, and an impact adds to s a column of Q. The
 field is touched once, at the end:
 
-    x(π/2) = p + K F' D^-1 a,
+    x(t) = x cos t + p sin t + K F' D^-1 a,
 
-with a the reflections, turned like y since they happened. It carries no rounding from draw to draw,
-and lies where draws of K and pushes
-lie: on the equalities that the belief was conditioned on.
+with a the reflections, turned like y since they happened. After a quarter turn it carries no
+rounding from draw to draw, and lies where draws of K and pushes lie: on the equalities that the
+belief was conditioned on.
 
 Source: Pakman and Paninski, Exact Hamiltonian Monte Carlo for truncated multivariate Gaussians, J.
-    Comput. Graph. Stat. 23 (2014). New
-here: only Q and the two ends are kept, so that an impact costs r numbers whatever the size of the
-    field; and blocks run side by side.
+Comput. Graph. Stat. 23 (2014). New here: only Q and the two ends are kept, so that an impact costs
+r numbers whatever the size of the field; blocks run side by side; and the angle is that of the
+region.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ from bayescons.restrictions.walls import Walls
 # meets as many walls backwards as forwards, so this, too, keeps the law. 200 independent points in
 # a forced order meet 1e4.
 MOST = 200_000
+# Impacts a row, on average, of a turn that is cut short: in a small region without any other scale
+# as many make a draw nearly independent of the last.
+IMPACTS = 20
+# Impacts in a quarter turn that are borne, unless the square of the number of rows is more, as many
+# as an order of independent points takes.
+ORDERED = 1000
 
 
 class State(NamedTuple):
@@ -84,15 +91,17 @@ def init(position) -> State:
     return State(position)
 
 
-def step(key, state: State, walls: Walls) -> tuple[State, Info]:
-    """One transition: a fresh velocity and a quarter turn."""
+def step(key, state: State, walls: Walls, angle) -> tuple[State, Info]:
+    """One transition: a fresh velocity and a turn by 2 arctan `angle`, one for each block."""
     covariance = walls.covariance
     noise = jax.random.normal(key, (covariance.noise_size,), state.position.dtype)
     velocity = covariance.root(noise)
-    pushes, bounces, arrived = quarter_turn(
-        walls.correlation, walls.heights, walls.rows(state.position), walls.rows(velocity)
+    pushes, bounces, left = turn(
+        walls.correlation, walls.heights, walls.rows(state.position), walls.rows(velocity), angle
     )
-    moved = velocity + walls.pushed(pushes).astype(velocity.dtype)
+    arrived = left <= 0
+    free, _ = _turned(state.position, velocity, walls.over_field(angle))
+    moved = (free + walls.pushed(pushes)).astype(velocity.dtype)
     position = jnp.where(
         jnp.broadcast_to(walls.over_field(arrived), moved.shape), moved, state.position
     )
@@ -101,14 +110,15 @@ def step(key, state: State, walls: Walls) -> tuple[State, Info]:
 
 
 @functools.partial(jax.jit, static_argnames=("n", "warmup"))
-def run(walls: Walls, starts, key, *, n: int, warmup: int) -> tuple[jax.Array, Info]:
+def run(walls: Walls, starts, key, *, n: int, warmup: int, angle=1.0) -> tuple[jax.Array, Info]:
     """Chains from several starts, in step: centred fields of shape (chain, n, *field), and what
-    happened, each of shape (chain, n).
+    happened, each of shape (chain, n). `angle` as for `step`, of all blocks or of each.
     """
+    angle = jnp.broadcast_to(angle, len(walls.heights)).astype(walls.heights.dtype)
 
     def together(states, key):
-        states, info = jax.vmap(step, in_axes=(0, 0, None))(
-            jax.random.split(key, len(starts)), states, walls
+        states, info = jax.vmap(step, in_axes=(0, 0, None, None))(
+            jax.random.split(key, len(starts)), states, walls, angle
         )
         return states, (states.position, info)
 
@@ -122,8 +132,36 @@ def run(walls: Walls, starts, key, *, n: int, warmup: int) -> tuple[jax.Array, I
     return positions, info
 
 
-def quarter_turn(correlation, heights, y, s) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Turn rows y with velocities s by π/2, reflecting them at their walls.
+@jax.jit
+def reach(walls: Walls, starts, key) -> jax.Array:
+    """How far chains turn, tan of half the angle for each block: a quarter turn, or less where that
+    would meet too many walls.
+
+    A region that is small beside the belief, as fields without negative points and with almost no
+    total, is crossed many times in a quarter turn. Any fixed angle keeps the law; this one is
+    judged by the impacts on the way from each start, and meets `IMPACTS` a row.
+    """
+    first = IMPACTS * walls.heights.shape[-1]
+
+    def pilot(key, position):
+        velocity = walls.covariance.root(
+            jax.random.normal(key, (walls.covariance.noise_size,), position.dtype)
+        )
+        rows = walls.rows(position), walls.rows(velocity)
+        quarter = jnp.ones(len(walls.heights), walls.heights.dtype)
+        _, impacts, left = turn(walls.correlation, walls.heights, *rows, quarter, most=first)
+        return impacts, jnp.pi / 2 - 2 * jnp.arctan(left)
+
+    impacts, angles = jax.vmap(pilot)(jax.random.split(key, len(starts)), starts)
+    rate = jnp.sum(impacts, axis=0) / jnp.sum(angles, axis=0)
+    small = rate * (jnp.pi / 2) > max(ORDERED, walls.heights.shape[-1] ** 2)
+    return jnp.where(small, jnp.tan(first / jnp.where(small, rate, jnp.inf) / 2), 1.0)
+
+
+def turn(
+    correlation, heights, y, s, angle, *, most: int = MOST
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Turn rows y with velocities s, reflecting them at their walls.
 
     Args:
         correlation: Q, shape (blocks, r, r), with ones on the diagonal (or zeros, for rows that do
@@ -131,10 +169,13 @@ def quarter_turn(correlation, heights, y, s) -> tuple[jax.Array, jax.Array, jax.
         heights: w, shape (blocks, r).
         y: rows of the position, at or above w.
         s: rows of the velocity.
+        angle: tan of half the angle, shape (blocks,): 1 for a quarter turn, which takes y to s + Q
+            a.
+        most: impacts of a block after which it is left where it is.
 
     Returns:
-        The pushes a, so that y turns into s + Q a; the number of impacts of each block; and whether
-        it arrived within `MOST` of them.
+        The pushes a, so that y turns into y cos t + s sin t + Q a; the number of impacts of each
+        block; and tan of half the angle that is left, zero where it has arrived.
     """
     index = jnp.arange(y.shape[-1])[None]
 
@@ -144,8 +185,8 @@ def quarter_turn(correlation, heights, y, s) -> tuple[jax.Array, jax.Array, jax.
         first = jnp.min(impact, axis=-1)
         hits = first < left
         y, s, a, b = (
-            *_turned(y, s, jnp.where(hits, first, left)),
-            *_turned(a, b, jnp.where(hits, first, left)),
+            *_turned(y, s, jnp.where(hits, first, left)[:, None]),
+            *_turned(a, b, jnp.where(hits, first, left)[:, None]),
         )
 
         row = jnp.min(jnp.where(impact <= first[:, None], index, index.size - 1), axis=-1)
@@ -160,12 +201,12 @@ def quarter_turn(correlation, heights, y, s) -> tuple[jax.Array, jax.Array, jax.
         )
 
     def flying(flight: _Flight):
-        return jnp.any((flight.left > 0) & (flight.bounces < MOST))
+        return jnp.any((flight.left > 0) & (flight.bounces < most))
 
     blocks, zero = len(y), jnp.zeros_like(y)
-    start = _Flight(y, s, zero, zero, jnp.ones(blocks, y.dtype), jnp.zeros(blocks, int))
+    start = _Flight(y, s, zero, zero, angle, jnp.zeros(blocks, int))
     end = jax.lax.while_loop(flying, onwards, start)
-    return end.a, end.bounces, end.left <= 0
+    return end.a, end.bounces, end.left
 
 
 def _impact(w, y, s) -> jax.Array:
@@ -185,5 +226,5 @@ def _impact(w, y, s) -> jax.Array:
 
 def _turned(position, velocity, tau) -> tuple[jax.Array, jax.Array]:
     """Both after a turn by 2 arctan τ."""
-    cosine, sine = ((1 - tau**2) / (1 + tau**2))[:, None], (2 * tau / (1 + tau**2))[:, None]
+    cosine, sine = (1 - tau**2) / (1 + tau**2), 2 * tau / (1 + tau**2)
     return position * cosine + velocity * sine, velocity * cosine - position * sine

@@ -56,6 +56,8 @@ class Truncated:
 
         Where it fails: cost is in bounces. A few for smooth beliefs, about one a point for
         independent points kept non-negative, and n²/4 or so for n independent points kept in order.
+        Where the inequalities leave a region that is tiny beside the belief, turns are cut short
+        (`bounces.reach`); directions that they do not restrict then mix slowly, and R-hat says so.
 
         Raises:
             ValueError: for n, chains or warmup that are no numbers of draws.
@@ -64,9 +66,9 @@ class Truncated:
         check_counts(n=n, chains=chains, warmup=warmup)
         first, rest = jax.random.split(key)
         draws = self.belief.sample(first, (chains,)) - self.belief.mean[None]
-        positions, info = bounces.run(
-            self.walls, starts(self.inequalities, self.walls, draws), rest, n=n, warmup=warmup
-        )
+        begun = starts(self.inequalities, self.walls, draws)
+        angle = bounces.reach(self.walls, begun, jax.random.fold_in(first, 1))
+        positions, info = bounces.run(self.walls, begun, rest, n=n, warmup=warmup, angle=angle)
         return chain_draws(self.belief.mean[None, None] + positions, info._asdict())
 
     @property

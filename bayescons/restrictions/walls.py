@@ -32,7 +32,7 @@ from bayescons.restrictions.inequalities import Inequalities, Inequality
 
 # Distances from all walls, in standard deviations of the rows, that a starting point is looked for
 # at: the first that can be had.
-MARGINS = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+MARGINS = tuple(10.0**-k for k in range(13))
 _FARTHEST = 1e7  # standard deviations from the mean beyond which nothing is looked for
 
 
