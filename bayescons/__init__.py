@@ -18,8 +18,9 @@ from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
 from bayescons.gaussians.scales import functional_scale, quadrature_scale
 from bayescons.grids import Grid
-from bayescons.programs.conjugate import UnreliableWeightsWarning, conjugate
+from bayescons.programs.conjugate import conjugate
 from bayescons.programs.exact import exact
+from bayescons.programs.importance import UnreliableWeightsWarning
 from bayescons.programs.soft import StiffnessWarning, soft
 from bayescons.programs.statements import VanishingNoiseError, impose, observe
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from bayescons.diagnostics.simulation_based import sbc
     from bayescons.linting.report import check
     from bayescons.programs.comparison import compare_laws
-    from bayescons.sampling.mixing import NotMixedWarning
+    from bayescons.results.mixing import NotMixedWarning
     from bayescons.sampling.predictive import predict
     from bayescons.sampling.sample import sample
 
@@ -93,7 +94,7 @@ __all__ = [
 # What draws, judges and reports brings in samplers and statistics, as long to import as all else
 # together: it comes when it is asked for. This is the one package that holds code beside imports.
 _LATER = {
-    "NotMixedWarning": "bayescons.sampling.mixing",
+    "NotMixedWarning": "bayescons.results.mixing",
     "check": "bayescons.linting.report",
     "compare_laws": "bayescons.programs.comparison",
     "predict": "bayescons.sampling.predictive",

@@ -32,7 +32,7 @@ from numpyro import handlers
 
 import bayescons as bc
 from bayescons.programs.statements import statement
-from bayescons.sampling.mixing import R_HAT
+from bayescons.results.mixing import R_HAT
 from experiments.rows import Row
 from experiments.tables import LEFT_OUT, Table, against_targets, left_out, pivot
 

@@ -64,6 +64,14 @@ def test_the_pages_keep_their_promises(capsys):
     assert "5 rows, largest |residual|" in printed
 
 
+@pytest.mark.usefixtures("few_draws")
+def test_the_linter_finds_nothing_wrong_with_the_program_of_the_first_page():
+    page: dict = {"__name__": "page"}
+    exec(compile(python_blocks(ROOT / "README.md"), "README.md", "exec"), page)
+    report = bc.check(page["heated"], page["belief"], page["total"])
+    assert report.ok, str(report)
+
+
 @pytest.mark.parametrize(
     "page",
     sorted(

@@ -485,7 +485,7 @@ def test_stating_again_what_the_belief_knows_changes_nothing():
 
 
 def test_the_model_of_a_known_energy_keeps_mass_and_energy():
-    drawn = known_energy.restricted(key(11), 200)
+    drawn = known_energy.restricted(key(11), 400)
     assert (
         float(jnp.max(jnp.abs(jax.vmap(known_energy.energy)(drawn.pooled) - 16 / 3)))
         <= 1e-12 * 16 / 3

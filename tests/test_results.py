@@ -62,7 +62,7 @@ def test_other_variables_are_labelled_by_number_or_by_the_caller():
 
 def test_each_constraint_has_its_values_and_the_residuals_of_each_draw():
     group = example()["constraints"]
-    assert group["mass_value"].dims == ("t",)
+    assert group["mass_value"].dims == ("chain", "draw", "t")
     assert group["mass_residual"].dims == ("chain", "draw", "t")
 
 

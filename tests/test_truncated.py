@@ -469,15 +469,15 @@ def test_saying_an_inequality_twice_changes_nothing():
 
 
 def test_stating_together_is_stating_with_and():
-    one = truncated(rod(), nonnegative(FEW), decreasing(FEW)).sample(key(16), 20, warmup=5)
-    other = truncated(rod(), nonnegative(FEW) & decreasing(FEW)).sample(key(16), 20, warmup=5)
+    one = truncated(rod(), nonnegative(FEW), decreasing(FEW)).sample(key(16), 60, warmup=5)
+    other = truncated(rod(), nonnegative(FEW) & decreasing(FEW)).sample(key(16), 60, warmup=5)
     np.testing.assert_array_equal(one.draws, other.draws)
 
 
 def test_an_affine_function_is_bounded_with_its_offset():
     shifted = bc.functional(lambda u: u + 3.0, FEW)
-    one = truncated(rod(), at_least(shifted, 3.0)).sample(key(17), 20, warmup=5)
-    other = truncated(rod(), nonnegative(FEW)).sample(key(17), 20, warmup=5)
+    one = truncated(rod(), at_least(shifted, 3.0)).sample(key(17), 60, warmup=5)
+    other = truncated(rod(), nonnegative(FEW)).sample(key(17), 60, warmup=5)
     np.testing.assert_allclose(one.draws, other.draws, atol=1e-12)
 
 

@@ -22,7 +22,7 @@ from bayescons.cli.program_file import ProgramFile, arguments, load_program
 from bayescons.cli.terminal import say, show_table, watched, working
 from bayescons.grids import Grid
 from bayescons.programs import Posterior, StiffnessWarning, conjugate
-from bayescons.programs.conjugate import UnreliableWeightsWarning, trusted
+from bayescons.programs.importance import UnreliableWeightsWarning, trusted
 from bayescons.programs.structure import program_structure
 from bayescons.results import trees as results
 from bayescons.sampling import Method, NotMixedWarning, checked, residuals, sample

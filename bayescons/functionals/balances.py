@@ -191,13 +191,7 @@ def _law(grid: Grid, at: tuple[int, int], fluxes: str, rows: np.ndarray, space: 
         else dict(_ordered(at, ((names[0], times[1:]), (names[1], x))))
     )
     weights = _ordered(at, (rows @ _differences(len(steps)), space.within))
-    change = TensorProduct(
-        weights,
-        tuple(labels.values()),
-        _ordered(at, (None, space.bridges)),
-        shape=grid.shape,
-        names=tuple(labels),
-    )
+    change = TensorProduct.on(grid, weights, labels, _ordered(at, (None, space.bridges)))
     shape = tuple(map(len, _ordered(at, (when, space.faces))))
     outflow = TensorProduct(
         _ordered(at, (in_time, space.across)), (), _ordered(at, (between, None)), shape=shape

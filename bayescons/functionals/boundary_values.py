@@ -96,6 +96,6 @@ def periodic(grid: Grid, axis: str, derivative: int = 0, order: int = 2) -> Tens
 def _along(grid: Grid, axis: str, weights: np.ndarray) -> TensorProduct:
     """One row of weights along an axis, at every point of the others."""
     at = grid.axis(axis)
-    kept = [name for name in grid.names if name != axis]
+    kept = {name: grid[name] for name in grid.names if name != axis}
     rows = tuple(weights if a == at else None for a in range(len(grid.shape)))
-    return TensorProduct(rows, tuple(grid[n] for n in kept), shape=grid.shape, names=tuple(kept))
+    return TensorProduct.on(grid, rows, kept)

@@ -53,7 +53,5 @@ def integral(
     bridges = tuple(
         bridge_widths(grid[name]) if a in axes else None for a, name in enumerate(grid.names)
     )
-    kept = [name for a, name in enumerate(grid.names) if a not in axes]
-    return TensorProduct(
-        weights, tuple(grid[n] for n in kept), bridges, shape=grid.shape, names=tuple(kept)
-    )
+    kept = {name: grid[name] for a, name in enumerate(grid.names) if a not in axes}
+    return TensorProduct.on(grid, weights, kept, bridges)

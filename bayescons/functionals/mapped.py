@@ -41,6 +41,16 @@ class Mapped(SingleFunctional):
         return self.part.offset
 
     @property
+    def grid_names(self) -> tuple[str, ...]:
+        """Those of one member."""
+        return self.part.grid_names
+
+    @property
+    def grid_points(self) -> tuple:
+        """Those of one member."""
+        return self.part.grid_points
+
+    @property
     def identity_axes(self) -> dict[int, int]:
         """The axes of the members, and those of each."""
         rest = [a for a in range(len(self.shape)) if a not in self.axes]

@@ -5,12 +5,14 @@ axis.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bayescons.functionals.abstract import SingleFunctional, static
+from bayescons.grids import Grid
 
 
 @jax.tree_util.register_dataclass
@@ -27,6 +29,8 @@ class TensorProduct(SingleFunctional):
         bridges: for an integral, widths of the intervals along each integrated axis (see
             `quadrature.bridge_widths`), one row of them, or a row for each row of weights, zero for
             intervals that it does not integrate over; None for the other axes.
+        grid_names: names of the axes of the field, where it was built on a grid.
+        grid_points: coordinates along these, by which results are labelled.
     """
 
     weights: tuple
@@ -34,6 +38,21 @@ class TensorProduct(SingleFunctional):
     bridges: tuple = ()
     shape: tuple[int, ...] = static(default=())
     names: tuple[str, ...] = static(default=())
+    grid_points: tuple = ()
+    grid_names: tuple[str, ...] = static(default=())
+
+    @classmethod
+    def on(cls, grid: Grid, weights, coordinates: Mapping, bridges=()) -> TensorProduct:
+        """On the fields of a grid; `coordinates` along the axes of the values, by name."""
+        return cls(
+            tuple(weights),
+            tuple(coordinates.values()),
+            tuple(bridges),
+            shape=grid.shape,
+            names=tuple(coordinates),
+            grid_points=tuple(grid.values()),
+            grid_names=grid.names,
+        )
 
     @property
     def identity_axes(self) -> dict[int, int]:

@@ -4,7 +4,13 @@ known of them.
 
 from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.circulant import CirculantEmbedding
-from bayescons.gaussians.composites import BlockDiagonal, Conditioned, Marginal, Scaled
+from bayescons.gaussians.composites import (
+    BlockDiagonal,
+    Conditioned,
+    Marginal,
+    OneOfSeveral,
+    Scaled,
+)
 from bayescons.gaussians.conditioning import (
     Constraint,
     Update,

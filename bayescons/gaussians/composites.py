@@ -131,6 +131,54 @@ class Marginal(AbstractImage):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class OneOfSeveral(AbstractImage):
+    """The covariance of one of several fields whose vectors lie end to end: K' = P K P', where P
+    keeps the one.
+
+    Attributes:
+        whole: covariance of all of them, the last axis of its shape that of the vectors.
+        number: which of the fields it is.
+        shapes: of the fields, without the axes that stand before the vectors.
+    """
+
+    whole: AbstractCovariance
+    number: int = static()
+    shapes: tuple[tuple[int, ...], ...] = static()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the field."""
+        return (*self.whole.shape[:-1], *self.shapes[self.number])
+
+    @property
+    def variance(self) -> jax.Array:
+        """That of its points."""
+        return self.map(self.whole.variance)
+
+    @property
+    def independent(self) -> frozenset[int]:
+        """Of the axes before the vectors those of the whole."""
+        return self.whole.independent - {len(self.whole.shape) - 1}
+
+    def map(self, field) -> jax.Array:
+        """P v."""
+        return split_fields(field, self.shapes)[self.number]
+
+    def adjoint(self, field) -> jax.Array:
+        """P' u: the field in its place, and zeros in those of the others."""
+        lead = self.whole.shape[:-1]
+        parts = [jnp.zeros((*lead, math.prod(s)), field.dtype) for s in self.shapes]
+        parts[self.number] = field.reshape(*lead, -1)
+        return jnp.concatenate(parts, axis=-1)
+
+    def log_density(self, field) -> jax.Array:
+        """Not available: it would need a dense matrix."""
+        del field
+        raise RefusedOperation(no_density("one of several fields that are tied together"))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Scaled(AbstractImage):
     """The covariance of a centred field times a factor, K' = D K D with D = diag(factor): s² K for
     one number.

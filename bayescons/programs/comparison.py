@@ -19,9 +19,10 @@ from bayescons import tracing
 from bayescons.gaussians.conditioning import Constraint, Update, condition, update
 from bayescons.gaussians.consistency import row_names
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.programs.conjugate import importance_weights, mixture
+from bayescons.programs.conjugate import mixture
 from bayescons.programs.groups import groups
 from bayescons.programs.handlers import CollectStatements
+from bayescons.programs.importance import importance_weights
 from bayescons.programs.statements import statement
 from bayescons.programs.structure import program_structure
 from bayescons.refusals import RefusedType, RefusedValue

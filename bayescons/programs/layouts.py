@@ -19,7 +19,7 @@ from bayescons.functionals.functions import (
 )
 from bayescons.functionals.joint import OnJointVector, split_fields
 from bayescons.functionals.mapped import mapped
-from bayescons.programs.members import FieldAxes, Member, over_members
+from bayescons.programs.members import FieldAxes, Member, members, over_members
 from bayescons.programs.statements import FunctionalObservation, functional_of
 from bayescons.refusals import RefusedValue
 
@@ -30,9 +30,12 @@ class Layout(NamedTuple):
 
     Attributes:
         axes: of the values of the fields, plates included.
+        plates: whether fields lie end to end for each point of the plates that they share, or as a
+            whole.
     """
 
     axes: tuple[FieldAxes, ...]
+    plates: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,7 +50,7 @@ class Layout(NamedTuple):
     @property
     def lead(self) -> int:
         """Number of plates that several fields share, the first axes of all of them."""
-        if len(self.axes) == 1:
+        if len(self.axes) == 1 or not self.plates:
             return 0
         shared = 0
         for axis in range(min(map(len, self.shapes))):
@@ -96,6 +99,15 @@ class Layout(NamedTuple):
         one = Layout(tuple(axes.member(along) for axes in self.axes))
         part = one._joint(known, places)
         return mapped(part, along, self.shape, tuple(m.plate for m in known.members))
+
+    def about(self, name: str, functional, fields: tuple[str, ...]) -> SingleFunctional:
+        """What a functional of some of the fields, stated outside all plates, says of the one
+        array. Raises what `functional` raises.
+        """
+        known = FunctionalObservation(name, functional, (), (), None, True)
+        axes = [self.axes[self.names.index(field)] for field in fields]
+        known.members = members(name, functional, axes, ())
+        return self.functional(known, fields)
 
     def _joint(self, known: FunctionalObservation, places: tuple[int, ...]) -> SingleFunctional:
         """The functional of fields that no plate of the statement counts any more."""

@@ -11,7 +11,10 @@ import numpy as np
 
 from bayescons import tracing
 from bayescons.arrays import sample_shape
+from bayescons.gaussians.composites import BlockDiagonal, OneOfSeveral
+from bayescons.gaussians.conditioning import Constraint, update
 from bayescons.gaussians.gaussian import Gaussian
+from bayescons.programs.importance import importance_weights
 from bayescons.programs.layouts import Layout
 from bayescons.refusals import RefusedValue
 from bayescons.results import trees as results
@@ -126,30 +129,133 @@ class Posterior:
             )
         return "\n".join(lines)
 
-    def __getitem__(self, name: str) -> Gaussian:
-        """The Gaussian of a field that stands alone, given all that is known: a belief like any.
+    def __getitem__(self, names: str | tuple[str, ...]) -> Gaussian:
+        """The Gaussian of a field, given all that is known: a belief like any, and a prior for the
+        next program. Of several, posterior["u", "v"], their joint Gaussian, a vector that holds
+        them end to end.
 
         Raises:
             KeyError: for a field of another name.
-            ValueError: for a mixture over latents, or a field that a statement ties to others;
-                these have no Gaussian of their own.
+            ValueError: for a mixture over latents, which is no Gaussian; and for one of several
+                fields that a statement ties together, whose own Gaussian (`marginal`) does not know
+                of the others.
         """
-        for layout, component in zip(self.groups, self.components, strict=True):
-            names = layout.names
-            if name in names and not self.latents and len(names) == 1:
-                return component
-            if name in names:
-                why = (
-                    f"is a mixture over draws of {', '.join(self.latents)}"
-                    if self.latents
-                    else f"is tied to {', '.join(n for n in names if n != name)}"
-                )
-                raise RefusedValue(
-                    f"{name!r} {why}, so there is no Gaussian of it alone; take mean[{name!r}], "
-                    f"variance[{name!r}] and sample(key, shape)[{name!r}]"
-                )
-        known = ", ".join(n for layout in self.groups for n in layout.names)
-        raise KeyError(f"there is no field {name!r}; there are {known}")
+        wanted = _listed(names)
+        self._refuse_unknown(wanted)
+        if self.latents:
+            raise RefusedValue(
+                f"{wanted[0]!r} is a mixture over draws of {', '.join(self.latents)}, so there is "
+                f"no Gaussian of it; take mean[{wanted[0]!r}], variance[{wanted[0]!r}] and "
+                f"sample(key, shape)[{wanted[0]!r}]"
+            )
+        layout, component = self.together(wanted)
+        if layout.names == wanted:
+            return component
+        others = [name for name in layout.names if name not in wanted]
+        if others:
+            raise RefusedValue(
+                f"{wanted[0]!r} is tied to {', '.join(others)}: a Gaussian of it alone does not "
+                f"know of that. Write posterior.marginal({wanted[0]!r}) if that is meant, or "
+                f"posterior[{', '.join(map(repr, layout.names))}] for all of them end to end"
+            )
+        raise RefusedValue(
+            f"tied fields stand in the order in which they were sampled; write "
+            f"posterior[{', '.join(map(repr, layout.names))}]"
+        )
+
+    def marginal(self, name: str) -> Gaussian:
+        """The Gaussian of one field by itself, whatever ties it to others: what it says of them is
+        lost where it becomes a prior.
+
+        Raises:
+            KeyError, ValueError: as for `posterior[name]`.
+        """
+        self._refuse_unknown((name,))
+        if self.latents:
+            return self[name]  # refused there
+        layout, component = self.together((name,))
+        if len(layout.names) == 1:
+            return component
+        shapes = tuple(shape[layout.lead :] for shape in layout.shapes)
+        part = OneOfSeveral(component.covariance, layout.names.index(name), shapes)
+        return Gaussian(part.map(component.mean), part)
+
+    def __or__(self, constraint: Constraint) -> Posterior:
+        """`posterior | constraint`, of a posterior of one field; of several, see `observe`."""
+        known = [name for layout in self.groups for name in layout.names]
+        if len(known) > 1:
+            raise RefusedValue(
+                f"there are several fields, {', '.join(known)}: say which the constraint is about, "
+                f"posterior.observe(name, functional, {known[0]!r}, value)"
+            )
+        found = self
+        for c in constraint.members:
+            found = found.observe(str(c.name), c.functional, known[0], c.value, c.scale)
+        return found
+
+    def observe(
+        self, name: str, functional, fields: str | tuple[str, ...], value, scale=None
+    ) -> Posterior:
+        """The posterior given one fact or reading more, as `bc.observe` states it outside all
+        plates; evidence and weights go on from here.
+
+        Args:
+            name: of what is stated.
+            functional: an affine function of the field, or of several fields, plates included; or a
+                functional from `bayescons.functionals`, which finds its shape among the axes.
+            fields: name of the field, or names in the order of the functional's arguments.
+            value: what it is known to be.
+            scale: standard deviation of noise, in the unit of the value; None for a fact.
+
+        Raises:
+            KeyError: for a field of another name.
+            ValueError, TypeError: what `bc.observe` and `bc.condition` refuse.
+            InconsistentConstraintsError: it contradicts what is known.
+
+        Example:
+            >>> def program():
+            ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+            ...     bc.observe("total", lambda u: u.sum(), u, 6.0)
+            >>> posterior = bc.conjugate(program)()
+            >>> print(posterior.observe("first", lambda u: u[0], "u", 1.0).mean["u"])
+            [1.  2.5 2.5]
+        """
+        names = _listed(fields)
+        layout, component = self.together(names)
+        stated = Constraint(layout.about(name, functional, names), value, scale, name)
+        found, evidence = update(component, stated)[:2]
+        rest = [
+            (other, old)
+            for other, old in zip(self.groups, self.components, strict=True)
+            if not set(other.names) <= set(layout.names)
+        ]
+        groups, components = zip(*rest, (layout, found), strict=True)
+        whole = dataclasses.replace(self, groups=groups, components=components)
+        if not self.latents:
+            return dataclasses.replace(whole, log_evidence=self.log_evidence + evidence)
+        logs = np.log(np.maximum(np.asarray(self.weights), np.finfo(float).tiny))
+        weights, pareto_k = importance_weights(logs + np.asarray(evidence))
+        gained = jax.nn.logsumexp(jnp.asarray(logs) + evidence)
+        return whole.reweighted(weights, pareto_k, log_evidence=self.log_evidence + gained)
+
+    def together(self, names: tuple[str, ...]) -> tuple[Layout, Gaussian]:
+        """One Gaussian of all fields that these are tied to, and how it holds them; with latents
+        above, a batch of them.
+
+        Raises:
+            KeyError: for a field of another name.
+            ValueError: for fields that are tied for each member of a plate, and others.
+        """
+        self._refuse_unknown(names)
+        involved = [
+            (layout, component)
+            for layout, component in zip(self.groups, self.components, strict=True)
+            if set(layout.names) & set(names)
+        ]
+        if len(involved) == 1:
+            return involved[0]
+        involved.sort(key=lambda pair: min(names.index(n) for n in pair[0].names if n in names))
+        return _joined(involved)
 
     @property
     def effective_draws(self) -> float:
@@ -177,6 +283,36 @@ class Posterior:
         for layout, value in zip(self.groups, joint, strict=True):
             named |= layout.fields(value)
         return named
+
+    def _refuse_unknown(self, names: tuple[str, ...]) -> None:
+        known = [name for layout in self.groups for name in layout.names]
+        for name in names:
+            if name not in known:
+                raise KeyError(f"there is no field {name!r}; there are {', '.join(known)}")
+
+
+def _joined(parts: list[tuple[Layout, Gaussian]]) -> tuple[Layout, Gaussian]:
+    """Independent groups as one vector, plates and all.
+
+    Raises:
+        ValueError: where fields of a group lie end to end for each member of a plate.
+    """
+    for layout, _ in parts:
+        if layout.lead:
+            raise RefusedValue(
+                f"{' and '.join(layout.names)} are tied together for each member of a plate; state "
+                "in the program what ties them to other fields"
+            )
+    axes = tuple(axes for layout, _ in parts for axes in layout.axes)
+    members = [component for _, component in parts]
+    batch = len(members[0].batch_shape)
+    mean = [m.mean.reshape(*m.batch_shape, -1) for m in members]
+    blocks = BlockDiagonal(tuple(m.covariance for m in members))
+    return Layout(axes, plates=False), Gaussian(jnp.concatenate(mean, axis=batch), blocks)
+
+
+def _listed(fields: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (fields,) if isinstance(fields, str) else tuple(fields)
 
 
 def _quantile(means: np.ndarray, spreads: np.ndarray, weights: np.ndarray, share: float):

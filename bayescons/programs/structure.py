@@ -87,6 +87,12 @@ class ProgramStructure:
         )
 
     @property
+    def observed(self) -> frozenset[str]:
+        """Observed sites that are no statements."""
+        sites = (s for s in self.staged.sites if s.kind == "sample" and s.fields is None)
+        return frozenset(site.name for site in sites if site.observed)
+
+    @property
     def read(self) -> dict[str, frozenset[str]]:
         """For every likelihood, the fields that it rests on."""
         return self.facts.read

@@ -14,9 +14,6 @@ from jax.typing import ArrayLike
 
 from bayescons.arrays import finite
 from bayescons.functionals.abstract import Leaf, SingleFunctional, static
-from bayescons.functionals.functions import FunctionFunctional
-from bayescons.functionals.joint import OnJointVector
-from bayescons.functionals.points import PointEvaluation
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stack import Stack
 from bayescons.grids import Grid
@@ -37,7 +34,7 @@ class Inequality:
     `a & b` states both.
     """
 
-    functional: TensorProduct | FunctionFunctional | PointEvaluation | OnJointVector
+    functional: SingleFunctional
     bound: Leaf
     sign: int = static()
     name: str = static()
@@ -130,8 +127,7 @@ def _inequality(functional, bound, sign: int, name: str) -> Inequality:
 
 
 def _everywhere(grid: Grid) -> TensorProduct:
-    coordinates = tuple(grid[name] for name in grid.names)
-    return TensorProduct((None,) * len(grid), coordinates, shape=grid.shape, names=grid.names)
+    return TensorProduct.on(grid, (None,) * len(grid), dict(grid))
 
 
 def _differences(grid: Grid, axis: str) -> TensorProduct:
@@ -145,5 +141,4 @@ def _differences(grid: Grid, axis: str) -> TensorProduct:
         np.diff(np.eye(len(grid[axis])), axis=0) if a == at else None for a in range(len(grid))
     )
     halfway = (grid[axis][1:] + grid[axis][:-1]) / 2
-    coordinates = tuple(halfway if name == axis else grid[name] for name in grid.names)
-    return TensorProduct(rows, coordinates, shape=grid.shape, names=grid.names)
+    return TensorProduct.on(grid, rows, {**grid, axis: halfway})

@@ -13,6 +13,8 @@ from bayescons.arrays import check_counts
 from bayescons.functionals.conservation import integral
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.grids import Grid
+from bayescons.programs.layouts import Layout
+from bayescons.programs.posterior import Posterior
 from bayescons.refusals import RefusedType, RefusedValue
 from bayescons.restrictions import bounces
 from bayescons.restrictions.inequalities import Inequalities, Inequality
@@ -79,31 +81,78 @@ class Truncated:
         return self.belief.mean + nearest(self.inequalities, self.walls)
 
 
-def truncated(belief: Gaussian, *inequalities: Inequality | Inequalities) -> Truncated:
-    """The law of a Gaussian field given inequalities, u ~ N(m, K) given F u >= g.
+@dataclasses.dataclass(frozen=True)
+class TruncatedPosterior:
+    """The law of several fields of a posterior given inequalities, all by name.
 
-        belief = bc.conjugate(program)(...)["u"]
-        truncated(belief, nonnegative(grid), decreasing(grid)).sample(jax.random.key(0), 1000)
+    Attributes:
+        law: of the fields as one array.
+        layout: how it holds them.
+    """
+
+    law: Truncated
+    layout: Layout
+
+    def sample(
+        self, key: jax.Array, n: int = 1000, *, chains: int = 4, warmup: int = 100
+    ) -> dict[str, ChainDraws]:
+        """Joint draws, the chains of every field by its name; as `Truncated.sample`."""
+        drawn = self.law.sample(key, n, chains=chains, warmup=warmup)
+        return {
+            name: chain_draws(values, drawn.statistics)
+            for name, values in self.layout.fields(drawn.draws).items()
+        }
+
+    @property
+    def mode(self) -> dict[str, jax.Array]:
+        """The fields of highest joint density, by name."""
+        return self.layout.fields(self.law.mode)
+
+
+def truncated(
+    belief: Gaussian | Posterior,
+    *inequalities: Inequality | Inequalities,
+    **fields: Inequality | Inequalities,
+) -> Truncated | TruncatedPosterior:
+    """The law of Gaussian fields given inequalities, u ~ N(m, K) given F u >= g.
+
+        posterior = bc.conjugate(program)(...)
+        truncated(posterior["u"], nonnegative(grid), decreasing(grid)).sample(key, 1000)
+        truncated(posterior, u=nonnegative(grid), v=at_most(total, 1.0)).sample(key, 1000)["u"]
 
     Equality and inequality together: condition the belief first, then truncate it. Points known
     exactly take part as they are.
 
     Args:
-        belief: one field.
+        belief: one field, or a posterior.
         inequalities: from `at_least`, `at_most`, `nonnegative`, `increasing`, `decreasing`; all
             hold.
+        fields: of a posterior, the inequalities of each field by its name, joined by &. Fields that
+            are tied to these take part; others are left out, as nothing is learnt about them.
+
+    Returns:
+        `Truncated`; of a posterior `TruncatedPosterior`, whose draws and mode are by name.
 
     Raises:
-        TypeError: for a belief that is not a `bc.Gaussian`.
+        TypeError: for a belief that is neither.
         ValueError: for no inequality, for functionals of fields of another shape, or for a batch of
             beliefs.
+        KeyError: for a field of another name.
         InconsistentConstraintsError: for a row whose value the belief knows exactly, and which
             violates its bound.
     """
+    if isinstance(belief, Posterior):
+        return _of_posterior(belief, inequalities, fields)
     if not isinstance(belief, Gaussian):
         raise RefusedType(
-            'expected a bc.Gaussian belief, such as bc.conjugate(program)(...)["u"]; got '
-            f"{type(belief).__name__}"
+            'expected a bc.Gaussian belief, such as bc.conjugate(program)(...)["u"], or a '
+            f"posterior; got {type(belief).__name__}"
+        )
+    if fields:
+        name = next(iter(fields))
+        raise RefusedValue(
+            f"{name}=... names a field of a posterior, and this belief is over one field without a "
+            "name: write truncated(belief, inequality)"
         )
     if belief.batch_shape:
         raise RefusedValue(
@@ -111,20 +160,48 @@ def truncated(belief: Gaussian, *inequalities: Inequality | Inequalities) -> Tru
             "Truncate its members one by one; and mind that the weights of a mixture's components "
             "change by the probability each gives to the inequalities"
         )
-    members = tuple(m for stated in inequalities for m in stated.members)
-    if not members:
+    stated = tuple(m for given in inequalities for m in given.members)
+    if not stated:
         raise RefusedValue(
             "no inequality: write truncated(belief, nonnegative(grid)), or use the belief as it is"
         )
-    for m in members:
+    for m in stated:
         if tuple(m.functional.shape) != belief.event_shape:
             raise RefusedValue(
                 f"the functional of {m.name!r} acts on fields of shape "
                 f"{tuple(m.functional.shape)}, the belief is over fields of shape "
                 f"{belief.event_shape}; build both on the same grid"
             )
-    together = members[0] if len(members) == 1 else Inequalities(members)
+    together = stated[0] if len(stated) == 1 else Inequalities(stated)
     return Truncated(belief, together, walls(belief, together))
+
+
+def _of_posterior(posterior: Posterior, inequalities: tuple, fields: dict) -> TruncatedPosterior:
+    known = [name for layout in posterior.groups for name in layout.names]
+    if inequalities and (fields or len(known) > 1):
+        raise RefusedValue(
+            f"a posterior of {', '.join(known)}: say which field each inequality is about, "
+            f"truncated(posterior, {known[0]}=...)"
+        )
+    if inequalities:
+        fields = {known[0]: Inequalities(tuple(m for i in inequalities for m in i.members))}
+    if not fields:
+        raise RefusedValue(f"no inequality: write truncated(posterior, {known[0]}=...)")
+    layout, belief = posterior.together(tuple(fields))
+    stated = [
+        _on_joint(inequality, name, layout)
+        for name, given in fields.items()
+        for inequality in given.members
+    ]
+    return TruncatedPosterior(truncated(belief, *stated), layout)
+
+
+def _on_joint(inequality: Inequality, name: str, layout: Layout) -> Inequality:
+    """An inequality of one of several fields as one of the array that holds them all."""
+    functional = layout.about(inequality.name, inequality.functional, (name,))
+    bound = jnp.broadcast_to(inequality.bound, functional.value_shape)
+    label = f"{inequality.name} of {name}" if len(layout.names) > 1 else inequality.name
+    return dataclasses.replace(inequality, functional=functional, bound=bound, name=label)
 
 
 def share_negative(draws, grid: Grid) -> jax.Array:

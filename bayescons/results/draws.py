@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from bayescons.grids import Grid
-from bayescons.results.trees import datatree, worst_mixing
+from bayescons.results.mixing import mixing, warn
+from bayescons.results.trees import datatree
 
 if TYPE_CHECKING:
     import xarray
@@ -30,7 +31,7 @@ class ChainDraws(NamedTuple):
             the sampler itself keeps.
         ess: smallest bulk effective sample size over the points of the field, of at most 500
             (rank-normalised, by ArviZ).
-        r_hat: largest R-hat over the same points; NaN for a single chain.
+        r_hat: largest R-hat over the same points; of a single chain that of its halves.
     """
 
     draws: jax.Array
@@ -61,6 +62,11 @@ class ChainDraws(NamedTuple):
 
 
 def chain_draws(draws, statistics: Mapping, laws: Mapping | None = None) -> ChainDraws:
-    """Draws of shape (chain, draw, *field) with their diagnostics."""
-    ess, r_hat = worst_mixing(np.asarray(draws))
-    return ChainDraws(draws, dict(statistics), dict(laws or {}), ess, r_hat)
+    """Draws of shape (chain, draw, *field) with their diagnostics.
+
+    Warns:
+        NotMixedWarning: chains that do not agree, or too few effective draws.
+    """
+    found = mixing({"field": np.asarray(draws)}, ["field"])
+    warn(found)
+    return ChainDraws(draws, dict(statistics), dict(laws or {}), found.ess, found.r_hat)

@@ -58,8 +58,8 @@ def datatree(
         sample_stats: name -> array of shape (chain, draw, ...), as `diverging` or `n_steps`.
         observed: name -> data the program was given, context points for example; no chain or draw
             axes.
-        constraints: name -> {"value": shape (...), "residual": shape (chain, draw, ...)}: the value
-            b and `G u - b` of each draw.
+        constraints: name -> {"value": shape (...) or (chain, draw, ...), "residual": shape (chain,
+            draw, ...)}: the value b and `G u - b` of each draw.
         truth: name -> the true field, no chain or draw axes.
         attributes: seed, reading, sampler and the like, kept at the root beside the versions of
             Python and of the packages used. Numbers and text are kept as they are, anything else
@@ -267,25 +267,18 @@ def _whole(constraints: Constraints | None) -> Constraints:
 
 def _constraint_dataset(constraints: Constraints, grid: Axes, dims: Dims) -> xarray.Dataset:
     """Values and residuals of one constraint share their axes, numbered `<name>_dim_<i>` where
-    `dims` does not name them.
+    `dims` does not name them; chain and draw among them, so that ArviZ reads the group.
     """
     residuals = _arrays({name: parts["residual"] for name, parts in constraints.items()})
     shapes = {name: residual.shape[2:] for name, residual in residuals.items()}
     axes = {name: _axes(name, shape, grid, dims.get(name)) for name, shape in shapes.items()}
     values = {
-        f"{name}_value": np.broadcast_to(np.asarray(parts["value"]), shapes[name])
+        f"{name}_value": np.broadcast_to(np.asarray(parts["value"]), residuals[name].shape)
         for name, parts in constraints.items()
     }
     drawn = {f"{name}_residual": residual for name, residual in residuals.items()}
-    fixed = _dataset(values, (), grid, {f"{name}_value": names for name, names in axes.items()})
-    return fixed.merge(
-        _dataset(
-            drawn,
-            ("chain", "draw"),
-            grid,
-            {f"{name}_residual": names for name, names in axes.items()},
-        )
-    )
+    names = {f"{name}_{part}": axes[name] for name in axes for part in ("value", "residual")}
+    return _dataset(values | drawn, ("chain", "draw"), grid, names)
 
 
 def _attributes(attributes: Mapping[str, object] | None) -> dict[str, object]:

@@ -16,11 +16,14 @@ from numpyro import handlers
 
 from bayescons import tracing
 from bayescons.grids import Grid
+from bayescons.programs.exact import exact
+from bayescons.programs.fields import improper
 from bayescons.programs.statements import statement
 from bayescons.programs.structure import ProgramStructure, program_structure
 from bayescons.refusals import RefusedValue
 from bayescons.results import trees
 from bayescons.sampling.methods import checked_key
+from bayescons.sampling.residuals import structure_of
 
 if TYPE_CHECKING:
     import xarray
@@ -211,6 +214,53 @@ class _Redraw(numpyro.primitives.Messenger):
     def process_message(self, msg):
         if msg["type"] == "sample" and msg["is_observed"] and statement(msg["fn"]) is None:
             msg["value"], msg["is_observed"] = None, False
+
+
+@tracing.one_at_a_time
+def prior_draws(program: Callable, key, number: int) -> tuple[dict, dict]:
+    """Draws before anything is observed: of every latent, field and deterministic site; and of what
+    the likelihoods would observe. What is imposed holds in them.
+
+    Returns:
+        name -> (number, ...), twice.
+
+    Raises:
+        ValueError: a prior is improper, so that nothing can be drawn from it.
+    """
+    stated = structure_of(program)
+    for name, fn in stated.latents.items():
+        if improper(fn):
+            raise RefusedValue(
+                f"{name!r} has an improper prior, of which there are no draws: leave prior=0, or "
+                "give it a proper one"
+            )
+    before = program_structure(handlers.block(program, hide_fn=_informs))
+    drawn = _prior(before, jax.random.split(key, number))
+    own = {name: values for name, values in drawn.items() if name in stated.names}
+    return own, {name: values for name, values in drawn.items() if name in before.observed}
+
+
+def _informs(site: dict) -> bool:
+    """Whether a site is a statement from which something is learnt."""
+    known = statement(site["fn"]) if site["type"] == "sample" else None
+    return known is not None and known.counts_evidence
+
+
+@tracing.compiled
+def _prior(structure: ProgramStructure, keys) -> dict:
+    reading = _Redraw(exact(structure) if structure.statements else structure)
+
+    def of_key(key) -> dict:
+        with handlers.block():
+            sites = handlers.trace(handlers.seed(reading, key)).get_trace()
+        return {
+            name: site["value"]
+            for name, site in sites.items()
+            if site["type"] == "deterministic"
+            or (site["type"] == "sample" and not isinstance(site["fn"], dist.Unit))
+        }
+
+    return jax.lax.map(of_key, keys)
 
 
 @tracing.compiled

@@ -15,7 +15,7 @@ import numpyro.distributions as dist
 from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
-from bayescons.functionals.abstract import SingleFunctional
+from bayescons.functionals.abstract import JointFunctional, SingleFunctional
 from bayescons.programs.statements import FunctionalObservation, statement
 from bayescons.programs.structure import program_structure
 from bayescons.refusals import Refusal
@@ -44,11 +44,14 @@ class Structure(NamedTuple):
         deterministic: names of the deterministic sites.
         statements: name of a statement -> names of the axes of its value, where its functional
             knows them, otherwise ().
+        axes: name of a field -> names of its last axes, where a functional built on a grid says
+            something about it.
     """
 
     latents: dict[str, dist.Distribution]
     deterministic: tuple[str, ...]
     statements: dict[str, tuple[str, ...]]
+    axes: dict[str, tuple[str, ...]]
 
     @property
     def names(self) -> frozenset[str]:
@@ -73,12 +76,44 @@ def structure_of(program: Callable) -> Structure:
         deterministic=tuple(
             name for name, site in found.items() if site["type"] == "deterministic"
         ),
-        statements={
-            name: k.functional.names if isinstance(k.functional, SingleFunctional) else ()
-            for name, k in stated.items()
-            if k is not None
-        },
+        statements={name: _axes(k) for name, k in stated.items() if k is not None},
+        axes={name: tuple(on[0]) for name, on in _grids(found).items()},
     )
+
+
+def _axes(known: FunctionalObservation) -> tuple[str, ...]:
+    """Names of the axes of a statement's value: the plates over which it is repeated, then those
+    of the functional.
+    """
+    if not isinstance(known.functional, SingleFunctional):
+        return ()
+    return (*(member.plate for member in known.members or ()), *known.functional.names)
+
+
+def coordinates(program: Callable) -> dict[str, list[dict[str, jax.Array]]]:
+    """Of every field the grids on which functionals about it were built, coordinates by name of the
+    axis; may be traced.
+    """
+    drawn = handlers.substitute(handlers.seed(program, 0), substitute_fn=init_to_uniform)
+    with handlers.block():
+        return _grids(handlers.trace(drawn).get_trace())
+
+
+def _grids(sites: Mapping) -> dict[str, list[dict[str, jax.Array]]]:
+    """Of a trace, the fields whose functionals agree on the names of their axes."""
+    found: dict[str, list] = {}
+    for site in sites.values():
+        known = statement(site["fn"]) if site["type"] == "sample" else None
+        parts = (known.functional,) if known is not None else ()
+        if parts and isinstance(parts[0], JointFunctional):
+            parts = parts[0].parts
+        for part, field in zip(parts, known.fields if known is not None else (), strict=False):
+            names = [n for n, other in sites.items() if other["value"] is field]
+            if isinstance(part, SingleFunctional) and part.grid_names and names:
+                points = (jnp.asarray(p, float) for p in part.grid_points)
+                on = dict(zip(part.grid_names, points, strict=True))
+                found.setdefault(names[0], []).append(on)
+    return {name: on for name, on in found.items() if len({tuple(g) for g in on}) == 1}
 
 
 def resolved(program: Callable) -> Callable:
@@ -161,20 +196,8 @@ class ResidualError(Refusal, RuntimeError):
 
 
 def labelled(found: Mapping[str, Stated]) -> dict[str, dict[str, np.ndarray]]:
-    """Residuals as `results.datatree` takes them: one value for each statement, that of the first
-    draw.
-    """
+    """Residuals and values as `results.datatree` takes them."""
     return {
-        name: {"value": np.asarray(values[0, 0]), "residual": np.asarray(residual)}
+        name: {"value": np.asarray(values), "residual": np.asarray(residual)}
         for name, (residual, values, _) in found.items()
-    }
-
-
-def varying(found: Mapping[str, Stated]) -> dict[str, np.ndarray]:
-    """Values of the statements whose value is random itself, (chain, draw, ...)."""
-    values = {name: np.asarray(stated.value) for name, stated in found.items()}
-    return {
-        name: value
-        for name, value in values.items()
-        if value.size and np.ptp(value, axis=(0, 1)).any()
     }

@@ -9,7 +9,8 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -19,25 +20,26 @@ from numpyro import handlers
 from bayescons import tracing
 from bayescons.arrays import one_of
 from bayescons.grids import Grid
-from bayescons.programs.soft import soft
+from bayescons.programs.soft import StiffnessWarning, soft
 from bayescons.programs.structure import ProgramStructure
+from bayescons.refusals import RefusedValue
 from bayescons.results import trees as results
+from bayescons.results.mixing import LONGEST, SATURATED, Mixing, mixing, warn
 from bayescons.sampling.choice import Choice, choose
 from bayescons.sampling.compiled import Compiled, compiled
 from bayescons.sampling.methods import READINGS, Method, Run, checked_key
-from bayescons.sampling.mixing import Mixing, mixing, warn
-from bayescons.sampling.predictive import observations, plate_dims
+from bayescons.sampling.predictive import observations, plate_dims, prior_draws
 from bayescons.sampling.progress import bar
 from bayescons.sampling.refusals import begun, refuse_nan, refuse_run
 from bayescons.sampling.registry import SAMPLERS, checked
 from bayescons.sampling.residuals import (
     Structure,
+    coordinates,
     labelled,
     refuse_residuals,
     residuals,
     resolved,
     structure_of,
-    varying,
 )
 from bayescons.sampling.run import closed, sampled
 
@@ -61,6 +63,8 @@ def sample(
     grid: Grid | None = None,
     truth: Mapping | None = None,
     dims: results.Dims | None = None,
+    focus: str | Sequence[str] | None = None,
+    prior: int = 0,
     progress: bool = False,
     **kwargs,
 ) -> xarray.DataTree:
@@ -81,17 +85,19 @@ def sample(
     from the spread of the `chains` populations; `warmup` means nothing to it. Give it ten particles
     for every unknown, or the evidence is biased.
 
-    Groups of the tree: `posterior`, plates as named axes; `sample_stats` (diverging, n_steps,
-    acceptance_rate, lp, step_size, where the sampler has them, and `<u>_gap`, see `exact`);
-    `warmup_sample_stats`, the same of the warm-up; `observed_data` and `log_likelihood`, of every
-    likelihood and every statement with a noise of its own, number by number; `constraints`, of
-    every statement `<name>_value` and `<name>_residual`, G u - value row by row for each draw;
-    `constant_data`, the truth. `predict` adds `posterior_predictive`. Attributes: sampler (as
-    asked), chosen, why, reading, chains, warmup, draws, seed or key, seconds (of the run),
-    compile_seconds (0 in a repeat), gradients and warmup_gradients (evaluated, all chains),
-    divergences, r_hat and ess_bulk (the worst over all unknowns), mixed ("yes", or what is wrong);
-    for "smc" log_evidence, log_evidence_error, temperatures, acceptance_rate and ancestors
-    (particles of the prior with descendants), each of the poorest population.
+    Groups of the tree: `posterior`, with plates as named axes, and the axes and coordinates of the
+    grid, given or that on which the functionals were built; `sample_stats` (diverging, n_steps,
+    reached_max_treedepth, acceptance_rate, lp, step_size, where the sampler has them, and
+    `<u>_gap`, see `exact`); `warmup_sample_stats`, the same of the warm-up; `observed_data` and
+    `log_likelihood`, of every likelihood and every statement with a noise of its own, number by
+    number; `constraints`, of every statement `<name>_value` and `<name>_residual`, G u - value row
+    by row for each draw; `constant_data`, the truth; `prior` and `prior_predictive`, where asked
+    for. `predict` adds `posterior_predictive`. Attributes: sampler (as asked), chosen, why,
+    reading, chains, warmup, draws, seed or key, seconds (of the run), compile_seconds (0 in a
+    repeat), gradients and warmup_gradients (evaluated, all chains), divergences, r_hat and ess_bulk
+    (the worst over all unknowns), mixed ("yes", or what is wrong); for "smc" log_evidence,
+    log_evidence_error, temperatures, acceptance_rate and ancestors (particles of the prior with
+    descendants), each of the poorest population.
 
     Args:
         program: an ordinary NumPyro program, with `observe` or `impose` statements or without.
@@ -111,6 +117,11 @@ def sample(
         grid: the grid of the fields, by which they are labelled.
         truth: name -> the true field, kept beside the draws.
         dims: name -> names of axes, see `results.datatree`.
+        focus: names of the sites that matter, latent or deterministic; the chains are judged by
+            these. None for every latent. Where others have symmetries, as the weights of a network,
+            their chains never agree, whatever the field does.
+        prior: how many draws of the prior to add, with what is imposed but not what is observed;
+            none by default.
         progress: show a bar on stderr.
         **kwargs: keyword arguments of the program. One that takes `key`, `draws` or another name of
             these itself: `sample(functools.partial(program, draws=...), key=...)`.
@@ -127,8 +138,9 @@ def sample(
         InconsistentConstraintsError: exact statements contradict each other.
 
     Warns:
-        NotMixedWarning: R-hat above 1.01 or fewer than 100 effective draws of some unknown.
-        StiffnessWarning: as `soft`.
+        NotMixedWarning: R-hat above what one in a hundred good runs exceeds, and above 1.01; or
+            fewer than 100 effective draws of some unknown; or many divergences.
+        StiffnessWarning: as `soft`; and where many trajectories end at the limit of their length.
 
     Example:
         >>> def program(total):
@@ -145,6 +157,8 @@ def sample(
         Method(sampler, chains, warmup, draws, thinning, target_acceptance, start, bool(progress))
     )
     one_of("reading", reading, READINGS)
+    if isinstance(prior, bool) or not isinstance(prior, int) or prior < 0:
+        raise RefusedValue(f"prior must be a whole number of draws, 0 or more; got {prior!r}")
     key, origin = checked_key(key)
     with tracing.alone():
         closure = closed(program, args, kwargs)
@@ -152,13 +166,16 @@ def sample(
             took = _chosen(closure, method, reading)
             method = checked(dataclasses.replace(method, sampler=took.sampler))
             structure = structure_of(closure)
+            judged_by = _focus(focus, structure)
             if reading == "soft":
                 _look(closure, scale)
             run, compile_seconds = _compiled(closure, method, reading, scale, key)
         except ValueError:
             refuse_nan(functools.partial(program, *args, **kwargs))
             raise
-    draws_of_run, missed, seen, seconds = _ran(run, key, took.sampler, progress=method.progress)
+    draws_of_run, missed, seen, points, seconds = _ran(
+        run, key, took.sampler, progress=method.progress
+    )
     with _kept(draws_of_run):
         refuse_run(draws_of_run, closure, reading, scale)
         if reading == "exact":
@@ -166,9 +183,10 @@ def sample(
         independent = took.sampler == "conjugate"
         judged = mixing(
             draws_of_run.draws,
-            structure.latents,
+            judged_by,
             draws_of_run.summary.get("acceptance_rate"),
             _diverging(draws_of_run),
+            draws_of_run.statistics.get("reached_max_treedepth"),
         )
         told = {
             "sampler": sampler,
@@ -184,12 +202,41 @@ def sample(
             "compile_seconds": compile_seconds,
             **_summed(draws_of_run, judged),
             "mixed": "yes" if independent else judged.mixed,
+            **({} if focus is None else {"focus": list(judged_by)}),
         }
-        dims = {**_plates(closure, grid), **(dims or {})}
+        labels = _plates(closure, grid)
+        if grid is None:
+            grid, named = _stated_grid(points, draws_of_run.draws, labels)
+            labels = labels | named
+        dims = {**labels, **(dims or {})}
         tree = _tree(draws_of_run, missed, seen, structure, grid, truth, dims, told)
+        if prior:
+            before = prior_draws(closure, jax.random.fold_in(key, 1), prior)
+            for group, drawn in zip(("prior", "prior_predictive"), before, strict=True):
+                if drawn:
+                    ahead = {name: np.asarray(values)[None] for name, values in drawn.items()}
+                    tree[group] = results.datatree(ahead, grid, dims=_known(dims, ahead))[
+                        "posterior"
+                    ]
     if not independent:
         warn(judged)
+        if judged.saturated > SATURATED and not judged.verdict:
+            warnings.warn(
+                f"{judged.saturated:.2g} of the trajectories {LONGEST}",
+                StiffnessWarning,
+                stacklevel=2,
+            )
     return tree
+
+
+def _focus(focus: str | Sequence[str] | None, structure: Structure) -> tuple[str, ...]:
+    """Names of the sites by which the chains are judged."""
+    if focus is None:
+        return tuple(structure.latents)
+    names = (focus,) if isinstance(focus, str) else tuple(focus)
+    for name in names:
+        one_of("focus", name, tuple(sorted(structure.names)))
+    return names
 
 
 @contextlib.contextmanager
@@ -225,20 +272,23 @@ def _compiled(program: Callable, method, reading, scale, key) -> tuple[Compiled,
     def run(key, program):
         chains = sampled(key, program, method, reading, scale)
         whole = resolved(program)
-        return chains, residuals(whole, chains.draws), observations(whole, chains.draws)
+        seen = observations(whole, chains.draws)
+        return chains, residuals(whole, chains.draws), seen, coordinates(whole)
 
     began = time.perf_counter()
     ready = compiled(run, (method, reading, scale), program, key)
     return ready, time.perf_counter() - began if ready.fresh else 0.0
 
 
-def _ran(run: Compiled, key, sampler: str, *, progress: bool) -> tuple[Run, dict, tuple, float]:
+def _ran(
+    run: Compiled, key, sampler: str, *, progress: bool
+) -> tuple[Run, dict, tuple, dict, float]:
     """What the run gives, on the host, and the seconds it took."""
     began = time.perf_counter()
     with bar(sampler, on=progress):
-        found, missed, seen = jax.block_until_ready(run.call(key))
+        found = jax.block_until_ready(run.call(key))
     seconds = time.perf_counter() - began
-    return *jax.tree.map(np.asarray, (found, missed, seen)), seconds
+    return *jax.tree.map(np.asarray, found), seconds
 
 
 def _summed(found: Run, judged: Mixing) -> dict:
@@ -285,6 +335,33 @@ def _plates(program: Callable, grid) -> dict[str, list[str]]:
     return plate_dims(program, grid)
 
 
+def _known(dims: Mapping, draws: Mapping) -> dict:
+    """The names of axes that fit the draws."""
+    return {n: a for n, a in dims.items() if n in draws and len(a) == draws[n].ndim - 2}
+
+
+def _stated_grid(points: dict, draws: Mapping, plates: dict) -> tuple[Grid | None, dict]:
+    """The axes that functionals were built on, as a grid, and the names of the axes of all draws:
+    those of its axes for a field about which they say something, numbers for others. Nothing where
+    two of them have other coordinates under one name.
+    """
+    axes: dict[str, np.ndarray] = {}
+    for grids in points.values():
+        for grid in grids:
+            for name, values in grid.items():
+                if not np.array_equal(axes.setdefault(name, values), values):
+                    return None, {}
+    if not axes or set(axes) & {*draws, "chain", "draw"}:
+        return None, {}
+    names = {}
+    for name, values in draws.items():
+        own = plates.get(name) or [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
+        on = list(points[name][0]) if name in points else []
+        fits = [len(axes[a]) for a in on] == list(values.shape[values.ndim - len(on) :])
+        names[name] = own[: len(own) - len(on)] + on if fits else own
+    return Grid(**axes), names
+
+
 def _tree(
     found: Run, missed: dict, seen: tuple, structure: Structure, grid, truth, dims, told
 ) -> xarray.DataTree:
@@ -309,18 +386,8 @@ def _tree(
         attributes=told,
         dims={**rows, **(dims or {})},
     )
-    for name, values in varying(missed).items():
-        fixed = tree["constraints"][f"{name}_value"].dims
-        group = (
-            tree["constraints"]
-            .to_dataset()
-            .assign({f"{name}_value": (("chain", "draw", *fixed), values)})
-        )
-        tree["constraints"] = xarray.DataTree(group)
     if logs:
-        labels = {name: axes for name, axes in dims.items() if name in logs}
-        fitting = {n: a for n, a in labels.items() if len(a) == logs[n].ndim - 2}
-        tree["log_likelihood"] = results.datatree(logs, dims=fitting)["posterior"]
+        tree["log_likelihood"] = results.datatree(logs, dims=_known(dims, logs))["posterior"]
     if any(values.size for values in found.warmup.values()):
         warm = results.datatree({}, sample_stats=found.warmup)
         tree["warmup_sample_stats"] = xarray.DataTree(warm["sample_stats"].to_dataset())
@@ -328,10 +395,10 @@ def _tree(
 
 
 def _fits(residual: np.ndarray, axes: tuple[str, ...], grid: Grid | None) -> bool:
-    """Whether a statement's axes are those of the grid, each with as many rows as it has points."""
-    shape = residual.shape[2:]
-    return (
-        grid is not None
-        and len(axes) == len(shape)
-        and all(a in grid and len(grid[a]) == n for a, n in zip(axes, shape, strict=True))
+    """Whether a statement's axes are plates, and axes of the grid with as many rows as these have
+    points.
+    """
+    shape, known = residual.shape[2:], grid or {}
+    return len(axes) == len(shape) and all(
+        a not in known or len(known[a]) == n for a, n in zip(axes, shape, strict=True)
     )

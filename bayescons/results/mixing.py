@@ -25,6 +25,13 @@ FEWEST = 8  # draws a chain, so that each half of a chain has four
 FALSE_ALARM = 0.01  # share of good runs of independent draws that are called bad
 POINTS = 500  # of one unknown that are looked at
 DIVERGED = 0.01  # of the transitions; fewer are told, and nothing more
+SATURATED = 0.05  # of the trajectories
+LONGEST = (
+    "end at the limit of 1,023 steps: steps are short for the way there is to go. Read exactly "
+    "what a soft reading makes stiff, sample correlated unknowns from white noise "
+    "(numpyro.infer.reparam), or give unknowns units in which they are near 1"
+)
+FAR = 1.5  # R-hat of chains that are in different places
 
 
 class NotMixedWarning(UserWarning):
@@ -48,9 +55,11 @@ class Mixing(NamedTuple):
         chains: how many.
         draws: of each.
         unknowns: numbers that were looked at.
+        sites: to which they belong.
         moved: share of their last moves that the particles of the poorest population took; None for
             chains.
         divergences: share of the transitions that diverged.
+        saturated: share of the trajectories that ended at the limit of their length.
     """
 
     r_hat: float
@@ -59,8 +68,10 @@ class Mixing(NamedTuple):
     chains: int
     draws: int
     unknowns: int
+    sites: int
     moved: float | None = None
     divergences: float = 0.0
+    saturated: float = 0.0
 
     @property
     def limit(self) -> float:
@@ -105,14 +116,49 @@ class Mixing(NamedTuple):
         if not wrong:
             return ""
         where = f" (worst at {self.unknown!r})" if self.unknown else ""
+        ways = self._ways()
+        listed = "; ".join(f"({letter}) {way}" for letter, way in zip("abcde", ways, strict=False))
+        advice = f"Either {listed}" if len(ways) > 1 else ways[0].capitalize()
         return (
             f"the chains have not mixed{where}: {' and '.join(wrong)}. "
             "Averages over these draws are not to be trusted, however well the constraints hold. "
-            "Either (a) run longer, warmup=2000, draws=4000; (b) read exactly what a soft reading "
-            "makes stiff; (c) sample what hides behind a funnel from white noise "
-            "(numpyro.infer.reparam), or raise target_acceptance; or (d) the posterior has several "
-            "modes: start from start='pathfinder' and look at the chains one by one"
+            f"{advice}"
         )
+
+    def _ways(self) -> list[str]:
+        """What to do, by what was seen."""
+        ways = []
+        apart = not math.isnan(self.r_hat) and self.r_hat > FAR
+        if self.moved is not None and self.moved < MOVED:
+            ways.append("take more particles, or sampler='nuts'")
+        if self.divergences > DIVERGED:
+            ways.append(
+                "raise target_acceptance, to 0.95 or 0.99, or sample what hides behind a funnel "
+                "from white noise (numpyro.infer.reparam)"
+            )
+        if self.saturated > SATURATED:
+            ways.append(f"see to the trajectories, of which {self.saturated:.2g} {LONGEST}")
+        if apart:
+            ways.append(
+                "the posterior has several modes, or the chains have not found it yet: look at "
+                "them one by one, and start from start='pathfinder'"
+            )
+        if self.moved is None or not ways:
+            ways.append(f"run longer, warmup=2000, draws={self._enough}")
+        if self.sites > 1:
+            ways.append(
+                "say with focus= which unknowns matter, where the others have symmetries, as the "
+                "weights of a network"
+            )
+        return ways
+
+    @property
+    def _enough(self) -> int:
+        """Draws a chain with which there would be enough, a round number up to 20,000."""
+        missing = ESS / self.ess if self.ess > 0 else math.inf
+        wanted = self.draws * min(max(2.0, 1.5 * missing), 20.0)
+        digit = 10 ** math.floor(math.log10(max(wanted, 1.0)))
+        return min(max(math.ceil(wanted / digit) * digit, 100), 20_000)
 
     @property
     def mixed(self) -> str:
@@ -122,7 +168,9 @@ class Mixing(NamedTuple):
         return self.verdict or "yes"
 
 
-def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None, diverging=None) -> Mixing:
+def mixing(
+    draws: Mapping[str, np.ndarray], unknowns, acceptance=None, diverging=None, saturated=None
+) -> Mixing:
     """The worst R-hat and the smallest bulk ESS over the unknowns named; over at most 500 points of
     each.
 
@@ -133,18 +181,22 @@ def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None, diverging
         unknowns: names of those that were moved.
         acceptance: of particles, the share of moves taken, by population.
         diverging: which transitions diverged; None where the sampler knows no such thing.
+        saturated: which trajectories ended at the limit of their length; None as above.
     """
     moved = None if acceptance is None else float(np.min(acceptance))
-    lost = 0.0 if diverging is None or not np.size(diverging) else float(np.mean(diverging))
+    told = [
+        0.0 if which is None or not np.size(which) else float(np.mean(which))
+        for which in (diverging, saturated)
+    ]
     shape = next((np.shape(draws[name])[:2] for name in unknowns), (0, 0))
     found = {
-        name: told
+        name: seen
         for name in unknowns
-        if (told := _worst(np.asarray(draws[name], float), particles=acceptance is not None))
+        if (seen := _worst(np.asarray(draws[name], float), particles=acceptance is not None))
         is not None
     }
     if not found:
-        return Mixing(math.nan, math.nan, "", *shape, 0, moved, lost)
+        return Mixing(math.nan, math.nan, "", *shape, 0, 0, moved, *told)
     worst = max(found, key=lambda name: (np.nan_to_num(found[name][1], nan=0.0), -found[name][0]))
     r_hats = [r_hat for _, r_hat in found.values() if not math.isnan(r_hat)]
     return Mixing(
@@ -153,8 +205,9 @@ def mixing(draws: Mapping[str, np.ndarray], unknowns, acceptance=None, diverging
         worst,
         *shape,
         sum(min(np.size(draws[name]) // math.prod(shape), POINTS) for name in found),
+        len(found),
         moved,
-        lost,
+        *told,
     )
 
 
