@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 import bayescons as bc
-from models import divergence_free, insulated_plate, robin_wall, scenarios, three_species
+from models import (
+    divergence_free,
+    insulated_plate,
+    network_mean,
+    pipe_flow,
+    robin_wall,
+    scenarios,
+    three_species,
+)
 
 KEY = jax.random.key(3)
 
@@ -27,6 +35,27 @@ def brute(mean, covariance, functions, values, scales):
     gain = covariance @ rows.T @ np.linalg.pinv(gram, rcond=1e-12, hermitian=True)
     moved = mean + gain @ (values - offsets - rows @ mean)
     return moved, np.diag(covariance - gain @ rows @ covariance)
+
+
+def matern52(points, length):
+    """Correlation of the points of an axis, with the documented jitter of 1e-10."""
+    apart = np.sqrt(5) * np.abs(np.subtract.outer(points, points)) / length
+    return (1 + apart + apart**2 / 3) * np.exp(-apart) + 1e-10 * np.eye(len(points))
+
+
+def dense_update(mean, covariance, rows, values, noise):
+    """Mean and variance given rows @ u = values + noise, by a dense solve, and how far two ways of
+    computing them may be apart: n² eps times the condition number of the rows' correlation (Higham,
+    Accuracy and Stability, theorem 10.4), as a share of prior standard deviations.
+    """
+    gram = rows @ covariance @ rows.T + np.diag(noise**2)
+    root = np.sqrt(np.diag(gram))
+    gram, rows, values = gram / np.outer(root, root), rows / root[:, None], values / root
+    gain = np.linalg.solve(gram, rows @ covariance).T
+    share = len(rows) ** 2 * np.finfo(float).eps * np.linalg.cond(gram)
+    missed = values - rows @ mean
+    variance = np.diag(covariance) - np.sum(gain * (covariance @ rows.T), axis=1)
+    return mean + gain @ missed, variance, share * max(1.0, np.linalg.norm(missed))
 
 
 def standard_error(draws):
@@ -198,3 +227,51 @@ def test_three_species_stay_on_their_simplex():
         found, wanted = chains**power, accepted**power
         error = np.hypot(standard_error(found), wanted.std(0) / np.sqrt(len(wanted)))
         assert (np.abs(found.mean((0, 1)) - wanted.mean(0)) <= 5 * error).all()
+
+
+def test_the_flow_rate_is_the_same_through_every_section_of_a_pipe():
+    inputs = pipe_flow.inputs(KEY)
+    z, r = pipe_flow.grid["z"], pipe_flow.grid["r"]
+    posterior = bc.conjugate(pipe_flow.program)(**inputs)
+    simpson = (r[1] - r[0]) / 3 * np.array([1.0, *[4.0, 2.0] * 7, 4.0, 1.0])
+    flow, wall, slope = 2 * np.pi * r * simpson, np.eye(17)[-1], np.zeros(17)
+    slope[:3] = np.array([-3.0, 4.0, -1.0]) / (2 * (r[1] - r[0]))
+    laws = np.concatenate([np.kron(np.eye(6), row) for row in (flow, wall, slope)])
+    read = np.eye(102)[np.ravel_multi_index(tuple(map(np.asarray, pipe_flow.read_at)), (6, 17))]
+    values = np.repeat([inputs["flow_rate"], 0.0, 0.0], 6)
+    mean, variance, share = dense_update(
+        np.tile(2 * 0.1 * (1 - (r / 0.02) ** 2), 6),
+        0.05**2 * np.kron(matern52(z, 0.4), matern52(r, 0.01)),
+        np.concatenate([laws, read]),
+        np.concatenate([values, inputs["readings"]]),
+        np.repeat([0.0, 0.01], [18, 5]),
+    )
+    assert share <= 1e-8
+    assert np.abs(np.ravel(posterior.mean["u"]) - mean).max() <= 0.05 * share
+    assert np.abs(np.ravel(posterior.variance["u"]) - variance).max() <= 0.05**2 * share
+
+
+def test_ones_own_network_is_given_the_heat_of_a_ring():
+    inputs = network_mean.inputs(KEY)
+    t, x = network_mean.grid["t"], network_mean.grid["x"]
+    posterior = bc.conjugate(network_mean.program)(**inputs)
+    V, b, W, c = (
+        np.asarray(parameter[...], float)
+        for layer in (inputs["network"].hidden, inputs["network"].last)
+        for parameter in (layer.kernel, layer.bias)
+    )
+    places = np.stack(np.meshgrid(20 * t, 4 * x - 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    guess = (np.tanh(places @ V + b) @ W + c)[:, 0]
+    heat, cut = np.full(21, 0.05), np.zeros(21)
+    heat[[0, -1]], cut[[0, -1]] = 0.025, (-1.0, 1.0)
+    mean, variance, share = dense_update(
+        guess,
+        0.2**2 * np.kron(matern52(t, 0.05), matern52(x, 0.2)),
+        np.concatenate([np.kron(np.eye(6), heat), np.kron(np.eye(6), cut)]),
+        np.zeros(12),
+        np.zeros(12),
+    )
+    assert share <= 1e-8
+    assert np.abs(guess.reshape(6, 21) @ heat).max() > 0.01  # the network knew no law
+    assert np.abs(np.ravel(posterior.mean["u"]) - mean).max() <= 0.2 * share
+    assert np.abs(np.ravel(posterior.variance["u"]) - variance).max() <= 0.2**2 * share
