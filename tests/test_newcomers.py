@@ -3,12 +3,15 @@ update by dense matrices and a pseudo-inverse.
 """
 
 import itertools
+import tempfile
 
 import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray
+from scipy import stats
 
 import bayescons as bc
 from models import (
@@ -20,6 +23,7 @@ from models import (
     scenarios,
     three_species,
 )
+from tests.test_docs import ROOT, python_blocks
 
 KEY = jax.random.key(3)
 
@@ -275,3 +279,32 @@ def test_ones_own_network_is_given_the_heat_of_a_ring():
     assert np.abs(guess.reshape(6, 21) @ heat).max() > 0.01  # the network knew no law
     assert np.abs(np.ravel(posterior.mean["u"]) - mean).max() <= 0.2 * share
     assert np.abs(np.ravel(posterior.variance["u"]) - variance).max() <= 0.2**2 * share
+
+
+def test_an_ensemble_is_conditioned_as_its_page_says(capsys, tmp_path, monkeypatch):
+    """docs/ensembles.md against the covariance that it states, formed and solved densely."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    text = (ROOT / "docs/ensembles.md").read_text(encoding="utf-8")
+    page = {"__name__": "page"}
+    exec(compile(python_blocks(ROOT / "docs/ensembles.md"), "docs/ensembles.md", "exec"), page)
+    assert "note:" not in capsys.readouterr().out  # four facts, 39 directions
+    assert f"bayescons condition puffs.npz {page['line']} --out" in text
+
+    members = page["members"].reshape(40, -1)
+    covariance = np.cov(members, rowvar=False)
+    covariance += 0.01**2 * np.trace(covariance) / members.shape[1] * np.eye(members.shape[1])
+    trapezoid = np.r_[1.25, np.full(39, 2.5), 1.25]
+    rows = np.kron(np.eye(4), trapezoid)
+    mean, variance, share = dense_update(members.mean(0), covariance, rows, np.ones(4), np.zeros(4))
+    widest = np.sqrt(np.diag(covariance).max())
+    with xarray.open_dataset(page["folder"] / "conserved.nc") as found:
+        assert share <= 1e-6
+        assert np.abs(found["mean"].to_numpy().ravel() - mean).max() <= widest * share
+        assert np.abs(found["variance"].to_numpy().ravel() - variance).max() <= widest**2 * share
+        evidence = stats.multivariate_normal.logpdf(
+            np.ones(4), rows @ members.mean(0), rows @ covariance @ rows.T
+        )
+        assert abs(found["log_evidence"].item() - evidence) <= share * abs(evidence)
+        np.testing.assert_allclose(found["total_x_before"], (rows @ members.mean(0)), rtol=1e-14)
+        assert found["draws"].shape == (40, 4, 41)
+        assert np.abs(found["draws"].to_numpy() @ trapezoid - 1).max() <= 1e-12
