@@ -5,6 +5,8 @@ solution satisfies its own conditions.
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import bayescons as bc
@@ -346,6 +348,29 @@ def test_an_integral_over_nothing_is_refused():
 def test_a_robin_condition_without_coefficients_is_refused():
     with pytest.raises(ValueError, match="a coefficient other than zero; got value=0 and slope=0"):
         bc.robin(GRID, "x", "lower", value=0.0, slope=0.0)
+
+
+def test_a_robin_condition_with_coefficients_along_the_wall_is_refused():
+    with pytest.raises(ValueError, match=r"coefficient 'slope' .* one number; it has shape \(3,\)"):
+        bc.robin(GRID, "x", "lower", value=1.0, slope=np.ones(3))
+
+
+@pytest.mark.parametrize("unknown", ["value", "slope"])
+def test_a_random_coefficient_of_a_robin_condition_is_that_of_its_value(unknown):
+    """Given the coefficient, the mean is that of the number in its place."""
+
+    def program(number):
+        number = numpyro.sample("number", dist.Uniform(0.5, 2.0)) if number is None else number
+        coefficients = {"value": 0.7, "slope": 0.7} | {unknown: number}
+        u = numpyro.sample("u", bc.diagonal(jnp.zeros(GRID.shape), 1.0))
+        bc.impose("wall", bc.robin(GRID, "x", "upper", **coefficients), u, 0.3)
+
+    posterior = bc.conjugate(program, latent_draws=3, key=jax.random.key(0))(None)
+    for i, drawn in enumerate(posterior.latents["number"]):
+        known = bc.conjugate(program)(float(drawn))
+        np.testing.assert_allclose(
+            posterior.components[0].mean[i], known.mean["u"], rtol=1e3 * EPS, atol=1e3 * EPS
+        )
 
 
 def test_an_integral_names_each_axis_once():

@@ -1,6 +1,7 @@
 """The Python in README.md and in the documentation runs as it stands, page by page."""
 
 import re
+import tempfile
 from pathlib import Path
 
 import numpyro.infer
@@ -50,7 +51,8 @@ def few_draws(monkeypatch):
 @pytest.mark.filterwarnings("ignore::bayescons.NotMixedWarning")
 @pytest.mark.filterwarnings("ignore::bayescons.UnreliableWeightsWarning")
 @pytest.mark.parametrize("page", PAGES)
-def test_the_python_of_every_page_runs(page, capsys):
+def test_the_python_of_every_page_runs(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where pages write
     source = python_blocks(ROOT / page)
     exec(compile(source, page, "exec"), {"__name__": "page"})
     assert capsys.readouterr().out

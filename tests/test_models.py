@@ -19,7 +19,8 @@ from bayescons.programs.structure import program_structure
 
 FILES = sorted((Path(__file__).resolve().parent.parent / "models").glob("*.py"))
 NO_CLOSED_FORM: dict[str, str] = {
-    "outliers": "StudentT likelihood"
+    "robin_wall": "StudentT likelihood",
+    "outliers": "StudentT likelihood",
 }  # file -> what the TypeError of bc.conjugate says
 DRAWS = 2
 

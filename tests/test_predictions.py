@@ -197,6 +197,10 @@ BAD = {
     ),
     "one draw": ({"t": T, "x": X, "draws": MEAN[None]}, "at least two draws; it has 1"),
     "no axis of draws": ({"t": T, "x": X, "draws": MEAN}, "must have an axis of draws in front"),
+    "draws behind the grid": (
+        {"t": T, "x": X, "draws": np.stack([MEAN, -MEAN], axis=-1)},
+        r"got \(3, 5, 2\).*goes in front: np.moveaxis\(array, -1, 0\)",
+    ),
     "equal draws": ({"t": T, "x": X, "draws": np.stack([MEAN] * 3)}, "are all equal"),
 }
 

@@ -967,6 +967,25 @@ def test_draws_that_miss_an_exact_statement_are_not_returned(monkeypatch):
         sample(program, key=0, draws=20)
 
 
+@pytest.mark.filterwarnings("ignore::bayescons.NotMixedWarning")  # 50 draws
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e9])
+def test_a_wall_at_zero_is_held_to_the_rounding_of_its_field(unit):
+    """The wall comes out as 1e-17 of the field beside it; alone it is all that its row adds up."""
+    grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 9))
+
+    def program(total):
+        prior = bc.surrogates.separable(
+            grid, {"x": 0.3}, kernels="matern52", amplitude=unit, mean=lambda x: unit * (1 - x)
+        )
+        u = numpyro.sample("u", prior)
+        bc.observe("total", bc.integral(grid), u, total)
+        bc.observe("wall", bc.dirichlet(grid, "x", "upper"), u, 0.0)
+        numpyro.sample("y", dist.Normal(u[3], 0.1 * unit), obs=0.3 * unit)
+
+    tree = sample(program, 0.4 * unit, key=0, sampler="nuts", draws=50, warmup=50)
+    assert float(abs(tree["constraints"]["wall_residual"]).max()) <= 1e-12 * unit
+
+
 def test_the_guard_names_the_statement_and_keeps_the_draws():
     stated = {
         "right": Stated(np.full((1, 4), 1e-13), np.ones((1, 4)), np.ones((1, 4))),

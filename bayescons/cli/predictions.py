@@ -374,10 +374,16 @@ def _over_grid(
         sizes = ", ".join(
             f"{name}: {size}" for name, size in zip(grid.names, grid.shape, strict=True)
         )
+        behind = lead > 0 and values.shape[: len(grid.shape)] == grid.shape
         raise InputError(
             f"the {meaning} must have the shape of the grid {grid.shape} ({sizes}), batch axes in "
-            f"front; got {values.shape}. If its axes are in another order, write it: --axes "
-            f"{','.join(reversed(grid.names))}"
+            f"front; got {values.shape}. "
+            + (
+                "What comes behind the grid's axes goes in front: np.moveaxis(array, -1, 0)"
+                if behind
+                else "If its axes are in another order, write it: --axes "
+                + ",".join(reversed(grid.names))
+            )
         )
     return values, tuple(_numbered(lead))
 

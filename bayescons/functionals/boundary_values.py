@@ -4,8 +4,11 @@ two ends.
 
 from __future__ import annotations
 
+import jax
 import numpy as np
+from jax.typing import ArrayLike
 
+from bayescons.arrays import concrete, finite, numbers
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stencils import end_stencil
 from bayescons.grids import Grid
@@ -52,9 +55,12 @@ def neumann(grid: Grid, axis: str, side: str, order: int = 2) -> TensorProduct:
 
 
 def robin(
-    grid: Grid, axis: str, side: str, value: float | int, slope: float | int, order: int = 2
+    grid: Grid, axis: str, side: str, value: ArrayLike, slope: ArrayLike, order: int = 2
 ) -> TensorProduct:
     """(G u)(t) = value · u + slope · ∂u/∂x at an end: convection, radiation linearized, impedance.
+
+    Each coefficient is one number, which in a program may be random: a conductivity that is not
+    known, say.
 
     Args:
         grid: where the field lives.
@@ -64,17 +70,21 @@ def robin(
         slope: coefficient of ∂u/∂x (in the direction of increasing x).
         order: order of accuracy of the one-sided derivative.
 
+    Raises:
+        ValueError: for a coefficient that is an array or is not finite, or for two of zero.
+
     Example:
         >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 5))
         >>> round(float(bc.robin(grid, "x", "upper", value=1.0, slope=0.5)(grid["x"] ** 2)), 6)
         2.0
     """
-    if value == 0 and slope == 0:
+    coefficients = (_coefficient("value", value), _coefficient("slope", slope))
+    if all(concrete(c) and c == 0 for c in coefficients):
         raise RefusedValue(
             "a Robin condition needs a coefficient other than zero; got value=0 and slope=0"
         )
     ends = (end_stencil(grid[axis], side, derivative, order) for derivative in (0, 1))
-    return _along(grid, axis, sum(c * w for c, w in zip((value, slope), ends, strict=True)))
+    return _along(grid, axis, sum(c * w for c, w in zip(coefficients, ends, strict=True)))
 
 
 def periodic(grid: Grid, axis: str, derivative: int = 0, order: int = 2) -> TensorProduct:
@@ -93,7 +103,19 @@ def periodic(grid: Grid, axis: str, derivative: int = 0, order: int = 2) -> Tens
     return _along(grid, axis, upper - lower)
 
 
-def _along(grid: Grid, axis: str, weights: np.ndarray) -> TensorProduct:
+def _coefficient(name: str, number):
+    """A coefficient of a Robin condition; a number that is known stays on the host."""
+    what = f"the coefficient {name!r} of a Robin condition"
+    number = finite(what, numbers(what, number))
+    if np.ndim(number):
+        raise RefusedValue(
+            f"{what} must be one number; it has shape {np.shape(number)}. Where it changes along "
+            "the wall, observe a function of the field in its place"
+        )
+    return float(number) if concrete(number) else number
+
+
+def _along(grid: Grid, axis: str, weights: np.ndarray | jax.Array) -> TensorProduct:
     """One row of weights along an axis, at every point of the others."""
     at = grid.axis(axis)
     kept = {name: grid[name] for name in grid.names if name != axis}

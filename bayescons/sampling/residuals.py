@@ -27,8 +27,9 @@ class Stated(NamedTuple):
     Attributes:
         residual: f(u) - b, shape (chain, draw, *value's shape).
         value: b, of the same shape.
-        size: of the terms that f adds up, by which rounding is judged, shape (chain, draw);
-            infinite where the statement is not exact.
+        size: of the terms that f adds up, and a share of what they would be everywhere at the
+            field's largest value, by which rounding is judged, shape (chain, draw); infinite where
+            the statement is not exact.
     """
 
     residual: jax.Array
@@ -153,15 +154,23 @@ def residuals(program: Callable, draws: Mapping) -> dict[str, Stated]:
 
 def _stated(known: FunctionalObservation, value) -> Stated:
     """What one draw makes of a statement."""
-    signs = np.random.default_rng(0)
-    mixed = tuple(u * signs.choice([-1.0, 1.0], jnp.shape(u)) for u in known.fields)
-    terms = jnp.max(jnp.abs(known.computed(mixed)), initial=0.0)
-    exact = known.scale is None
+    random = np.random.default_rng(0)
+    signs = [random.choice([-1.0, 1.0], jnp.shape(u)) for u in known.fields]
+    mixed = tuple(u * sign for u, sign in zip(known.fields, signs, strict=True))
+    size = _largest(known.computed(mixed)) + _largest(value)
+    # What a fact makes small, such as a wall at zero, was computed from numbers of the field's
+    # size, and carries their rounding: of that, eps^(3/4) is let pass (refuse_residuals).
+    whole = tuple(_largest(u) * sign for u, sign in zip(known.fields, signs, strict=True))
+    rounding = jnp.finfo(jnp.result_type(float)).eps ** 0.25 * _largest(known.computed(whole))
     return Stated(
         known.computed() - value,
         value,
-        terms + jnp.max(jnp.abs(value), initial=0.0) if exact else jnp.asarray(jnp.inf),
+        size + rounding if known.scale is None else jnp.asarray(jnp.inf),
     )
+
+
+def _largest(array) -> jax.Array:
+    return jnp.max(jnp.abs(array), initial=0.0)
 
 
 def refuse_residuals(found: Mapping[str, Stated], draws: Mapping) -> None:
