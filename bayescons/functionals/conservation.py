@@ -55,5 +55,10 @@ def integral(
     )
     kept = [name for a, name in enumerate(grid.names) if a not in axes]
     return TensorProduct(
-        weights, tuple(grid[n] for n in kept), bridges, shape=grid.shape, names=tuple(kept)
+        weights,
+        tuple(grid[n] for n in kept),
+        bridges,
+        shape=grid.shape,
+        names=tuple(kept),
+        about=f"{'∫' * len(names)} u {' '.join(f'd{n}' for n in names)} by the {rule} rule",
     )

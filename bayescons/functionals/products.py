@@ -5,15 +5,18 @@ axis.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.descriptions import described
 from bayescons.functionals.abstract import SingleFunctional, static
 
 
-@jax.tree_util.register_dataclass
+@described
+@functools.partial(jax.tree_util.register_dataclass, drop_fields=("about",))
 @dataclasses.dataclass(frozen=True)
 class TensorProduct(SingleFunctional):
     """G = ⊗_a W_a: along axis a the identity (None), one row of weights (n_a,), or a matrix of rows
@@ -27,6 +30,7 @@ class TensorProduct(SingleFunctional):
         bridges: for an integral, widths of the intervals along each integrated axis (see
             `quadrature.bridge_widths`), one row of them, or a row for each row of weights, zero for
             intervals that it does not integrate over; None for the other axes.
+        about: what it is in the field's words.
     """
 
     weights: tuple
@@ -34,6 +38,7 @@ class TensorProduct(SingleFunctional):
     bridges: tuple = ()
     shape: tuple[int, ...] = static(default=())
     names: tuple[str, ...] = static(default=())
+    about: str = dataclasses.field(default="", compare=False)
 
     @property
     def identity_axes(self) -> dict[int, int]:

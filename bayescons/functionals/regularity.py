@@ -27,4 +27,5 @@ def second_difference(grid: Grid, axis: str = "x") -> TensorProduct:
     at = grid.axis(axis)
     rows = tuple(interior_stencils(grid[axis]) if a == at else None for a in range(len(grid.shape)))
     coordinates = tuple(grid[n][1:-1] if n == axis else grid[n] for n in grid.names)
-    return TensorProduct(rows, coordinates, shape=grid.shape, names=grid.names)
+    about = f"∂²u/∂{axis}² at every interior point of {axis}"
+    return TensorProduct(rows, coordinates, shape=grid.shape, names=grid.names, about=about)

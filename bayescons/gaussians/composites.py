@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.descriptions import counted, described, span
 from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
 from bayescons.functionals.joint import split_fields
 from bayescons.gaussians.abstract import LOG_2PI, AbstractCovariance, AbstractImage, no_density
@@ -21,6 +22,7 @@ from bayescons.gaussians.row_covariance import RowCovariance
 from bayescons.refusals import RefusedOperation
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BlockDiagonal(AbstractCovariance):
@@ -28,6 +30,13 @@ class BlockDiagonal(AbstractCovariance):
 
     members: tuple[AbstractCovariance, ...]
     independent: ClassVar[frozenset[int]] = frozenset()  # the one axis runs over all fields
+
+    @property
+    def structure(self) -> str:
+        """Those of the fields."""
+        return (
+            f"{len(self.members)} fields end to end: {'; '.join(m.structure for m in self.members)}"
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,6 +90,7 @@ class BlockDiagonal(AbstractCovariance):
         )
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Marginal(AbstractImage):
@@ -94,6 +104,11 @@ class Marginal(AbstractImage):
 
     whole: AbstractCovariance
     indices: tuple
+
+    @property
+    def structure(self) -> str:
+        """That of the whole."""
+        return f"part of a field of shape {tuple(self.whole.shape)}, {self.whole.structure}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -129,6 +144,7 @@ class Marginal(AbstractImage):
         raise RefusedOperation(no_density("a field restricted from a larger one"))
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Scaled(AbstractImage):
@@ -143,6 +159,11 @@ class Scaled(AbstractImage):
 
     whole: AbstractCovariance
     factor: Leaf
+
+    @property
+    def structure(self) -> str:
+        """That of the whole, and the range of the factor."""
+        return f"{self.whole.structure}; times a factor {span(self.factor)}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -169,6 +190,7 @@ class Scaled(AbstractImage):
         )
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Conditioned(AbstractCovariance):
@@ -196,6 +218,15 @@ class Conditioned(AbstractCovariance):
     noise: Leaf | None
     axes: tuple[int, ...] = static()
     exact: bool = static()
+
+    @property
+    def structure(self) -> str:
+        """That of the prior, and how many rows are known of it."""
+        rows = math.prod(self.row_covariance.row_std.shape[self.batch_dims :])
+        if self.noise is None:
+            return f"{self.prior.structure}; given {counted(rows, 'exact row')}"
+        noisy = f"; given {counted(rows, 'row')}, noise {span(self.noise)} in variance"
+        return f"{self.prior.structure}{noisy}"
 
     @property
     def shape(self) -> tuple[int, ...]:
