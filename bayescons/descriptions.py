@@ -70,9 +70,9 @@ def described[C: type](cls: C) -> C:
 
     Stands above `dataclasses.dataclass`, whose text it replaces.
     """
-    cls.__repr__ = lambda self: self.description().text
-    cls._repr_html_ = lambda self: self.description().html
-    words.register(cls, lambda value: value.description().title)
+    cls.__repr__ = lambda self: _told(self).text
+    cls._repr_html_ = lambda self: _told(self).html
+    words.register(cls, lambda value: _told(value).title)
     return cls
 
 
@@ -94,6 +94,17 @@ def tabulated[C: type](title: str) -> Callable[[C], C]:
         return described(cls)
 
     return decorate
+
+
+def _told(value) -> Description:
+    """Its description. While JAX takes an object apart anything may stand in the place of its
+    arrays, or they have been given away: then only its kind is told, since what fails to print
+    cannot be looked into.
+    """
+    try:
+        return value.description()
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return Description(kind(value))
 
 
 @functools.singledispatch
@@ -138,12 +149,10 @@ def _(value) -> str:
     if not known(value):
         return f"{many}{value.dtype}, being traced"
     array = np.asarray(value)
-    if array.dtype.kind not in "biuf" or not array.size:
-        return f"{many}{array.dtype}"
-    if array.dtype.kind == "b":
-        return f"{int(array.sum())} of {array.size} true" if shape else str(bool(array))
+    if array.dtype.kind == "b" and array.size:
+        return f"{int(array.sum())} of {array.size}" if shape else str(bool(array))
     if array.ndim == 1 and array.size <= FEW:
-        return ", ".join(f"{number:.6g}" for number in array)
+        return ", ".join(map(words, array)) or "no numbers"
     return f"{many}{span(array)}"
 
 
@@ -167,14 +176,17 @@ def span(array) -> str:
     if not known(array):
         return f"{np.result_type(array.dtype)}, being traced"
     array = np.asarray(array)
-    low, high = np.min(array, initial=np.inf), np.max(array, initial=-np.inf)
-    if np.isnan(low):
+    if not jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.kind not in "biu":
+        return f"of type {array.dtype}"
+    if not array.size:
+        return "no numbers"
+    low, high = float(np.min(array)), float(np.max(array))
+    if not np.isfinite(low + high):
         finite = array[np.isfinite(array)]
         bad = f"{array.size - finite.size} of {array.size} not finite"
         return f"{span(finite)}, {bad}" if finite.size else bad
-    if not array.size:
-        return "no numbers"
-    return f"{low:.6g}" if low == high else f"{low:.4g} to {high:.4g}"
+    ends = f"{low:.4g}", f"{high:.4g}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def counted(number: int, what: str) -> str:

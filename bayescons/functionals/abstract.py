@@ -51,7 +51,8 @@ class AbstractFunctional(abc.ABC):
         members: the functionals with one array of values that it is made of.
         pointwise: axes of the field on which G is the identity.
         about: what it is in the field's words, for a person to read. No part of what is compiled:
-            it is "" again where JAX has taken a functional apart and put it together.
+            where JAX has taken a functional apart and put it together, its kind is all that is
+            known.
     """
 
     shape: tuple[int, ...]

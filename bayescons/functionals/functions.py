@@ -76,15 +76,14 @@ class FunctionFunctional(SingleFunctional):
     equations: Callable = static()  # noqa: RUF009
     shape: tuple[int, ...] = static(default=())
     parameters: tuple = ()
-    about: str = dataclasses.field(default="", compare=False)
+    about: str = dataclasses.field(default="a function of the field", compare=False)
 
     @classmethod
     def of(cls, function: Callable, shape: tuple[int, ...]) -> FunctionFunctional:
         """A function of a field of this shape, not checked."""
         traced = TracedFunction.of(function, [shape])
-        return cls(
-            traced.equations, tuple(shape), traced.parameters, f"{called(function)} of the field"
-        )
+        about = f"{called(function)}, a function of the field"
+        return cls(traced.equations, tuple(shape), traced.parameters, about)
 
     @property
     def value_shape(self) -> tuple[int, ...]:

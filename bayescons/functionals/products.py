@@ -38,7 +38,7 @@ class TensorProduct(SingleFunctional):
     bridges: tuple = ()
     shape: tuple[int, ...] = static(default=())
     names: tuple[str, ...] = static(default=())
-    about: str = dataclasses.field(default="", compare=False)
+    about: str = dataclasses.field(default="weights along the axes", compare=False)
 
     @property
     def identity_axes(self) -> dict[int, int]:

@@ -47,11 +47,11 @@ class CirculantEmbedding(AbstractPrior):
     @property
     def structure(self) -> str:
         """Points of its circles, and its scale."""
-        sizes = " × ".join(
-            "independent" if s is None else f"on a circle of {c}"
+        sizes = " ⊗ ".join(
+            "identity" if s is None else f"circle of {c}"
             for s, c in zip(self.spectra, self.circles, strict=True)
         )
-        return f"stationary, {sizes}; scale {span(self.scale)}"
+        return f"stationary, {sizes}, scale {span(self.scale)}"
 
     @property
     def batch_dims(self) -> int:

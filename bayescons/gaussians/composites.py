@@ -34,9 +34,8 @@ class BlockDiagonal(AbstractCovariance):
     @property
     def structure(self) -> str:
         """Those of the fields."""
-        return (
-            f"{len(self.members)} fields end to end: {'; '.join(m.structure for m in self.members)}"
-        )
+        told = " | ".join(member.structure for member in self.members)
+        return f"{len(self.members)} fields end to end ({told})"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -148,7 +147,7 @@ class Marginal(AbstractImage):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Scaled(AbstractImage):
-    """The covariance of a centred field times a factor, K' = D K D with D = diag(factor): s² K for
+    """The covariance of a centred field scaled by, K' = D K D with D = diag(factor): s² K for
     one number.
 
     Attributes:
@@ -225,7 +224,7 @@ class Conditioned(AbstractCovariance):
         rows = math.prod(self.row_covariance.row_std.shape[self.batch_dims :])
         if self.noise is None:
             return f"{self.prior.structure}; given {counted(rows, 'exact row')}"
-        noisy = f"; given {counted(rows, 'row')}, noise {span(self.noise)} in variance"
+        noisy = f"; given {counted(rows, 'row')}, noise variance {span(self.noise)}"
         return f"{self.prior.structure}{noisy}"
 
     @property

@@ -34,7 +34,7 @@ class Diagonal(AbstractPrior):
     @property
     def structure(self) -> str:
         """The range of its variances."""
-        return f"diagonal, every point independent; variance {span(self.diagonal)}"
+        return f"diagonal, variance {span(self.diagonal)}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ class LowRank(AbstractPrior):
     @property
     def structure(self) -> str:
         """Its rank."""
-        return f"diagonal and rank {self.factor.shape[-1]}"
+        return f"diagonal plus rank {self.factor.shape[-1]}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -163,8 +163,10 @@ class Kronecker(AbstractPrior):
     @property
     def structure(self) -> str:
         """Its matrices and its scale."""
-        sizes = " × ".join("independent" if r is None else f"{r.shape[-1]}²" for r in self.roots)
-        return f"separable, {sizes}; scale {span(self.scale)}"
+        sizes = " ⊗ ".join(
+            "identity" if r is None else f"{r.shape[-1]} × {r.shape[-1]}" for r in self.roots
+        )
+        return f"separable, {sizes}, scale {span(self.scale)}"
 
     @property
     def batch_dims(self) -> int:

@@ -79,8 +79,6 @@ class Gaussian(dist.Distribution):
         """Shape and structure, and the range of the mean where it is known."""
         batch = f", a batch of {self.batch_shape}" if self.batch_shape else ""
         title = f"Gaussian over a field of shape {tuple(self.event_shape)}{batch}"
-        if not isinstance(self.covariance, AbstractCovariance):
-            return Description(title)  # while JAX takes it apart
         mean = span(self.loc) if known(self.loc) else words(self.loc)
         return Description(title, (("mean", mean), ("covariance", self.covariance.structure)))
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpyro import handlers
 
 from bayescons import tracing
+from bayescons.descriptions import Description, described
 from bayescons.gaussians.conditioning import Constraint, Update, condition, update
 from bayescons.gaussians.consistency import row_names
 from bayescons.gaussians.gaussian import Gaussian
@@ -27,6 +28,7 @@ from bayescons.programs.structure import program_structure
 from bayescons.refusals import RefusedType, RefusedValue
 
 
+@described
 class LawComparison(NamedTuple):
     """Candidate laws and the evidence of the readings under each; printed as a table, the best law
     first.
@@ -57,6 +59,23 @@ class LawComparison(NamedTuple):
         weights = np.exp(self.difference)
         return weights / weights.sum()
 
+    def description(self) -> Description:
+        """A row for each law, the best first."""
+        order = np.argsort(-self.log_evidence, kind="stable")
+        told = (
+            (
+                self.names[i],
+                f"log evidence {_with_error(self.log_evidence[i], self.error[i])} nats, "
+                f"probability {self.probability[i]:.3g}{self._doubt(i)}",
+            )
+            for i in order
+        )
+        return Description(f"Comparison of {len(self.names)} laws", tuple(told))
+
+    def _doubt(self, i: int) -> str:
+        k = self.pareto_k[i]
+        return f"  Pareto k {k:.2f}: not to be trusted" if k > 0.7 else ""
+
     def __str__(self) -> str:
         """One line for each law; the error of a difference counts both laws' own."""
         order = np.argsort(-self.log_evidence, kind="stable")
@@ -68,12 +87,9 @@ class LawComparison(NamedTuple):
                 f"{_with_error(self.log_evidence[i], self.error[i]):>20}  "
                 f"{_with_error(self.difference[i], apart):>20}"
             )
-            doubt = (
-                f"  Pareto k {self.pareto_k[i]:.2f}: not to be trusted"
-                if self.pareto_k[i] > 0.7
-                else ""
+            lines.append(
+                f"{self.names[i]:<{width}}  {values}  {self.probability[i]:11.3g}{self._doubt(i)}"
             )
-            lines.append(f"{self.names[i]:<{width}}  {values}  {self.probability[i]:11.3g}{doubt}")
         return "\n".join(lines)
 
 

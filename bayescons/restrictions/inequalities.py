@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import finite
+from bayescons.descriptions import Description, counted, described, words
 from bayescons.functionals.abstract import Leaf, SingleFunctional, static
 from bayescons.functionals.functions import FunctionFunctional
 from bayescons.functionals.joint import OnJointVector
@@ -23,6 +24,7 @@ from bayescons.grids import Grid
 from bayescons.refusals import RefusedType, RefusedValue
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Inequality:
@@ -51,11 +53,22 @@ class Inequality:
         """Both together."""
         return Inequalities((*self.members, *other.members))
 
+    def description(self) -> Description:
+        """What is at least, or at most, what."""
+        return Description(f"Inequality {self.name!r}", (("states", self.told),))
+
+    @property
+    def told(self) -> str:
+        """The inequality."""
+        relation = "at least" if self.sign > 0 else "at most"
+        return f"{words(self.functional)}: {relation} {words(self.bound)}"
+
     def labels(self) -> list[str]:
         """Names of its rows."""
         return [f"{self.name}{label}" for label in self.functional.labels()]
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Inequalities:
@@ -66,6 +79,11 @@ class Inequalities:
     def __and__(self, other: Inequality | Inequalities) -> Inequalities:
         """All together."""
         return Inequalities((*self.members, *other.members))
+
+    def description(self) -> Description:
+        """A row for each."""
+        told = tuple((member.name, member.told) for member in self.members)
+        return Description(f"{counted(len(told), 'inequality statement')} on one field", told)
 
     @property
     def functional(self) -> Stack:
@@ -131,7 +149,9 @@ def _inequality(functional, bound, sign: int, name: str) -> Inequality:
 
 def _everywhere(grid: Grid) -> TensorProduct:
     coordinates = tuple(grid[name] for name in grid.names)
-    return TensorProduct((None,) * len(grid), coordinates, shape=grid.shape, names=grid.names)
+    return TensorProduct(
+        (None,) * len(grid), coordinates, shape=grid.shape, names=grid.names, about="u"
+    )
 
 
 def _differences(grid: Grid, axis: str) -> TensorProduct:
@@ -146,4 +166,5 @@ def _differences(grid: Grid, axis: str) -> TensorProduct:
     )
     halfway = (grid[axis][1:] + grid[axis][:-1]) / 2
     coordinates = tuple(halfway if name == axis else grid[name] for name in grid.names)
-    return TensorProduct(rows, coordinates, shape=grid.shape, names=grid.names)
+    about = f"difference of neighbours along {axis}"
+    return TensorProduct(rows, coordinates, shape=grid.shape, names=grid.names, about=about)

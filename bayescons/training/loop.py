@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from bayescons.descriptions import tabulated
 from bayescons.refusals import RefusedNumbers
 from bayescons.training.checkpoints import Checkpoints
 
@@ -40,6 +41,7 @@ class State(NamedTuple):
     best_step: jax.Array
 
 
+@tabulated("Report of a training run")
 class Report(NamedTuple):
     """What a person looks at, once a round.
 
