@@ -151,6 +151,8 @@ def _(value) -> str:
     array = np.asarray(value)
     if array.dtype.kind == "b" and array.size:
         return f"{int(array.sum())} of {array.size}" if shape else str(bool(array))
+    if not shape and array.dtype.kind in "iuf":
+        return words(array[()])
     if array.ndim == 1 and array.size <= FEW:
         return ", ".join(map(words, array)) or "no numbers"
     return f"{many}{span(array)}"

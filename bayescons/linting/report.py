@@ -60,7 +60,7 @@ class Report:
 
     def description(self) -> Description:
         """The summary, and each finding with its remedy."""
-        told = ((f.where, f"{f.severity}: {f.finding}. {f.remedy}") for f in self.findings)
+        told = ((f.where, f"{f.severity}: {f.finding}; {f.remedy}") for f in self.findings)
         return Description(self.summary, tuple(told))
 
     def __str__(self) -> str:

@@ -66,15 +66,11 @@ class LawComparison(NamedTuple):
             (
                 self.names[i],
                 f"log evidence {_with_error(self.log_evidence[i], self.error[i])} nats, "
-                f"probability {self.probability[i]:.3g}{self._doubt(i)}",
+                f"probability {self.probability[i]:.3g}{_doubt(self.pareto_k[i])}",
             )
             for i in order
         )
         return Description(f"Comparison of {len(self.names)} laws", tuple(told))
-
-    def _doubt(self, i: int) -> str:
-        k = self.pareto_k[i]
-        return f"  Pareto k {k:.2f}: not to be trusted" if k > 0.7 else ""
 
     def __str__(self) -> str:
         """One line for each law; the error of a difference counts both laws' own."""
@@ -87,9 +83,8 @@ class LawComparison(NamedTuple):
                 f"{_with_error(self.log_evidence[i], self.error[i]):>20}  "
                 f"{_with_error(self.difference[i], apart):>20}"
             )
-            lines.append(
-                f"{self.names[i]:<{width}}  {values}  {self.probability[i]:11.3g}{self._doubt(i)}"
-            )
+            share = f"{self.probability[i]:11.3g}{_doubt(self.pareto_k[i])}"
+            lines.append(f"{self.names[i]:<{width}}  {values}  {share}")
         return "\n".join(lines)
 
 
@@ -329,6 +324,10 @@ def _named(law: str) -> Generator[None]:
     except Exception as error:
         error.add_note(f"under the law {law!r}")
         raise
+
+
+def _doubt(pareto_k: float) -> str:
+    return f"  Pareto k {pareto_k:.2f}: not to be trusted" if pareto_k > 0.7 else ""
 
 
 def _with_error(value: float, error: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import finite
-from bayescons.descriptions import Description, counted, described, words
+from bayescons.descriptions import Description, counted, described, span, words
 from bayescons.functionals.abstract import Leaf, SingleFunctional, static
 from bayescons.functionals.functions import FunctionFunctional
 from bayescons.functionals.joint import OnJointVector
@@ -61,7 +61,7 @@ class Inequality:
     def told(self) -> str:
         """The inequality."""
         relation = "at least" if self.sign > 0 else "at most"
-        return f"{words(self.functional)}: {relation} {words(self.bound)}"
+        return f"{words(self.functional)}: {relation} {span(self.bound)}"
 
     def labels(self) -> list[str]:
         """Names of its rows."""
