@@ -64,6 +64,7 @@ class Report(NamedTuple):
     seconds: float
 
 
+@tabulated("Schedule of training")
 @dataclasses.dataclass(frozen=True)
 class Schedule:
     """Steps, and the learning rate over them: a linear rise, then a cosine down to zero; or
