@@ -9,11 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from bayescons.arrays import numbers
+from bayescons.descriptions import Description, counted, described
 from bayescons.refusals import RefusedValue
 
 SIDES = ("lower", "upper")
 
 
+@described
 class Grid(Mapping):
     """A tensor grid with named axes, `Grid(t=times, x=positions)`.
 
@@ -32,7 +34,9 @@ class Grid(Mapping):
     Example:
         >>> grid = bc.Grid(t=[0.0, 0.5, 1.0], x=jnp.linspace(0.0, 1.0, 5))
         >>> grid
-        Grid(t: 3 points in [0, 1], x: 5 points in [0, 1])
+        Grid of 3 × 5 points
+          t  3 points in [0, 1]
+          x  5 points in [0, 1]
         >>> grid.shape, grid.names
         ((3, 5), ('t', 'x'))
     """
@@ -56,11 +60,14 @@ class Grid(Mapping):
     def __contains__(self, name) -> bool:
         return name in self._coordinates
 
-    def __repr__(self) -> str:
-        axes = ", ".join(
-            f"{n}: {len(c)} points in [{c[0]:g}, {c[-1]:g}]" for n, c in self._coordinates.items()
+    def description(self) -> Description:
+        """Each axis, with its number of points and its ends."""
+        axes = (
+            (n, f"{counted(len(c), 'point')} in [{c[0]:g}, {c[-1]:g}]")
+            for n, c in self._coordinates.items()
         )
-        return f"Grid({axes})"
+        sizes = " × ".join(map(str, self.shape))
+        return Description(f"Grid of {sizes} points", tuple(axes))
 
     def __eq__(self, other) -> bool:
         """Whether names, their order and all coordinates are the same."""

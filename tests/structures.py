@@ -18,8 +18,9 @@ from scipy.sparse import csr_matrix
 import bayescons as bc
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.gaussians.circulant import CirculantEmbedding
-from bayescons.gaussians.composites import BlockDiagonal, Marginal, Scaled
+from bayescons.gaussians.composites import BlockDiagonal, Marginal, OneOfSeveral, Scaled
 from bayescons.gaussians.conditioning import Constraint, Update, stack, update
+from bayescons.gaussians.covariances import Dense
 from bayescons.gaussians.markov import ConditionalAutoregression, Graph, RandomWalk
 from bayescons.gaussians.plates import Plate
 
@@ -231,6 +232,15 @@ def _autoregressions(rng):
     return bc.Gaussian(jnp.asarray(mean), Plate(own, (3,), shared=True)), mean, covariance
 
 
+def _one_of_several(rng):
+    """Beside another field of two points, tied together at every time."""
+    mean, roots = rng.normal(size=GRID.shape), rng.normal(size=(3, 7, 7))
+    joint = roots @ roots.swapaxes(-1, -2) / 7 + 0.1 * np.eye(7)
+    whole = Plate(Dense(jnp.linalg.cholesky(joint), (7,)), (3,), shared=False)
+    own = OneOfSeveral(whole, 0, ((5,), (BESIDE,)))
+    return bc.Gaussian(jnp.asarray(mean), own), mean, block_diag(*joint[:, :5, :5])
+
+
 PLAIN = {
     "diagonal": _diagonal,
     "low rank": _low_rank,
@@ -244,6 +254,7 @@ PLAIN = {
     "scaled": _scaled,
     "random walks": _random_walks,
     "autoregressions": _autoregressions,
+    "one of several": _one_of_several,
 }
 # Already conditioned: on what, from which belief, with which scale.
 CONDITIONED = {

@@ -22,6 +22,7 @@ import numpy as np
 from bayescons.cli.errors import InputError
 from bayescons.cli.predictions import listed, open_arrays
 from bayescons.grids import Grid
+from bayescons.programs.reinterpretation import Reinterpretation
 
 
 class ProgramFile(NamedTuple):
@@ -53,11 +54,11 @@ def load_program(path: Path, name: str = "program") -> ProgramFile:
         )
     module = _run_file(path)
     program = getattr(module, name, None)
-    if not inspect.isfunction(program):
+    if not _is_program(program):
         own = [
             n
             for n, f in vars(module).items()
-            if inspect.isfunction(f) and f.__module__ == module.__name__ and n != "inputs"
+            if _is_program(f) and f.__module__ == module.__name__ and n != "inputs"
         ]
         raise InputError(
             f"{path} defines no function {name!r}; it defines {listed(own)}. Choose one with "
@@ -67,6 +68,11 @@ def load_program(path: Path, name: str = "program") -> ProgramFile:
     return ProgramFile(
         program, getattr(module, "inputs", None), grid if isinstance(grid, Grid) else None
     )
+
+
+def _is_program(thing) -> bool:
+    """Whether it is a function, or one that was read another way."""
+    return inspect.isfunction(thing) or isinstance(thing, Reinterpretation)
 
 
 def arguments(file: ProgramFile, key: jax.Array, data: Path | None = None) -> dict:

@@ -35,6 +35,7 @@ from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete, over_batch
+from bayescons.descriptions import Description, described, tabulated, words
 from bayescons.diagnostics.averages import alike
 from bayescons.diagnostics.ecdf import EcdfDifference, ecdf_difference, one_each
 from bayescons.diagnostics.mixtures import mixture_cdf
@@ -49,6 +50,7 @@ from bayescons.refusals import RefusedValue
 KNOWN = 1e-6
 
 
+@tabulated("How often central intervals hold the truth")
 class CoverageCurve(NamedTuple):
     """How often central intervals hold the truth.
 
@@ -63,6 +65,7 @@ class CoverageCurve(NamedTuple):
     se: np.ndarray
 
 
+@described
 class Calibration(NamedTuple):
     """What the PITs of independent cases say.
 
@@ -96,6 +99,15 @@ class Calibration(NamedTuple):
             f"{said}: p = {self.p_value:.2g} over {len(self.pit)} cases (false-alarm rate "
             f"{self.level:g})"
         )
+
+    def description(self) -> Description:
+        """The verdict, and what it rests on."""
+        told = (
+            ("verdict", self.verdict),
+            ("ECDF", f"{'inside' if self.ecdf.inside else 'outside'} its band"),
+            ("PITs", words(self.pit)),
+        )
+        return Description("Calibration of a belief", told)
 
 
 def pit(

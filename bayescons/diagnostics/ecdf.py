@@ -17,11 +17,13 @@ import numpy as np
 import scipy.stats
 from jax.typing import ArrayLike
 
+from bayescons.descriptions import tabulated
 from bayescons.refusals import RefusedValue
 
 POINTS = 100  # most evaluation points of an ECDF
 
 
+@tabulated("Empirical distribution of PITs less the uniform one")
 class EcdfDifference(NamedTuple):
     """The empirical distribution function of PITs less the uniform one, and where it stays for
     uniform PITs.

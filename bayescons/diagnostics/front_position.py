@@ -16,10 +16,12 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from bayescons import tracing
+from bayescons.descriptions import tabulated
 from bayescons.refusals import RefusedValue
 from bayescons.results import trees as results
 
 
+@tabulated("Position of a front")
 class FrontSummary(NamedTuple):
     """What the draws say of one front; positions in the unit of x.
 

@@ -28,6 +28,7 @@ import numpy as np
 
 from bayescons import tracing
 from bayescons.arrays import one_of
+from bayescons.descriptions import Description, described, words
 from bayescons.diagnostics import simulation
 from bayescons.diagnostics.calibration import Calibration, calibration_of, holm, pit, uniformity
 from bayescons.diagnostics.refits import Refit, Refitted, closed_form, sampled
@@ -50,6 +51,7 @@ EXACT = "known exactly: truth and draws agree to rounding in every simulation"
 Functional = Callable[[dict], Any]
 
 
+@described
 class SBC(NamedTuple):
     """What simulation-based calibration found.
 
@@ -93,6 +95,16 @@ class SBC(NamedTuple):
             f"{len(self.adjusted)} functionals over {len(self.effective)} simulations, "
             f"{self.reading} (a right program fails with probability {self.level:g})"
         )
+
+    def description(self) -> Description:
+        """The verdict, and the p-value of each functional."""
+        told = (
+            ("verdict", self.verdict),
+            ("adjusted p-values", words(self.adjusted)),
+            ("left out", words(self.left_out)),
+            ("notes", words(self.notes)),
+        )
+        return Description("Simulation-based calibration", told)
 
     def calibration(self, name: str) -> Calibration:
         """ECDF difference with its band, and coverage, of one functional."""

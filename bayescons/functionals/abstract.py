@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from bayescons.arrays import numbers
+from bayescons.descriptions import Description, described, kind, known, span
 
 # An array of a pytree. While JAX takes a pytree apart and rebuilds it, anything may stand in its
 # place, so constructors check nothing.
@@ -38,6 +39,7 @@ def static(**kwargs):
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
+@described
 class AbstractFunctional(abc.ABC):
     """What the conjugate update asks of a functional: shapes, its value, and G read by rows.
 
@@ -48,12 +50,25 @@ class AbstractFunctional(abc.ABC):
         value_shape: shape of G u; of a stack, the tuple of its members'.
         members: the functionals with one array of values that it is made of.
         pointwise: axes of the field on which G is the identity.
+        about: what it is in the field's words, for a person to read. No part of what is compiled:
+            where JAX has taken a functional apart and put it together, its kind is all that is
+            known.
     """
 
     shape: tuple[int, ...]
     value_shape: tuple
     members: tuple[SingleFunctional, ...]
     pointwise: frozenset[int]
+    about: str = ""
+
+    def description(self) -> Description:
+        """What it is, of which field, and which values it has; of a stack a row for each member."""
+        field = ("field", f"shape {tuple(self.shape)}")
+        if len(self.members) == 1:
+            (single,) = self.members
+            return Description(single.told, (field, ("value", single.values_told)))
+        members = ((str(i), f"{m.told}: {m.values_told}") for i, m in enumerate(self.members, 1))
+        return Description(self.about, (field, *members))
 
     @abc.abstractmethod
     def __call__(self, field):
@@ -90,6 +105,7 @@ class SingleFunctional(AbstractFunctional):
         names: names of the axes of the value, where they are known, otherwise ().
         grid_names: names of the axes of the field, where it was built on a grid, otherwise ().
         grid_points: coordinates along these.
+        coordinates: along these axes, where they are known, otherwise ().
     """
 
     offset: ArrayLike = 0.0
@@ -97,6 +113,25 @@ class SingleFunctional(AbstractFunctional):
     names: tuple[str, ...] = ()
     grid_names: tuple[str, ...] = ()
     grid_points: tuple = ()
+    coordinates: tuple = ()
+
+    @property
+    def told(self) -> str:
+        """What it is about, or of which kind it is where nobody has said."""
+        return self.about or kind(self)
+
+    @property
+    def values_told(self) -> str:
+        """Shape of the value, and its axes with their range where these are known."""
+        shape = tuple(self.value_shape)
+        if len(self.names) != len(shape) or not shape:
+            return f"shape {shape}" if shape else "one number"
+        places = (*self.coordinates, *[None] * len(shape))
+        axes = (
+            f"{name} = {span(at)}" if known(at) else name
+            for name, at in zip(self.names, places, strict=False)
+        )
+        return f"shape {shape}, along {' and '.join(axes)}"
 
     @abc.abstractmethod
     def linear(self, field) -> jax.Array:
@@ -155,14 +190,27 @@ class SingleFunctional(AbstractFunctional):
         return jnp.moveaxis(rows.reshape(lead + rest), range(len(axes)), front)
 
 
+@described
 class JointFunctional(abc.ABC):
     """A law of several fields that adds up one functional of each, Σ_k (G_k u_k + c_k).
 
     Attributes:
         parts: G_k, one for each field, in order, all with one shape of values.
+        about: what it is in the field's words.
     """
 
     parts: tuple[SingleFunctional, ...]
+    about: str = ""
+
+    def description(self) -> Description:
+        """What it is, and what of each field it adds up."""
+        fields = (
+            (f"field {i}", f"{part.told}, of shape {tuple(part.shape)}")
+            for i, part in enumerate(self.parts, 1)
+        )
+        return Description(
+            self.about or kind(self), (*fields, ("value", self.parts[0].values_told))
+        )
 
     @abc.abstractmethod
     def __call__(self, *fields) -> jax.Array:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bayescons.descriptions import described
 from bayescons.functionals.abstract import JointFunctional, static
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.quadrature import bridge_widths, quadrature_weights
@@ -19,6 +20,7 @@ from bayescons.refusals import RefusedValue
 FLUXES = ("times", "steps")
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Balance(JointFunctional):
@@ -39,6 +41,11 @@ class Balance(JointFunctional):
     outflow: TensorProduct
     coordinates: tuple
     names: tuple[str, ...] = static()
+
+    @property
+    def about(self) -> str:
+        """The law."""
+        return "a balance: what is held more than at first, and what has flowed out, add up to zero"
 
     @property
     def parts(self) -> tuple[TensorProduct, TensorProduct]:
@@ -123,7 +130,10 @@ def balance(
     """
     at = _axes(grid, over, time, fluxes)
     x = grid[over]
-    walls = _Space(quadrature_weights(x, rule), np.array([-1.0, 1.0]), x[[0, -1]], bridge_widths(x))
+    told = f"∫ u d{over} less that at the first {time}", f"what has left through the ends of {over}"
+    walls = _Space(
+        quadrature_weights(x, rule), np.array([-1.0, 1.0]), x[[0, -1]], bridge_widths(x), told
+    )
     return _law(grid, at, fluxes, np.tri(len(grid[time]) - 1), walls)
 
 
@@ -156,21 +166,22 @@ def cell_balance(
     x = grid[over]
     weights = quadrature_weights(x, rule)
     first = x[0] if rule == "trapezoid" else (x[0] + x[1]) / 2 - weights[0]
-    cells = _Space(
-        np.diag(weights), _differences(len(x)), first + np.append(0.0, np.cumsum(weights)), None
-    )
+    faces = first + np.append(0.0, np.cumsum(weights))
+    told = "what each cell gains in a step", "what leaves through its faces meanwhile"
+    cells = _Space(np.diag(weights), _differences(len(x)), faces, None, told)
     return _law(grid, at, fluxes, np.eye(len(grid[time]) - 1), cells)
 
 
 class _Space(NamedTuple):
-    """What a law is in space: weights of the field, of the fluxes through the faces, the faces, and
-    what the rule in space leaves open.
+    """What a law is in space: weights of the field and of the fluxes through the faces, the faces,
+    what the rule in space leaves open, and in words what becomes of field and fluxes.
     """
 
     within: np.ndarray
     across: np.ndarray
     faces: np.ndarray
     bridges: np.ndarray | None
+    told: tuple[str, str]
 
 
 def _law(grid: Grid, at: tuple[int, int], fluxes: str, rows: np.ndarray, space: _Space) -> Balance:
@@ -191,10 +202,15 @@ def _law(grid: Grid, at: tuple[int, int], fluxes: str, rows: np.ndarray, space: 
         else dict(_ordered(at, ((names[0], times[1:]), (names[1], x))))
     )
     weights = _ordered(at, (rows @ _differences(len(steps)), space.within))
-    change = TensorProduct.on(grid, weights, labels, _ordered(at, (None, space.bridges)))
+    bridges = _ordered(at, (None, space.bridges))
+    change = TensorProduct.on(grid, weights, labels, space.told[0], bridges)
     shape = tuple(map(len, _ordered(at, (when, space.faces))))
     outflow = TensorProduct(
-        _ordered(at, (in_time, space.across)), (), _ordered(at, (between, None)), shape=shape
+        _ordered(at, (in_time, space.across)),
+        (),
+        _ordered(at, (between, None)),
+        shape=shape,
+        about=space.told[1],
     )
     return Balance(change, outflow, _ordered(at, (when, space.faces)), grid.names)
 

@@ -16,6 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete, rank_tolerance, real
+from bayescons.descriptions import Description, counted, described, words
 from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, robin
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stack import Stack
@@ -34,6 +35,7 @@ CORNER_TOLERANCE = (
 )
 
 
+@described
 @dataclass(frozen=True)
 class BoundaryCondition:
     """One boundary condition: α u + β ∂u/∂x at an end of an axis, or u(upper end) - u(lower end) =
@@ -69,6 +71,25 @@ class BoundaryCondition:
             if self.end == "both"
             else f"{self.kind} at the {self.end} end of {self.axis!r}"
         )
+
+    def description(self) -> Description:
+        """Where and what it is, and where its wall is."""
+        rows = [("states", self.equation)]
+        if self.kind in ("neumann", "robin"):
+            rows += [("slope", f"one-sided, of order {self.order}")]
+        if self.at is not None:
+            rows += [("wall", f"{self.axis} = {words(self.at)}")]
+        return Description(f"Boundary condition, {self}", tuple(rows))
+
+    @property
+    def equation(self) -> str:
+        """What is given, as a formula."""
+        value, slope = map(words, self.coefficients)
+        return {
+            "dirichlet": "u",
+            "neumann": f"∂u/∂{self.axis}",
+            "robin": f"{value} u + {slope} ∂u/∂{self.axis}",
+        }.get(self.kind, "u at the upper end less u at the lower, 0")
 
     def functional(self, grid: Grid) -> TensorProduct:
         """What is observed: one row of weights along the axis, at every point of the other axes.
@@ -140,6 +161,7 @@ class BoundaryCondition:
                 )
 
 
+@described
 @dataclass(frozen=True, eq=False)
 class BoundaryConditions:
     """Conditions on some sides of a grid, as one functional.
@@ -186,6 +208,21 @@ class BoundaryConditions:
                     f"one of the sides on {axis!r} is implied by the others ({stated}): a side is "
                     "given twice. Drop one"
                 )
+
+    def description(self) -> Description:
+        """Each side, what is given there and how many rows that is."""
+        told = (
+            (
+                f"{side.axis}, {side.end}",
+                f"{side.kind}: {side.equation}, {counted(math.prod(shape), 'row')}",
+            )
+            for side, shape in zip(self.sides, self.shapes, strict=True)
+        )
+        sizes = " × ".join(map(str, self.grid.shape))
+        title = (
+            f"Boundary conditions, {counted(len(self.sides), 'side')} of a grid of {sizes} points"
+        )
+        return Description(title, tuple(told))
 
     def __eq__(self, other) -> bool:
         return isinstance(other, BoundaryConditions) and self._identity == other._identity

@@ -9,10 +9,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete, finite, numbers
+from bayescons.descriptions import words
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stencils import end_stencil
 from bayescons.grids import Grid
 from bayescons.refusals import RefusedValue
+
+SUPERSCRIPTS = {2: "²", 3: "³", 4: "⁴"}  # of derivatives, as they are told
 
 
 def dirichlet(grid: Grid, axis: str, side: str) -> TensorProduct:
@@ -31,7 +34,8 @@ def dirichlet(grid: Grid, axis: str, side: str) -> TensorProduct:
         >>> print(bc.dirichlet(grid, "x", "upper")(jnp.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])))
         [2. 5.]
     """
-    return _along(grid, axis, end_stencil(grid[axis], side, derivative=0, order=1))
+    weights = end_stencil(grid[axis], side, derivative=0, order=1)
+    return _along(grid, axis, weights, f"u {_at(grid, axis, side)}")
 
 
 def neumann(grid: Grid, axis: str, side: str, order: int = 2) -> TensorProduct:
@@ -51,7 +55,8 @@ def neumann(grid: Grid, axis: str, side: str, order: int = 2) -> TensorProduct:
         >>> round(float(bc.neumann(grid, "x", "upper")(grid["x"] ** 2)), 6)
         2.0
     """
-    return _along(grid, axis, end_stencil(grid[axis], side, derivative=1, order=order))
+    weights = end_stencil(grid[axis], side, derivative=1, order=order)
+    return _along(grid, axis, weights, f"∂u/∂{axis} {_at(grid, axis, side)}, order {order}")
 
 
 def robin(
@@ -84,7 +89,11 @@ def robin(
             "a Robin condition needs a coefficient other than zero; got value=0 and slope=0"
         )
     ends = (end_stencil(grid[axis], side, derivative, order) for derivative in (0, 1))
-    return _along(grid, axis, sum(c * w for c, w in zip(coefficients, ends, strict=True)))
+    weights = sum(c * w for c, w in zip(coefficients, ends, strict=True))
+    told = " + ".join(
+        f"{words(c)} {what}" for c, what in zip(coefficients, ("u", f"∂u/∂{axis}"), strict=True)
+    )
+    return _along(grid, axis, weights, f"{told} {_at(grid, axis, side)}, order {order}")
 
 
 def periodic(grid: Grid, axis: str, derivative: int = 0, order: int = 2) -> TensorProduct:
@@ -100,7 +109,9 @@ def periodic(grid: Grid, axis: str, derivative: int = 0, order: int = 2) -> Tens
         1.0
     """
     upper, lower = (end_stencil(grid[axis], side, derivative, order) for side in ("upper", "lower"))
-    return _along(grid, axis, upper - lower)
+    power = SUPERSCRIPTS.get(derivative, "")
+    what = f"∂{power}u/∂{axis}{power}" if derivative else "u"
+    return _along(grid, axis, upper - lower, f"{what} at the upper end of {axis} less at the lower")
 
 
 def _coefficient(name: str, number):
@@ -115,9 +126,14 @@ def _coefficient(name: str, number):
     return float(number) if concrete(number) else number
 
 
-def _along(grid: Grid, axis: str, weights: np.ndarray | jax.Array) -> TensorProduct:
+def _at(grid: Grid, axis: str, side: str) -> str:
+    """Which end of an axis, and where it is."""
+    return f"at {axis} = {grid[axis][0 if side == 'lower' else -1]:g}, the {side} end"
+
+
+def _along(grid: Grid, axis: str, weights: np.ndarray | jax.Array, about: str) -> TensorProduct:
     """One row of weights along an axis, at every point of the others."""
     at = grid.axis(axis)
     kept = {name: grid[name] for name in grid.names if name != axis}
     rows = tuple(weights if a == at else None for a in range(len(grid.shape)))
-    return TensorProduct.on(grid, rows, kept)
+    return TensorProduct.on(grid, rows, kept, about)

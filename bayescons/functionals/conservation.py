@@ -54,4 +54,5 @@ def integral(
         bridge_widths(grid[name]) if a in axes else None for a, name in enumerate(grid.names)
     )
     kept = {name: grid[name] for a, name in enumerate(grid.names) if a not in axes}
-    return TensorProduct.on(grid, weights, kept, bridges)
+    about = f"{'∫' * len(names)} u {' '.join(f'd{n}' for n in names)} by the {rule} rule"
+    return TensorProduct.on(grid, weights, kept, about, bridges)

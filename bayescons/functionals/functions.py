@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons import tracing
+from bayescons.descriptions import called, described
 from bayescons.functionals.abstract import AbstractFunctional, SingleFunctional, static
 from bayescons.grids import Grid
 from bayescons.refusals import Refusal, RefusedType, RefusedValue
@@ -55,7 +57,8 @@ class TracedFunction:
         return self.equations(*(jnp.asarray(u, dtype) for u in fields), *self.parameters)[0]
 
 
-@jax.tree_util.register_dataclass
+@described
+@functools.partial(jax.tree_util.register_dataclass, drop_fields=("about",))
 @dataclasses.dataclass(frozen=True)
 class FunctionFunctional(SingleFunctional):
     """Any JAX function that is affine in the field, f(u) = G u + c; its rows come from its
@@ -67,17 +70,20 @@ class FunctionFunctional(SingleFunctional):
         shape: shape of the field.
         parameters: arrays that the function needs beside the field, such as random variables of a
             program.
+        about: how the function was called.
     """
 
     equations: Callable = static()  # noqa: RUF009
     shape: tuple[int, ...] = static(default=())
     parameters: tuple = ()
+    about: str = dataclasses.field(default="a function of the field", compare=False)
 
     @classmethod
     def of(cls, function: Callable, shape: tuple[int, ...]) -> FunctionFunctional:
         """A function of a field of this shape, not checked."""
         traced = TracedFunction.of(function, [shape])
-        return cls(traced.equations, tuple(shape), traced.parameters)
+        about = f"{called(function)}, a function of the field"
+        return cls(traced.equations, tuple(shape), traced.parameters, about)
 
     @property
     def value_shape(self) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from bayescons.functionals.boundary_values import dirichlet
 from bayescons.functionals.products import TensorProduct
 from bayescons.grids import Grid
@@ -18,4 +20,5 @@ def initial(grid: Grid, axis: str = "t") -> TensorProduct:
         >>> print(bc.initial(grid)(jnp.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])))
         [0. 1. 2.]
     """
-    return dirichlet(grid, axis, "lower")
+    first = f"u at the first {axis}, {axis} = {grid[axis][0]:g}"
+    return dataclasses.replace(dirichlet(grid, axis, "lower"), about=first)

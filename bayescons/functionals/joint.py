@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bayescons.descriptions import described
 from bayescons.functionals.abstract import SingleFunctional, static
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class OnJointVector(SingleFunctional):
@@ -33,6 +35,13 @@ class OnJointVector(SingleFunctional):
     def shape(self) -> tuple[int, ...]:
         """(n_1 + n_2 + ...,)."""
         return (sum(map(math.prod, self.shapes)),)
+
+    @property
+    def about(self) -> str:
+        """That of each part, and which field it looks at."""
+        parts = zip(self.parts, self.indices, strict=True)
+        told = " + ".join(f"({part.told}) of field {i + 1}" for part, i in parts)
+        return f"{told}, {len(self.shapes)} fields end to end"
 
     @property
     def value_shape(self) -> tuple:

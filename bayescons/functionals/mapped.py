@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons.arrays import over_batch
+from bayescons.descriptions import described
 from bayescons.functionals.abstract import SingleFunctional, static
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mapped(SingleFunctional):
@@ -29,6 +31,11 @@ class Mapped(SingleFunctional):
     axes: tuple[int, ...] = static()
     shape: tuple[int, ...] = static()
     plates: tuple[str, ...] = static()
+
+    @property
+    def about(self) -> str:
+        """That of one member, and what counts them."""
+        return f"{self.part.told}, for each of {' and '.join(self.plates) or 'the members'}"
 
     @property
     def value_shape(self) -> tuple[int, ...]:

@@ -7,9 +7,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from bayescons.descriptions import described
 from bayescons.functionals.abstract import SingleFunctional, static
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PointEvaluation(SingleFunctional):
@@ -27,6 +29,11 @@ class PointEvaluation(SingleFunctional):
     coordinates: tuple = ()
     shape: tuple[int, ...] = static(default=())
     names: tuple[str, ...] = static(default=())
+
+    @property
+    def about(self) -> str:
+        """How many points."""
+        return f"u at {self.value_shape[-1]} points"
 
     @property
     def value_shape(self) -> tuple[int, ...]:

@@ -5,17 +5,20 @@ axis.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.descriptions import described
 from bayescons.functionals.abstract import SingleFunctional, static
 from bayescons.grids import Grid
 
 
-@jax.tree_util.register_dataclass
+@described
+@functools.partial(jax.tree_util.register_dataclass, drop_fields=("about",))
 @dataclasses.dataclass(frozen=True)
 class TensorProduct(SingleFunctional):
     """G = ⊗_a W_a: along axis a the identity (None), one row of weights (n_a,), or a matrix of rows
@@ -31,6 +34,7 @@ class TensorProduct(SingleFunctional):
             intervals that it does not integrate over; None for the other axes.
         grid_names: names of the axes of the field, where it was built on a grid.
         grid_points: coordinates along these, by which results are labelled.
+        about: what it is in the field's words.
     """
 
     weights: tuple
@@ -40,9 +44,10 @@ class TensorProduct(SingleFunctional):
     names: tuple[str, ...] = static(default=())
     grid_points: tuple = ()
     grid_names: tuple[str, ...] = static(default=())
+    about: str = dataclasses.field(default="weights along the axes", compare=False)
 
     @classmethod
-    def on(cls, grid: Grid, weights, coordinates: Mapping, bridges=()) -> TensorProduct:
+    def on(cls, grid: Grid, weights, coordinates: Mapping, about: str, bridges=()) -> TensorProduct:
         """On the fields of a grid; `coordinates` along the axes of the values, by name."""
         return cls(
             tuple(weights),
@@ -52,6 +57,7 @@ class TensorProduct(SingleFunctional):
             names=tuple(coordinates),
             grid_points=tuple(grid.values()),
             grid_names=grid.names,
+            about=about,
         )
 
     @property

@@ -27,4 +27,6 @@ def second_difference(grid: Grid, axis: str = "x") -> TensorProduct:
     at = grid.axis(axis)
     rows = tuple(interior_stencils(grid[axis]) if a == at else None for a in range(len(grid.shape)))
     coordinates = {n: grid[n][1:-1] if n == axis else grid[n] for n in grid.names}
-    return TensorProduct.on(grid, rows, coordinates)
+    return TensorProduct.on(
+        grid, rows, coordinates, f"∂²u/∂{axis}² at every interior point of {axis}"
+    )

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons.arrays import numbers
+from bayescons.descriptions import Description, counted, described
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.refusals import RefusedValue
 
 
+@described
 @dataclasses.dataclass(frozen=True)
 class Residuals:
     """Row residuals G u - b of a field; printed as a table.
@@ -37,6 +39,19 @@ class Residuals:
     def largest(self) -> float:
         """Max |G u - b|."""
         return float(np.abs(self.residual).max())
+
+    def description(self) -> Description:
+        """The rows with the largest residuals."""
+        worst = sorted(np.argsort(-np.abs(self.residual), kind="stable")[:8])
+        told = (
+            (
+                self.rows[i],
+                f"{self.computed[i]:.6g} for {self.stated[i]:.6g}, residual {self.residual[i]:.2e}",
+            )
+            for i in worst
+        )
+        title = f"Residuals of {counted(len(self.rows), 'row')}, the largest {self.largest:.2e}"
+        return Description(title, tuple(told))
 
     def __str__(self) -> str:
         """The rows with the ten largest residuals, and a summary."""

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.descriptions import described
 from bayescons.functionals.abstract import AbstractFunctional
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Stack(AbstractFunctional):
@@ -22,6 +24,11 @@ class Stack(AbstractFunctional):
     def shape(self) -> tuple[int, ...]:
         """Shape of the field."""
         return self.members[0].shape
+
+    @property
+    def about(self) -> str:
+        """How many they are."""
+        return f"{len(self.members)} functionals of one field"
 
     @property
     def pointwise(self) -> frozenset[int]:

@@ -17,9 +17,12 @@ import math
 
 import jax
 
+from bayescons.descriptions import Description, described, kind
+
 LOG_2PI = math.log(2 * math.pi)
 
 
+@described
 class AbstractCovariance(abc.ABC):
     """Covariance K of a field of shape `shape`, by what it does and not as a matrix.
 
@@ -31,6 +34,7 @@ class AbstractCovariance(abc.ABC):
         unconditioned: the covariance before any conditioning, the yardstick for what counts as
             zero.
         variance: the diagonal of K, shape `shape`.
+        structure: what it is, in words.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +43,23 @@ class AbstractCovariance(abc.ABC):
     independent: frozenset[int]
     unconditioned: AbstractCovariance
     variance: jax.Array
+
+    @property
+    def structure(self) -> str:
+        """The name of its kind, unless it says more."""
+        return kind(self)
+
+    def description(self) -> Description:
+        """Its structure, its field, and what it leaves independent."""
+        return Description(f"Covariance, {self.structure}", self.rows_told)
+
+    @property
+    def rows_told(self) -> tuple[tuple[str, str], ...]:
+        """Shape of the field, number of batch axes and axes that are independent."""
+        axes = ", ".join(map(str, sorted(self.independent)))
+        batch = [("batch", f"{self.batch_dims} leading axes")] if self.batch_dims else []
+        apart = [("independent", f"along axis {axes}")] if axes else []
+        return (("field", f"shape {tuple(self.shape)}"), *batch, *apart)
 
     @abc.abstractmethod
     def mv(self, field) -> jax.Array:

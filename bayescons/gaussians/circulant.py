@@ -10,11 +10,13 @@ import math
 import jax
 import jax.numpy as jnp
 
+from bayescons.descriptions import described, span
 from bayescons.functionals.abstract import Leaf, static
 from bayescons.gaussians.abstract import AbstractPrior
 from bayescons.gaussians.covariances import Kronecker
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CirculantEmbedding(AbstractPrior):
@@ -41,6 +43,15 @@ class CirculantEmbedding(AbstractPrior):
     spectra: tuple
     scale: Leaf
     shape: tuple[int, ...] = static()
+
+    @property
+    def structure(self) -> str:
+        """Points of its circles, and its scale."""
+        sizes = " ⊗ ".join(
+            "identity" if s is None else f"circle of {c}"
+            for s, c in zip(self.spectra, self.circles, strict=True)
+        )
+        return f"stationary, {sizes}, scale {span(self.scale)}"
 
     @property
     def batch_dims(self) -> int:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.descriptions import counted, described, span
 from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
 from bayescons.functionals.joint import split_fields
 from bayescons.gaussians.abstract import LOG_2PI, AbstractCovariance, AbstractImage, no_density
@@ -21,6 +22,7 @@ from bayescons.gaussians.row_covariance import RowCovariance
 from bayescons.refusals import RefusedOperation
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BlockDiagonal(AbstractCovariance):
@@ -28,6 +30,12 @@ class BlockDiagonal(AbstractCovariance):
 
     members: tuple[AbstractCovariance, ...]
     independent: ClassVar[frozenset[int]] = frozenset()  # the one axis runs over all fields
+
+    @property
+    def structure(self) -> str:
+        """Those of the fields."""
+        told = " | ".join(member.structure for member in self.members)
+        return f"{len(self.members)} fields end to end ({told})"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,6 +89,7 @@ class BlockDiagonal(AbstractCovariance):
         )
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Marginal(AbstractImage):
@@ -94,6 +103,11 @@ class Marginal(AbstractImage):
 
     whole: AbstractCovariance
     indices: tuple
+
+    @property
+    def structure(self) -> str:
+        """That of the whole."""
+        return f"part of a field of shape {tuple(self.whole.shape)}, {self.whole.structure}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -129,6 +143,7 @@ class Marginal(AbstractImage):
         raise RefusedOperation(no_density("a field restricted from a larger one"))
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class OneOfSeveral(AbstractImage):
@@ -144,6 +159,11 @@ class OneOfSeveral(AbstractImage):
     whole: AbstractCovariance
     number: int = static()
     shapes: tuple[tuple[int, ...], ...] = static()
+
+    @property
+    def structure(self) -> str:
+        """That of the whole."""
+        return f"one of {len(self.shapes)} fields; {self.whole.structure}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -177,6 +197,7 @@ class OneOfSeveral(AbstractImage):
         raise RefusedOperation(no_density("one of several fields that are tied together"))
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Scaled(AbstractImage):
@@ -191,6 +212,11 @@ class Scaled(AbstractImage):
 
     whole: AbstractCovariance
     factor: Leaf
+
+    @property
+    def structure(self) -> str:
+        """That of the whole, and the range of the factor."""
+        return f"{self.whole.structure}; times a factor {span(self.factor)}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -217,6 +243,7 @@ class Scaled(AbstractImage):
         )
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Conditioned(AbstractCovariance):
@@ -244,6 +271,15 @@ class Conditioned(AbstractCovariance):
     noise: Leaf | None
     axes: tuple[int, ...] = static()
     exact: bool = static()
+
+    @property
+    def structure(self) -> str:
+        """That of the prior, and how many rows are known of it."""
+        rows = math.prod(self.row_covariance.row_std.shape[self.batch_dims :])
+        if self.noise is None:
+            return f"{self.prior.structure}; given {counted(rows, 'exact row')}"
+        noisy = f"; given {counted(rows, 'row')}, noise variance {span(self.noise)}"
+        return f"{self.prior.structure}{noisy}"
 
     @property
     def shape(self) -> tuple[int, ...]:

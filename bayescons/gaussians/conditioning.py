@@ -25,6 +25,7 @@ from jax.typing import ArrayLike
 
 from bayescons import tracing
 from bayescons.arrays import concrete, finite, numbers, positive
+from bayescons.descriptions import Description, counted, described, span, words
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.stack import Stack
 from bayescons.gaussians import row_covariance as gram
@@ -35,6 +36,7 @@ from bayescons.gaussians.scales import quadrature_scale
 from bayescons.refusals import RefusedType, RefusedValue
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Constraint:
@@ -82,7 +84,34 @@ class Constraint:
         parts = zip(self.functional.members, self.value, self.scale, self.name, strict=True)
         return [Constraint(f, v, s, n) for f, v, s, n in parts]
 
+    def description(self) -> Description:
+        """What is stated, its value and its noise; of several a row for each."""
+        if isinstance(self.functional, Stack):
+            told = ((c.name, f"{words(c.functional)} = {c.told}") for c in self.members)
+            return Description(counted(len(self.members), "constraint"), tuple(told))
+        rows = [("states", words(self.functional)), ("value", words(self.value))]
+        if isinstance(self.functional, AbstractFunctional):
+            number = math.prod(self.functional.value_shape)
+            shape = tuple(self.functional.shape)
+            rows += [("rows", f"{number}, of a field of shape {shape}")]
+        return Description(f"Constraint {self.name!r}", (*rows, ("noise", self.noise_told)))
 
+    @property
+    def told(self) -> str:
+        """Value and noise in a few words."""
+        return f"{words(self.value)}, {self.noise_told}"
+
+    @property
+    def noise_told(self) -> str:
+        """None, or its standard deviation."""
+        if self.scale is None:
+            return "exact"
+        if isinstance(self.scale, str):
+            return f"the error of the {self.scale} rule"
+        return f"standard deviation {words(self.scale)}"
+
+
+@described
 class Update(NamedTuple):
     """A posterior and what a person would look at.
 
@@ -108,6 +137,18 @@ class Update(NamedTuple):
     redundant: jax.Array
     violation: jax.Array
     status: jax.Array
+
+    def description(self) -> Description:
+        """The posterior, its evidence, and how its rows stand to each other."""
+        told = (
+            ("posterior", words(self.posterior)),
+            ("log evidence (nats)", words(self.log_evidence)),
+            ("independent rows", words(self.rank)),
+            ("redundant rows", words(self.redundant)),
+            ("violation (prior deviations)", span(self.violation)),
+            ("status", words(self.status)),
+        )
+        return Description("Update of a belief", told)
 
 
 def stack(constraints: list[Constraint]) -> Constraint:

@@ -12,10 +12,12 @@ import math
 import jax
 import jax.numpy as jnp
 
+from bayescons.descriptions import described, span
 from bayescons.functionals.abstract import Leaf, static
 from bayescons.gaussians.abstract import LOG_2PI, AbstractPrior
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Diagonal(AbstractPrior):
@@ -28,6 +30,11 @@ class Diagonal(AbstractPrior):
 
     diagonal: Leaf
     dims: int = static()
+
+    @property
+    def structure(self) -> str:
+        """The range of its variances."""
+        return f"diagonal, variance {span(self.diagonal)}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,6 +69,7 @@ class Diagonal(AbstractPrior):
         return -jnp.sum(field**2 / self.diagonal + jnp.log(self.diagonal) + LOG_2PI) / 2
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LowRank(AbstractPrior):
@@ -76,6 +84,11 @@ class LowRank(AbstractPrior):
     diagonal: Leaf
     factor: Leaf
     dims: int = static()
+
+    @property
+    def structure(self) -> str:
+        """Its rank."""
+        return f"diagonal plus rank {self.factor.shape[-1]}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -130,6 +143,7 @@ class LowRank(AbstractPrior):
         )
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Kronecker(AbstractPrior):
@@ -145,6 +159,14 @@ class Kronecker(AbstractPrior):
     roots: tuple
     scale: Leaf
     shape: tuple[int, ...] = static()
+
+    @property
+    def structure(self) -> str:
+        """Its matrices and its scale."""
+        sizes = " ⊗ ".join(
+            "identity" if r is None else f"{r.shape[-1]} × {r.shape[-1]}" for r in self.roots
+        )
+        return f"separable, {sizes}, scale {span(self.scale)}"
 
     @property
     def batch_dims(self) -> int:
@@ -191,6 +213,7 @@ class Kronecker(AbstractPrior):
         return -(jnp.sum(field**2) + log_det + size * LOG_2PI) / 2
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Dense(AbstractPrior):
@@ -203,6 +226,11 @@ class Dense(AbstractPrior):
 
     factor: Leaf
     shape: tuple[int, ...] = static()
+
+    @property
+    def structure(self) -> str:
+        """How many points it holds."""
+        return f"dense, over {self.factor.shape[-1]} points"
 
     @property
     def batch_dims(self) -> int:

@@ -13,11 +13,13 @@ from jaxtyping import Float, Real
 from bayescons import tracing
 from bayescons.arrays import concrete, finite, numbers, over_batch, positive, real
 from bayescons.arrays import sample_shape as axes_of_draws
+from bayescons.descriptions import Description, described, known, span, words
 from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.refusals import RefusedValue
 
 
+@described
 class Gaussian(dist.Distribution):
     """A Gaussian belief over a field, u ~ N(mean, K), with K structured. It is a NumPyro
     distribution and can be sampled as a site.
@@ -73,17 +75,12 @@ class Gaussian(dist.Distribution):
         )
         return self
 
-    def __repr__(self) -> str:
-        """Shape, structure, and the range of means and standard deviations where they are known."""
-        batch = f" x {self.batch_shape}" if self.batch_shape else ""
-        kind = type(self.covariance).__name__
-        head = f"Gaussian over {self.event_shape}{batch}, {kind}"
-        if not isinstance(self.loc, jax.Array | np.ndarray) or not tracing.known_now(self):
-            return f"{head}, being traced"
-        mean = np.asarray(self.loc)
-        if not mean.size:
-            return head
-        return f"{head}, mean {mean.min():.4g} to {mean.max():.4g}"
+    def description(self) -> Description:
+        """Shape and structure, and the range of the mean where it is known."""
+        batch = f", a batch of {self.batch_shape}" if self.batch_shape else ""
+        title = f"Gaussian over a field of shape {tuple(self.event_shape)}{batch}"
+        mean = span(self.loc) if known(self.loc) else words(self.loc)
+        return Description(title, (("mean", mean), ("covariance", self.covariance.structure)))
 
     @property
     def support(self) -> dist.constraints.Constraint:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.descriptions import Description, described, span
 from bayescons.functionals.abstract import Leaf, static
 from bayescons.gaussians.abstract import LOG_2PI, AbstractPrior
 from bayescons.refusals import RefusedValue
@@ -19,6 +20,7 @@ from bayescons.refusals import RefusedValue
 STEPS = 5_000  # of conjugate gradients, far more than a correlation below .9999 takes
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RandomWalk(AbstractPrior):
@@ -31,6 +33,11 @@ class RandomWalk(AbstractPrior):
 
     scale: Leaf
     steps: int = static()
+
+    @property
+    def structure(self) -> str:
+        """Its steps."""
+        return f"a random walk of {self.steps} steps, scale {span(self.scale)}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,6 +68,7 @@ class RandomWalk(AbstractPrior):
         return -(jnp.sum(steps**2) + self.steps * (2 * jnp.log(self.scale) + LOG_2PI)) / 2
 
 
+@described
 class Graph:
     """A symmetric adjacency matrix with weights of zero or more, by its edges. Two of the same
     edges are equal.
@@ -85,6 +93,10 @@ class Graph:
             )
         self._name = (self.size, self.ends.tobytes(), self.weights.tobytes())
 
+    def description(self) -> Description:
+        """How many points and edges."""
+        return Description(f"graph of {self.size} points and {len(self.weights)} edges")
+
     def __eq__(self, other) -> bool:
         return isinstance(other, Graph) and self._name == other._name
 
@@ -101,6 +113,7 @@ class Graph:
         return np.linalg.eigvalsh(matrix + matrix.T)
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ConditionalAutoregression(AbstractPrior):
@@ -127,6 +140,12 @@ class ConditionalAutoregression(AbstractPrior):
     correlation: Leaf
     precision: Leaf
     graph: Graph = static()  # noqa: RUF009
+
+    @property
+    def structure(self) -> str:
+        """Its graph and its numbers."""
+        numbers = f"correlation {span(self.correlation)}, precision {span(self.precision)}"
+        return f"conditional autoregression over a {self.graph}, {numbers}"
 
     @property
     def shape(self) -> tuple[int, ...]:

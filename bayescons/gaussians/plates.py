@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from bayescons.arrays import over_batch
+from bayescons.descriptions import described
 from bayescons.functionals.abstract import static
 from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.covariances import Diagonal
 from bayescons.gaussians.gaussian import Gaussian
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Plate(AbstractCovariance):
@@ -30,6 +32,12 @@ class Plate(AbstractCovariance):
     member: AbstractCovariance
     sizes: tuple[int, ...] = static()
     shared: bool = static()
+
+    @property
+    def structure(self) -> str:
+        """That of a member, and how many there are."""
+        sizes = " × ".join(map(str, self.sizes))
+        return f"{sizes} independent members, each {self.member.structure}"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from bayescons import tracing
 from bayescons.arrays import rank_tolerance
+from bayescons.descriptions import tabulated
 from bayescons.functionals.abstract import AbstractFunctional, Leaf
 from bayescons.gaussians.abstract import AbstractCovariance
 
@@ -24,6 +25,7 @@ from bayescons.gaussians.abstract import AbstractCovariance
 PROBE_ELEMENTS = 2**22
 
 
+@tabulated("Covariance of rows, factored")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RowCovariance:

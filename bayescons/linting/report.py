@@ -11,12 +11,14 @@ import jax
 import numpy as np
 
 from bayescons import tracing
+from bayescons.descriptions import Description, described
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.linting.context import examine
 from bayescons.linting.rules import SEVERITIES, Finding, findings
 from bayescons.refusals import RefusedType, RefusedValue
 
 
+@described
 @dataclasses.dataclass(frozen=True)
 class Report:
     """What `check` found; printed as a table.
@@ -55,6 +57,11 @@ class Report:
         )
         looked = f"{stated}, {_counted(self.unknowns, 'unknown')}{above}"
         return f"{looked}: {', '.join(counts) or 'nothing found'}"
+
+    def description(self) -> Description:
+        """The summary, and each finding with its remedy."""
+        told = ((f.where, f"{f.severity}: {f.finding}; {f.remedy}") for f in self.findings)
+        return Description(self.summary, tuple(told))
 
     def __str__(self) -> str:
         """A line for each finding, and the summary."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayescons.arrays import rank_tolerance
+from bayescons.descriptions import tabulated
 from bayescons.gaussians.consistency import contradiction, joined, relation_of
 from bayescons.linting.context import Examination, Fault, Rows
 from bayescons.programs.soft import STIFF
@@ -27,6 +28,7 @@ NEGLIGIBLE = 1e-2
 PRETENDED = 1e-6
 
 
+@tabulated("Finding about a program")
 class Finding(NamedTuple):
     """One line of a report.
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from bayescons.descriptions import tabulated
 from bayescons.functionals.boundary_conditions import BoundaryConditions
 from bayescons.networks.layer_rules import LayerRule
 from bayescons.networks.lifts import overwrite_ends
@@ -31,6 +32,7 @@ from bayescons.refusals import RefusedOperation
 MOLLIFIED = 5  # nodes at each end, the first of which stays as it is
 
 
+@tabulated("Quirks of the reference implementation")
 @dataclass(frozen=True)
 class ReferenceQuirks:
     """What the public code does beside the mathematics, each to be switched off.

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bayescons.descriptions import tabulated
 from bayescons.networks.layers import RELU_GAIN, Attention, EmbeddedRows, linear
 
 LEAST_SCALE = 1e-3  # of the predicted standard deviation, in the unit of the field
@@ -19,6 +20,7 @@ Box = tuple[tuple[float, float], tuple[float, float]]
 """Lower and upper corner of a domain, ((t₀, x₀), (t₁, x₁))."""
 
 
+@tabulated("Normal distributions, point by point")
 class Normal(NamedTuple):
     """Independent normal variables.
 

@@ -21,6 +21,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from bayescons.descriptions import tabulated
 from bayescons.networks.boundary_corrected import BoundaryCorrected, current_array_names
 from bayescons.networks.deep_operator import DeepOperator
 from bayescons.networks.ensemble import DeepEnsemble
@@ -36,6 +37,7 @@ NETWORKS = {kind.__name__: kind for kind in OWN} | {
 SUFFIX = ".safetensors"
 
 
+@tabulated("Pretrained network")
 class Pretrained(NamedTuple):
     """A network and what is known of its training.
 

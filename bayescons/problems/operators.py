@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bayescons.descriptions import tabulated
 from bayescons.functionals.boundary_conditions import BoundaryCondition
 from bayescons.grids import Grid
 from bayescons.problems.problem import checked_count
@@ -27,6 +28,7 @@ from bayescons.refusals import RefusedValue
 BATCH = 32
 
 
+@tabulated("Samples of an operator problem")
 class Samples(NamedTuple):
     """Members of a family, the first axis of every array.
 

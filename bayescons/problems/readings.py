@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from bayescons.descriptions import tabulated
 from bayescons.problems.problem import Problem, Real, checked_count
 from bayescons.refusals import RefusedValue
 
 
+@tabulated("Readings of fields")
 class Readings(NamedTuple):
     """Values of a field at n points of a times-by-points tensor grid, flattened with t slow and x
     fast.

@@ -16,6 +16,7 @@ import numpy as np
 from numpyro import handlers
 
 from bayescons import tracing
+from bayescons.descriptions import Description, described
 from bayescons.gaussians.conditioning import Constraint, Update, condition, update
 from bayescons.gaussians.consistency import row_names
 from bayescons.gaussians.gaussian import Gaussian
@@ -28,6 +29,7 @@ from bayescons.programs.structure import program_structure
 from bayescons.refusals import RefusedType, RefusedValue
 
 
+@described
 class LawComparison(NamedTuple):
     """Candidate laws and the evidence of the readings under each; printed as a table, the best law
     first.
@@ -58,6 +60,19 @@ class LawComparison(NamedTuple):
         weights = np.exp(self.difference)
         return weights / weights.sum()
 
+    def description(self) -> Description:
+        """A row for each law, the best first."""
+        order = np.argsort(-self.log_evidence, kind="stable")
+        told = (
+            (
+                self.names[i],
+                f"log evidence {_with_error(self.log_evidence[i], self.error[i])} nats, "
+                f"probability {self.probability[i]:.3g}{_doubt(self.pareto_k[i])}",
+            )
+            for i in order
+        )
+        return Description(f"Comparison of {len(self.names)} laws", tuple(told))
+
     def __str__(self) -> str:
         """One line for each law; the error of a difference counts both laws' own."""
         order = np.argsort(-self.log_evidence, kind="stable")
@@ -69,12 +84,8 @@ class LawComparison(NamedTuple):
                 f"{_with_error(self.log_evidence[i], self.error[i]):>20}  "
                 f"{_with_error(self.difference[i], apart):>20}"
             )
-            doubt = (
-                f"  Pareto k {self.pareto_k[i]:.2f}: not to be trusted"
-                if self.pareto_k[i] > 0.7
-                else ""
-            )
-            lines.append(f"{self.names[i]:<{width}}  {values}  {self.probability[i]:11.3g}{doubt}")
+            share = f"{self.probability[i]:11.3g}{_doubt(self.pareto_k[i])}"
+            lines.append(f"{self.names[i]:<{width}}  {values}  {share}")
         return "\n".join(lines)
 
 
@@ -314,6 +325,10 @@ def _named(law: str) -> Generator[None]:
     except Exception as error:
         error.add_note(f"under the law {law!r}")
         raise
+
+
+def _doubt(pareto_k: float) -> str:
+    return f"  Pareto k {pareto_k:.2f}: not to be trusted" if pareto_k > 0.7 else ""
 
 
 def _with_error(value: float, error: float) -> str:

@@ -22,6 +22,7 @@ from numpyro import handlers
 
 from bayescons import tracing
 from bayescons.arrays import one_of
+from bayescons.descriptions import tabulated
 from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.programs import proposals
@@ -35,6 +36,7 @@ from bayescons.programs.importance import (
 )
 from bayescons.programs.likelihoods import absorb, refuse
 from bayescons.programs.posterior import Posterior
+from bayescons.programs.reinterpretation import Reinterpretation
 from bayescons.programs.structure import (
     NothingStatedError,
     ProgramStructure,
@@ -90,7 +92,6 @@ def conjugate(
     """
     one_of("proposal", proposal, ("fitted", "prior"))
 
-    @functools.wraps(program)
     def solved(*args, **kwargs) -> Posterior:
         result = mixture(program, args, kwargs, latent_draws=latent_draws, key=key)
         if result.log_weights is None:
@@ -102,12 +103,19 @@ def conjugate(
                 result = adapted
                 weights, pareto_k = importance_weights(np.asarray(result.log_weights))
         if pareto_k > trusted(len(weights)):
-            warnings.warn(untrusted(pareto_k, weights), UnreliableWeightsWarning, stacklevel=2)
+            warnings.warn(untrusted(pareto_k, weights), UnreliableWeightsWarning, stacklevel=3)
         return result.posterior.reweighted(weights, pareto_k)
 
-    return solved
+    draws = f"a mixture over {latent_draws} draws of the latents above its fields, where it has any"
+    return Reinterpretation(
+        program,
+        solved,
+        reading="in closed form, without a sampler",
+        gives=f"its Posterior: {draws}",
+    )
 
 
+@tabulated("Mixture over draws of latents, before its weights are smoothed")
 class Mixture(NamedTuple):
     """What `conjugate` computes before it looks at any number.
 

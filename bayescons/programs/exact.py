@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.groups import conditioned_groups
 from bayescons.programs.handlers import CollectStatements, ReplayFields
+from bayescons.programs.reinterpretation import Reinterpretation
 from bayescons.programs.structure import program_structure
 
 
@@ -58,7 +59,6 @@ def exact(program: Callable) -> Callable:
         (['u_free', 'u_evidence', 'u'], 6.0)
     """
 
-    @functools.wraps(program)
     def rewritten(*args, **kwargs):
         structure = program_structure(program, args, kwargs)
         if not structure.fields:
@@ -77,7 +77,13 @@ def exact(program: Callable) -> Callable:
         fields = {name: numpyro.deterministic(name, value) for name, value in fields.items()}
         return ReplayFields(structure, above.sites, fields)()
 
-    return rewritten
+    return Reinterpretation(
+        program,
+        rewritten,
+        reading="read exactly: statements hold to rounding",
+        gives="a NumPyro program's sites: white noise <u>_free in place of a constrained field u, "
+        "log evidence <u>_evidence, and u itself as a deterministic site",
+    )
 
 
 def _draw(name: str, posterior: Gaussian):

@@ -11,6 +11,7 @@ import numpy as np
 
 from bayescons import tracing
 from bayescons.arrays import sample_shape
+from bayescons.descriptions import Description, described, known, span, words
 from bayescons.gaussians.composites import BlockDiagonal, OneOfSeveral
 from bayescons.gaussians.conditioning import Constraint, update
 from bayescons.gaussians.gaussian import Gaussian
@@ -22,7 +23,8 @@ from bayescons.results import trees as results
 MOMENTS = ("mean", "variance")
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@described
+@dataclasses.dataclass(frozen=True)
 class Posterior:
     """The posterior of a program's fields: one Gaussian for each group of fields that statements
     tie together, or a mixture over draws of the latents above them. Everything is by name.
@@ -111,23 +113,21 @@ class Posterior:
             told |= {"pareto_k": self.pareto_k, "effective_draws": self.effective_draws}
         return results.datatree(drawn, grid, dims={**own, **(dims or {})}, attributes=told)
 
-    def __repr__(self) -> str:
+    def description(self) -> Description:
         """Fields with their shapes, evidence and, of a mixture, how far its weights are to be
         trusted.
         """
-        fields = (
-            f"{name} {shape}"
-            for layout in self.groups
-            for name, shape in zip(layout.names, layout.shapes, strict=True)
-        )
-        lines = [f"Posterior of {', '.join(fields)}"]
-        lines.append(f"  log evidence {float(np.sum(self.log_evidence)):.6g}")
-        if self.latents:
-            lines.append(
-                f"  a mixture over {len(self.weights)} draws of {', '.join(self.latents)}, worth "
-                f"{self.effective_draws:.0f}; Pareto k {self.pareto_k:.2f}"
-            )
-        return "\n".join(lines)
+        names = ", ".join(name for layout in self.groups for name in layout.names)
+        told = map(_told, self.groups, self.components)
+        return Description(f"Posterior of {names}", (*told, *self._weights_told()))
+
+    def _weights_told(self) -> list[tuple[str, str]]:
+        rows = [("log evidence (nats)", words(self.log_evidence))]
+        if not self.latents:
+            return rows
+        worth = f", worth {self.effective_draws:.0f}" if known(self.weights) else ""
+        draws = f"{len(self.weights)} draws of {', '.join(self.latents)}{worth}"
+        return [*rows, ("mixture", draws), ("Pareto k", words(self.pareto_k))]
 
     def __getitem__(self, names: str | tuple[str, ...]) -> Gaussian:
         """The Gaussian of a field, given all that is known: a belief like any, and a prior for the
@@ -313,6 +313,13 @@ def _joined(parts: list[tuple[Layout, Gaussian]]) -> tuple[Layout, Gaussian]:
 
 def _listed(fields: str | tuple[str, ...]) -> tuple[str, ...]:
     return (fields,) if isinstance(fields, str) else tuple(fields)
+
+
+def _told(layout: Layout, component: Gaussian) -> tuple[str, str]:
+    """Of the fields of a group: shapes, range of the mean, structure of the covariance."""
+    shapes = " and ".join(map(str, layout.shapes))
+    structure = component.covariance.structure
+    return ", ".join(layout.names), f"shape {shapes}, mean {span(component.loc)}; {structure}"
 
 
 def _quantile(means: np.ndarray, spreads: np.ndarray, weights: np.ndarray, share: float):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import numpyro
 import numpyro.distributions as dist
 
 from bayescons.arrays import concrete
+from bayescons.descriptions import words
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.gaussians.conditioning import Constraint, update
@@ -21,6 +21,7 @@ from bayescons.gaussians.scales import functional_scale, quadrature_scale
 from bayescons.programs.fields import NoClosedFormError, as_gaussian
 from bayescons.programs.layouts import Layout
 from bayescons.programs.members import FieldAxes, members, plate_axes
+from bayescons.programs.reinterpretation import Reinterpretation
 from bayescons.programs.statements import (
     NAMED,
     FunctionalObservation,
@@ -78,11 +79,15 @@ def soft(program: Callable, scale: float = 1e-2) -> Callable:
         )
     warned: set[str] = set()
 
-    @functools.wraps(program)
     def softened(*args, **kwargs):
         return _Soften(program, scale, warned)(*args, **kwargs)
 
-    return softened
+    return Reinterpretation(
+        program,
+        softened,
+        reading=f"read softly: exact statements have noise of standard deviation {words(scale)}",
+        gives="the program's own sites, each statement a Normal likelihood",
+    )
 
 
 class _Site(NamedTuple):

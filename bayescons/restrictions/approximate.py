@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bayescons.descriptions import tabulated
 from bayescons.functionals.functions import FunctionFunctional
 from bayescons.gaussians.abstract import LOG_2PI
 from bayescons.gaussians.conditioning import Constraint, update
@@ -31,6 +32,7 @@ NEWTON = 100  # of the search for the mode of `laplace`
 DENSE = 3000  # unknowns above which `laplace` would hold matrices of more than 70 MB
 
 
+@tabulated("Gaussian in place of a belief given a nonlinear law")
 class Approximation(NamedTuple):
     """A Gaussian in place of a belief given a nonlinear law. Approximate.
 

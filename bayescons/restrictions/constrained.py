@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import check_counts
+from bayescons.descriptions import tabulated
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.refusals import RefusedValue
@@ -24,6 +25,7 @@ from bayescons.results.draws import ChainDraws, chain_draws
 TRIES = 8  # starting points tried for each chain
 
 
+@tabulated("Law of a field given a nonlinear law of it")
 @dataclasses.dataclass(frozen=True)
 class Constrained:
     """The law of u ~ N(m, K) given h(u) = b, the limit of observing h(u) with vanishing noise.

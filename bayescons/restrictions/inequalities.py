@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import finite
+from bayescons.descriptions import Description, counted, described, span, words
 from bayescons.functionals.abstract import Leaf, SingleFunctional, static
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stack import Stack
@@ -20,6 +21,7 @@ from bayescons.grids import Grid
 from bayescons.refusals import RefusedType, RefusedValue
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Inequality:
@@ -48,11 +50,22 @@ class Inequality:
         """Both together."""
         return Inequalities((*self.members, *other.members))
 
+    def description(self) -> Description:
+        """What is at least, or at most, what."""
+        return Description(f"Inequality {self.name!r}", (("states", self.told),))
+
+    @property
+    def told(self) -> str:
+        """The inequality."""
+        relation = "at least" if self.sign > 0 else "at most"
+        return f"{words(self.functional)}: {relation} {span(self.bound)}"
+
     def labels(self) -> list[str]:
         """Names of its rows."""
         return [f"{self.name}{label}" for label in self.functional.labels()]
 
 
+@described
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Inequalities:
@@ -63,6 +76,11 @@ class Inequalities:
     def __and__(self, other: Inequality | Inequalities) -> Inequalities:
         """All together."""
         return Inequalities((*self.members, *other.members))
+
+    def description(self) -> Description:
+        """A row for each."""
+        told = tuple((member.name, member.told) for member in self.members)
+        return Description(f"{counted(len(told), 'inequality statement')} on one field", told)
 
     @property
     def functional(self) -> Stack:
@@ -127,7 +145,7 @@ def _inequality(functional, bound, sign: int, name: str) -> Inequality:
 
 
 def _everywhere(grid: Grid) -> TensorProduct:
-    return TensorProduct.on(grid, (None,) * len(grid), dict(grid))
+    return TensorProduct.on(grid, (None,) * len(grid), dict(grid), "u")
 
 
 def _differences(grid: Grid, axis: str) -> TensorProduct:
@@ -141,4 +159,5 @@ def _differences(grid: Grid, axis: str) -> TensorProduct:
         np.diff(np.eye(len(grid[axis])), axis=0) if a == at else None for a in range(len(grid))
     )
     halfway = (grid[axis][1:] + grid[axis][:-1]) / 2
-    return TensorProduct.on(grid, rows, {**grid, axis: halfway})
+    about = f"difference of neighbours along {axis}"
+    return TensorProduct.on(grid, rows, {**grid, axis: halfway}, about)

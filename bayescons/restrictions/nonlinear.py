@@ -23,6 +23,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import finite
+from bayescons.descriptions import tabulated
 from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian
@@ -37,6 +38,7 @@ _MOVES = 1e-7
 _APART = 1e-12
 
 
+@tabulated("Nonlinear law of a field")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class NonlinearConstraint:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bayescons.descriptions import tabulated
 from bayescons.restrictions.nonlinear import NonlinearConstraint
 from bayescons.restrictions.projection import along, tangent
 
@@ -45,6 +46,7 @@ LONGEST = 200  # steps of a trajectory
 _FIRST = 0.3  # angle of a step before it is adapted
 
 
+@tabulated("State of a chain on the manifold of a law")
 class RattleState(NamedTuple):
     """Where a chain is.
 
@@ -61,6 +63,7 @@ class RattleState(NamedTuple):
     jacobian: jax.Array
 
 
+@tabulated("Transition of a chain on the manifold of a law")
 class RattleInfo(NamedTuple):
     """What happened in a transition.
 

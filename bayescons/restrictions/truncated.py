@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from bayescons.arrays import check_counts
+from bayescons.descriptions import tabulated
 from bayescons.functionals.conservation import integral
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.grids import Grid
@@ -22,6 +23,7 @@ from bayescons.restrictions.walls import Walls, nearest, starts, walls
 from bayescons.results.draws import ChainDraws, chain_draws
 
 
+@tabulated("Law of a field given inequalities")
 @dataclasses.dataclass(frozen=True)
 class Truncated:
     """The law of u ~ N(m, K) given F u >= g.
@@ -81,6 +83,7 @@ class Truncated:
         return self.belief.mean + nearest(self.inequalities, self.walls)
 
 
+@tabulated("Law of fields given inequalities")
 @dataclasses.dataclass(frozen=True)
 class TruncatedPosterior:
     """The law of several fields of a posterior given inequalities, all by name.

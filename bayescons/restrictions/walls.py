@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import nnls
 
+from bayescons.descriptions import tabulated
 from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
 from bayescons.gaussians import row_covariance as gram
 from bayescons.gaussians.abstract import AbstractCovariance
@@ -36,6 +37,7 @@ MARGINS = tuple(10.0**-k for k in range(13))
 _FARTHEST = 1e7  # standard deviations from the mean beyond which nothing is looked for
 
 
+@tabulated("Walls of a centred belief")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Walls:

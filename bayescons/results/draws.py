@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
+from bayescons.descriptions import tabulated
 from bayescons.grids import Grid
 from bayescons.results.mixing import mixing, warn
 from bayescons.results.trees import datatree
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import xarray
 
 
+@tabulated("Draws of several chains")
 class ChainDraws(NamedTuple):
     """Draws of one field by several chains, and their diagnostics.
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayescons.descriptions import tabulated
 from bayescons.results.trees import worst_mixing
 
 # Vehtari, Gelman, Simpson, Carpenter & Bürkner (Bayesian Anal. 16, 2021) ask for 1.01, and for 100
@@ -44,6 +45,7 @@ class NotMixedWarning(UserWarning):
     """
 
 
+@tabulated("Mixing of chains, the worst over all unknowns")
 class Mixing(NamedTuple):
     """The worst over all unknowns, and what else speaks against the draws.
 

@@ -11,6 +11,7 @@ from numpyro import handlers
 from numpyro.infer.initialization import init_to_uniform
 
 from bayescons import tracing
+from bayescons.descriptions import tabulated
 from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.programs.fields import NoClosedFormError
 from bayescons.programs.handlers import CollectStatements
@@ -20,6 +21,7 @@ from bayescons.programs.structure import ProgramStructure, program_structure
 ROWS = 500  # of likelihoods absorbed; S of so many rows is factored at every gradient, some 10 ms
 
 
+@tabulated("Choice of a sampler")
 class Choice(NamedTuple):
     """A sampler, and why it was chosen."""
 

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bayescons.descriptions import tabulated
 from bayescons.refusals import RefusedType
 
 READINGS = ("exact", "soft")
 
 
+@tabulated("Sampler")
 @dataclasses.dataclass(frozen=True)
 class Sampler:
     """A sampler: its kernel, and what it asks of a program. A record stands beside each kernel, and
@@ -45,6 +47,7 @@ class Sampler:
     least_warmup: int = 0
 
 
+@tabulated("Method of sampling")
 @dataclasses.dataclass(frozen=True)
 class Method:
     """How a program is sampled.
@@ -75,6 +78,7 @@ class Method:
     progress: bool = False
 
 
+@tabulated("Run of a sampler")
 class Run(NamedTuple):
     """What a sampler leaves behind: one chain, or several, with an axis of chains in front of all
     that is said here.

@@ -205,8 +205,10 @@ class ResidualError(Refusal, RuntimeError):
 
 
 def labelled(found: Mapping[str, Stated]) -> dict[str, dict[str, np.ndarray]]:
-    """Residuals and values as `results.datatree` takes them."""
-    return {
-        name: {"value": np.asarray(values), "residual": np.asarray(residual)}
-        for name, (residual, values, _) in found.items()
-    }
+    """Residuals and values as `results.datatree` takes them, a value for each row."""
+    told = {}
+    for name, (residual, value, _) in found.items():
+        short = residual.ndim - value.ndim
+        own = np.reshape(value, (*value.shape[:2], *(1,) * short, *value.shape[2:]))
+        told[name] = {"value": np.broadcast_to(own, residual.shape), "residual": residual}
+    return told

@@ -13,9 +13,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from bayescons.descriptions import tabulated
 from bayescons.functionals.abstract import Leaf
 
 
+@tabulated("Dirichlet boundary of a solver")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Dirichlet:
@@ -54,6 +56,7 @@ class Dirichlet:
         return jnp.zeros_like(other)
 
 
+@tabulated("Outflow boundary of a solver")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Outflow:
@@ -80,6 +83,7 @@ class Outflow:
         return jnp.zeros_like(other)
 
 
+@tabulated("Periodic boundary of a solver")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Periodic:

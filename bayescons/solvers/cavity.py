@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from bayescons.descriptions import tabulated
 from bayescons.refusals import RefusedValue
 
 _COURANT = 0.8  # share of the longest stable step
 
 
+@tabulated("Flow on the nodes of a square")
 class Flow(NamedTuple):
     """Fields of one flow on the nodes of a square, shape (times, nodes, nodes), x before y.
 

@@ -21,6 +21,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from bayescons.descriptions import tabulated
 from bayescons.functionals.abstract import Leaf
 from bayescons.refusals import RefusedValue
 from bayescons.solvers.boundaries import Dirichlet, Outflow, Periodic
@@ -29,6 +30,7 @@ from bayescons.solvers.boundaries import Dirichlet, Outflow, Periodic
 _SAMPLES = 257
 
 
+@tabulated("Conservation law u_t + F_x = 0")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConservationLaw:
@@ -63,6 +65,7 @@ class ConservationLaw:
     upper: Leaf
 
 
+@tabulated("Cell averages in time")
 class Evolution(NamedTuple):
     """Cell averages at the times asked for, and what has passed the walls until then.
 

@@ -9,10 +9,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bayescons.descriptions import tabulated
 from bayescons.gaussians.conditioning import Constraint, condition
 from bayescons.gaussians.gaussian import Gaussian, diagonal, low_rank
 
 
+@tabulated("Ensemble of beliefs about one field")
 class Ensemble(NamedTuple):
     """Several beliefs about one field, each independent from point to point: draws of a latent, or
     members of an ensemble.
@@ -29,6 +31,7 @@ class Ensemble(NamedTuple):
     log_weight: jax.Array | None = None
 
 
+@tabulated("Moments of a mixture")
 class Moments(NamedTuple):
     """What is kept of a mixture.
 

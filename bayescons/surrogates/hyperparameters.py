@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from tinygp.transforms import Subspace
 
 from bayescons.arrays import concrete, finite, positive
+from bayescons.descriptions import tabulated
 from bayescons.refusals import RefusedNumbers, RefusedType, RefusedValue
 from bayescons.surrogates.priors import (
     KERNELS,
@@ -38,6 +39,7 @@ from bayescons.surrogates.priors import (
 _LENGTHS, _NOISES, _REFINED = (0.03, 0.1, 0.3, 1.0), (1e-3, 1e-1), 3
 
 
+@tabulated("Hyper-parameters of a Gaussian process")
 class Hyperparameters(NamedTuple):
     """What a separable Gaussian process depends on. All are positive, and numbers or traced
     scalars.

@@ -33,6 +33,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from bayescons.descriptions import tabulated
 from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.grids import Grid
@@ -47,6 +48,7 @@ BATCH = 32  # functions evaluated at a time
 RANK = 12
 
 
+@tabulated("What networks say of one function")
 class Readout(NamedTuple):
     """What networks say of one function.
 

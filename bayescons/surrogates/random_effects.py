@@ -27,6 +27,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete, finite
+from bayescons.descriptions import tabulated
 from bayescons.gaussians.covariances import LowRank
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.refusals import RefusedType, RefusedValue
@@ -40,6 +41,7 @@ NEGLIGIBLE = 1e-12
 FLOOR = 1e-12
 
 
+@tabulated("Random effects, N(0, Φ Σ Φ' + diag d)")
 class RandomEffects(NamedTuple):
     """What errors are made of: N(0, Φ Σ Φ' + diag d).
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.descriptions import Description, counted, described
 from bayescons.refusals import BusyFolder, RefusedFile, RefusedValue
 from bayescons.results.files import whole_file
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import orbax.checkpoint
 
 
+@described
 class Checkpoints:
     """A folder with the last two states of one run, by Orbax; each appears whole or not at all.
 
@@ -49,6 +51,12 @@ class Checkpoints:
                 temporary.write_text(json.dumps(dict(settings), indent=1) + "\n")
         self._manager = _manager(states)
         self._drop_damaged()
+
+    def description(self) -> Description:
+        """Where they lie, and how far they have come."""
+        return Description(
+            f"Checkpoints of a run at step {self.step}", (("folder", str(self.folder)),)
+        )
 
     @property
     def step(self) -> int:
@@ -131,6 +139,7 @@ def _settings(path: Path) -> dict:
     return found
 
 
+@described
 class Log:
     """What was reported, in a file of one JSON object a line, each with the `step` it is of.
 
@@ -156,6 +165,12 @@ class Log:
         if path.exists():
             with whole_file(path) as temporary:
                 temporary.write_text("".join(map(_written, self.lines)))
+
+    def description(self) -> Description:
+        """Where it lies, and how long it is."""
+        return Description(
+            f"Log of {counted(len(self.lines), 'line')}", (("file", str(self.path)),)
+        )
 
     @property
     def seconds(self) -> float:

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bayescons.descriptions import tabulated
 from bayescons.problems.readings import Readings, contexts, targets
 from bayescons.refusals import RefusedValue
 
 TIMES, POINTS = 10, 10  # of contexts, and of targets, as published
 
 
+@tabulated("Functions for training")
 class Functions(NamedTuple):
     """A batch of functions of one family.
 

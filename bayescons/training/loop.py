@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from bayescons.descriptions import tabulated
 from bayescons.refusals import RefusedNumbers
 from bayescons.training.checkpoints import Checkpoints
 
@@ -40,6 +41,7 @@ class State(NamedTuple):
     best_step: jax.Array
 
 
+@tabulated("Report of a training run")
 class Report(NamedTuple):
     """What a person looks at, once a round.
 
@@ -62,6 +64,7 @@ class Report(NamedTuple):
     seconds: float
 
 
+@tabulated("Schedule of training")
 @dataclasses.dataclass(frozen=True)
 class Schedule:
     """Steps, and the learning rate over them: a linear rise, then a cosine down to zero; or

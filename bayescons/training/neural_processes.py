@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import jax
 from flax import nnx
 
+from bayescons.descriptions import tabulated
 from bayescons.networks.ensemble import DeepEnsemble
 from bayescons.networks.neural_process import AttentiveNeuralProcess, Box
 from bayescons.networks.weights import Pretrained, load_weights, pretrained, pretrained_names
@@ -177,6 +178,7 @@ class ReadingsRecipe(AbstractRecipe):
         return find(self.start, problem=self.family)
 
 
+@tabulated("Neural process recipe")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NeuralProcessRecipe(ReadingsRecipe):
     """A training run of an attentive neural process.
@@ -229,6 +231,7 @@ class NeuralProcessRecipe(ReadingsRecipe):
         return "", f", dropout {recipe['dropout']:g}" if recipe["dropout"] else ""
 
 
+@tabulated("Softly constrained recipe")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SoftlyConstrainedRecipe(NeuralProcessRecipe):
     """A training run of an attentive neural process with a penalty on the equation's residual.
@@ -265,6 +268,7 @@ class SoftlyConstrainedRecipe(NeuralProcessRecipe):
         return network, turns, {**facts, "penalty": penalty}
 
 
+@tabulated("Conditioned recipe")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConditionedRecipe(NeuralProcessRecipe):
     """A training run of an attentive neural process whose score is taken after the total has been
@@ -304,6 +308,7 @@ class ConditionedRecipe(NeuralProcessRecipe):
         return profiles(self.family, key, size=size)
 
 
+@tabulated("Ensemble recipe")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EnsembleRecipe(ReadingsRecipe):
     """A training run of a deep ensemble of attentive networks, without a latent.

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from bayescons.descriptions import tabulated
 from bayescons.functionals.boundary_conditions import BoundaryConditions
 from bayescons.networks.boundary_corrected import BoundaryCorrected
 from bayescons.networks.corrections import CORRECTIONS, correction_named
@@ -69,6 +70,7 @@ PRESETS: dict[str, dict[int, dict[str, Any]]] = {
 TIMES = {"quick": 5, "paper": 25}  # of a family over a plane, unless told otherwise
 
 
+@tabulated("Operator recipe")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OperatorRecipe(AbstractRecipe):
     """A training run of an operator: family, network, boundary, steps.
