@@ -30,7 +30,8 @@ from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.stack import Stack
 from bayescons.gaussians import row_covariance as gram
 from bayescons.gaussians.composites import Conditioned
-from bayescons.gaussians.consistency import raise_for, status
+from bayescons.gaussians.consistency import NEARLY_DEPENDENT, raise_for, status
+from bayescons.gaussians.dependence import warn_of
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.gaussians.scales import quadrature_scale
 from bayescons.refusals import RefusedType, RefusedValue
@@ -128,7 +129,8 @@ class Update(NamedTuple):
             explains; not small only for rows that contradict others. By rows, shape (*batch, *axes,
             r).
         status: 0 where all is well, shape (*batch,); otherwise rows contradict each other, leave
-            nothing free, or are not finite, which is raised where it is known.
+            nothing free, or are not finite, which is raised where it is known; or nearly follow
+            from each other, which is warned of.
     """
 
     posterior: Gaussian
@@ -217,7 +219,10 @@ def update(prior: Gaussian, constraint: Constraint) -> Update:
     )
     result = result._replace(posterior=Gaussian(*result.posterior))
     if concrete(result.status):
+        near = warn_of(constraint, result)
         raise_for(prior, constraint, result)
+        if near:
+            result = result._replace(status=jnp.full_like(result.status, NEARLY_DEPENDENT))
     return result
 
 

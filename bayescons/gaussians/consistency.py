@@ -37,7 +37,7 @@ class InconsistentConstraintsError(Refusal, ValueError):
     """
 
 
-FINE, NOT_FINITE, CONTRADICTING, NOTHING_FREE, NOT_AFFINE = range(5)
+FINE, NOT_FINITE, CONTRADICTING, NOTHING_FREE, NOT_AFFINE, NEARLY_DEPENDENT = range(6)
 
 
 def status(violation, departure, size, rank, *, dtype, unknowns: int, exact: bool) -> jax.Array:

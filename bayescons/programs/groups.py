@@ -16,6 +16,7 @@ from bayescons import tracing
 from bayescons.functionals.functions import NotProvenAffineError
 from bayescons.gaussians.conditioning import Constraint, stack, update
 from bayescons.gaussians.consistency import InconsistentConstraintsError
+from bayescons.gaussians.dependence import nearly_dependent
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.fields import join
 from bayescons.programs.handlers import CollectStatements
@@ -141,9 +142,10 @@ def check(conditioned: list, doubtful, name_fault: Callable) -> None:
         doubtful: whether a door was asked for something wrong.
         name_fault: called where there is reason; raises an error that names what is wrong.
     """
+    near = any(nearly_dependent(group.posterior.covariance) is not None for group in conditioned)
     broken = not all(np.isfinite(np.asarray(group.posterior.mean)).all() for group in conditioned)
     statuses = [np.asarray(group.status) for group in conditioned]
-    if broken or any(s.any() for s in statuses) or bool(np.asarray(doubtful).any()):
+    if near or broken or any(s.any() for s in statuses) or bool(np.asarray(doubtful).any()):
         name_fault()
     worst = max(float(np.max(np.asarray(group.violation))) for group in conditioned)
     if worst > CONTRADICTION:

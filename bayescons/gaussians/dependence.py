@@ -1,0 +1,130 @@
+"""Rows that nearly follow from others: what S, formed in double precision, cannot tell from rows
+that do.
+
+S = G K G' squares what tells rows apart. A row whose own share of its standard deviation is below
+3e-7 or so is treated as implied, and what it says beyond the others is lost. The functionals
+themselves are not squared: g = g_e - Σ_j a_j g_j, a row less what the rows known imply of it, is
+rounding where it does follow, and is seen down to 1e-13 where it does not. It matters where the
+field still varies along it, cov(u, g) = K g given everything known: below a smooth belief rows
+nearly follow from their neighbours, and nothing is lost with them.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayescons import tracing
+from bayescons.gaussians import row_covariance as gram
+from bayescons.gaussians.abstract import AbstractCovariance
+from bayescons.gaussians.composites import Conditioned
+from bayescons.gaussians.consistency import row_names
+
+ROUNDING = 1000  # eps of the terms of g, that rows which do follow may leave
+LOST = 0.01  # correlation of some point of the field with g, from which it matters
+SHOWN = 3  # names in a message
+
+
+class NearlyDependentWarning(UserWarning):
+    """Exact rows that nearly follow from others: they are treated as implied, and what they say
+    beyond the others is not used.
+
+    Example:
+        >>> import warnings
+        >>> warnings.simplefilter("error", bc.gaussians.NearlyDependentWarning)  # go no further
+    """
+
+
+def nearly_dependent(covariance: AbstractCovariance) -> np.ndarray | None:
+    """Of every row that was treated as implied, the standard deviation of what it says beyond the
+    others, as a share of its own: zero where it does follow from them, and for all other rows.
+
+    Args:
+        covariance: after conditioning.
+
+    Returns:
+        Shape (*batch, *axes, r), or None where no row nearly follows, as far as is known: nothing
+        is said while numbers are being traced.
+    """
+    if not isinstance(covariance, Conditioned):
+        return None
+    kept = covariance.row_covariance.pivots_kept
+    if not tracing.known_now(kept) or np.asarray(kept).all():
+        return None
+    share = np.asarray(_shares(covariance))
+    return share if share.any() else None
+
+
+def warn_of(constraint, result) -> bool:
+    """Whether rows of an update nearly follow from others; says which, as a warning."""
+    shares = nearly_dependent(result.posterior.covariance)
+    if shares is None:
+        return False
+    names = np.broadcast_to(row_names(constraint, result.posterior.covariance.axes), shares.shape)
+    found = list(dict.fromkeys(names[shares > 0]))
+    shown = " and ".join(found[:SHOWN]) + (
+        f" (and {len(found) - SHOWN} more)" * (len(found) > SHOWN)
+    )
+    warnings.warn(
+        f"{shown} nearly follow{'s' * (len(found) == 1)} from other rows: what is said beyond them "
+        f"is {shares.max():.1e} of the row's standard deviation, below what rounding lets S = G K "
+        "G' resolve, so it is treated as implied and that much is not used. State what is left "
+        "over as a functional of its own, the difference of the rows, or leave the row out",
+        NearlyDependentWarning,
+        stacklevel=4,
+    )
+    return True
+
+
+@tracing.compiled
+def _shares(covariance: Conditioned) -> jax.Array:
+    """`nearly_dependent`, over a batch."""
+    one = _shares_of_one
+    for _ in range(covariance.batch_dims):
+        one = jax.vmap(one)
+    return one(covariance)
+
+
+def _shares_of_one(covariance: Conditioned) -> jax.Array:
+    factored, axes = covariance.row_covariance, covariance.axes
+    shape, unconditioned = factored.row_std.shape, covariance.unconditioned
+    others = tuple(a for a in range(len(covariance.shape)) if a not in axes)
+    variance = unconditioned.variance
+    deviation = jnp.sqrt(jnp.where(variance > 0, variance, jnp.inf))
+
+    def column(unit):
+        """The rows of one column of S, in all blocks at once."""
+        weights, terms = _beyond(covariance, jnp.broadcast_to(unit, shape))
+        size = jnp.sqrt(jnp.maximum(jnp.sum(weights * unconditioned.mv(weights), others), 0.0))
+        own = jnp.sum(unit * factored.row_std, axis=-1)
+        along = jnp.max(jnp.abs(covariance.mv(weights)) / deviation, others)
+        seen = size > ROUNDING * jnp.finfo(size.dtype).eps * (own + terms)
+        return jnp.where(seen & (along > LOST * size), size / own, 0.0)
+
+    elements = int(np.prod(covariance.shape))
+    shares = gram.over_rows(column, jnp.eye(shape[-1], dtype=factored.row_std.dtype), elements)
+    implied = ~factored.used
+    if covariance.noise is not None:
+        implied = implied & (covariance.noise == 0)
+    return jnp.where(implied, jnp.moveaxis(shares, 0, -1), 0.0)
+
+
+def _beyond(covariance: Conditioned, unit) -> tuple[jax.Array, jax.Array]:
+    """The weights of g_e, one in each block, once everything known has been taken off; and Σ_j
+    |a_j| (standard deviation of row j), the size of what was.
+    """
+    axes = covariance.axes
+    weights, terms = covariance.functional.transpose(unit, axes), jnp.zeros(unit.shape[:-1])
+    within: AbstractCovariance = covariance
+    while isinstance(within, Conditioned):
+        for _ in range(2):  # the second time for the rounding of the first
+            rows = within.functional.rows(within.prior.mv(weights), within.axes)
+            a = within.row_covariance.solve(rows)
+            size = jnp.sum(jnp.abs(a) * within.row_covariance.row_std, axis=-1)
+            terms = terms + (size if within.axes == axes else jnp.max(size))
+            weights = weights - within.functional.transpose(a, within.axes)
+        within = within.prior
+    return weights, terms
