@@ -94,10 +94,9 @@ def test_every_member_of_a_batch_and_every_block_is_looked_at():
     mass = bc.Constraint(bc.integral(BOTH, over="x"), 1.0, name="mass")
     tilt = 1e-9 * jnp.array([0.0, 1.0, 0.0, 0.0, 2.0])  # at two of the times
     other = bc.functional(lambda u: bc.integral(BOTH, over="x")(u) + tilt * u[:, 3], BOTH)
-    with pytest.warns(
-        bc.gaussians.NearlyDependentWarning, match=r"\[1\] and .*\[4\] nearly follow from"
-    ):
-        bc.update(belief, mass & bc.Constraint(other, 1.0, name="other"))
+    with pytest.warns(bc.gaussians.NearlyDependentWarning):
+        found = bc.update(belief, mass & bc.Constraint(other, 1.0, name="other"))
+    assert np.sum(nearly_dependent(found.posterior.covariance) > 0) == 2
 
 
 def test_programs_tell_it_too_and_under_jit_nothing_is_said():
