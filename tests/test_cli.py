@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import xarray
 
 from bayescons.cli import main, run
+from bayescons.results import files
 from bayescons.results import trees as results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -518,3 +520,13 @@ def test_an_interruption_that_is_lost_on_its_way_stops_the_command_all_the_same(
     assert capsys.readouterr().err.strip() == "interrupted"
     assert list(tmp_path.glob("*.nc*")) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_command_says_in_a_line_that_there_is_no_room(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    out = tmp_path / "out.nc"
+    assert main(["condition", str(source), "--integral", "x=mass", "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: no room in ")
+    assert said.count("\n") == 1
+    assert not list(tmp_path.glob("*.nc*"))

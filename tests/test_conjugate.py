@@ -572,3 +572,19 @@ def test_a_posterior_and_a_belief_say_what_they_are():
     assert "draws of tau, worth" in repr(posterior)
     belief = bc.diagonal(jnp.arange(3.0), 1.0)
     assert "mean        0 to 2" in repr(belief)
+
+
+def test_a_scale_of_zero_that_arrives_while_traced_is_an_exact_fact():
+    def program(scale):
+        u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
+        bc.observe("total", lambda u: u.sum(), u, 1.0, scale=scale)
+        bc.observe("first", lambda u: u[0], u, 0.3, scale=0.1)
+
+    def told(scale):
+        posterior = bc.conjugate(program)(scale)
+        return posterior.mean["u"], posterior.variance["u"], posterior.log_evidence
+
+    for traced, stated in zip(jax.jit(told)(0.0), told(None), strict=True):
+        assert np.abs(traced - stated).max() <= 8 * EPS
+    tree = bc.sample(program, 0.0, key=0, draws=20)
+    assert np.abs(tree.constraints["total_residual"]).max() <= 8 * EPS

@@ -1,13 +1,16 @@
 """Results: what goes into the tree comes back out, and a file is whole or not there."""
 
+import errno
 import json
 from importlib import metadata
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bayescons.grids import Grid
+from bayescons.results import files
 from bayescons.results import trees as results
 
 GRID = Grid(t=np.linspace(0, 0.1, 3), x=np.linspace(0, 1, 5))
@@ -123,6 +126,27 @@ def test_an_output_that_cannot_be_written_leaves_nothing_behind(tmp_path, place)
     ):
         results.save(example(), tmp_path / place)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_where_there_is_no_room_nothing_is_begun(tmp_path):
+    with pytest.raises(OSError, match=r"no room in .*MB are to be written.*Make room") as refused:
+        results.save(example(), tmp_path / "draws.nc")
+    assert refused.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_one_file_may_hold_is_room_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.resource, "getrlimit", lambda _: (5000, 5000))
+    files.require_room(tmp_path, 5000)
+    files.require_room(tmp_path / "not" / "there" / "yet.nc", 5000)
+    with pytest.raises(OSError, match="no room in"):
+        files.require_room(tmp_path, 5001)
 
 
 def test_an_interrupted_write_leaves_the_earlier_file_as_it_was(tmp_path):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from safetensors.numpy import load_file
 from bayescons.cli import main
 from bayescons.networks import AttentiveNeuralProcess, DeepEnsemble, Normal, load_weights
 from bayescons.problems import Diffusion, Stefan
+from bayescons.results import files
 from bayescons.training import (
     RECIPES,
     Checkpoints,
@@ -342,6 +344,19 @@ def test_a_folder_with_a_run_of_other_settings_is_refused_once_something_is_kept
         Checkpoints(tmp_path, {"rate": 0.1, "pool": None})
     with pytest.raises(ValueError, match=r"pool: None then, 10 now, seed: None then, 1 now"):
         Checkpoints(tmp_path, {"rate": 0.5, "pool": 10, "seed": 1})
+
+
+def test_where_there_is_no_room_no_state_is_begun_and_the_run_goes_on(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, {})
+    fitted(schedule=Schedule(4), checkpoints=checkpoints)
+    before = sorted((tmp_path / "states").iterdir())
+    with monkeypatch.context() as full:
+        full.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+        with pytest.raises(OSError, match="no room in "):
+            fitted(schedule=Schedule(8), checkpoints=checkpoints)
+    assert sorted((tmp_path / "states").iterdir()) == before
+    fitted(schedule=Schedule(8), checkpoints=checkpoints)
+    assert checkpoints.step == 8
 
 
 def test_a_state_that_cannot_be_written_says_so_and_leaves_the_one_before(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from bayescons.cli.terminal import say, show_table, working
 from bayescons.functionals import dirichlet, integral, neumann
 from bayescons.gaussians.conditioning import Constraint, Update, stack, update
 from bayescons.grids import Grid
+from bayescons.results import trees as results
 
 EXPECTED = {
     "integral": "AXIS=TOTAL, as in --integral x=0.5 or --integral x=mass",
@@ -81,9 +82,7 @@ def run(options: Condition, command: Sequence[str]) -> None:
                 "seed": options.seed,
                 "rule": options.rule,
             }
-            _dataset(predictions, variables, attributes(command, **told)).to_netcdf(
-                temporary, engine="h5netcdf"
-            )
+            results.write(_dataset(predictions, variables, attributes(command, **told)), temporary)
     _report(options, predictions, statements, constraints, result)
 
 

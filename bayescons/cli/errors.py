@@ -28,8 +28,7 @@ def refusals(of: str | None = None) -> Generator[None]:
     try:
         yield
     except (ValueError, TypeError, OSError, FloatingPointError, BadZipFile) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise InputError(f"{of}: {reason}" if of else reason) from error
+        raise InputError(f"{of}: {_reason(error)}" if of else _reason(error)) from error
 
 
 @contextmanager
@@ -40,4 +39,9 @@ def own_refusals() -> Generator[None]:
     try:
         yield
     except Refusal as error:
-        raise InputError(str(error)) from error
+        raise InputError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, of one of the system's without its number."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -75,7 +75,7 @@ def run(options: Run, command: Sequence[str]) -> None:
         told = {"reading": options.reading, "seed": options.seed, "file": str(options.file)}
         with working("writing"):
             outcome.tree.attrs |= attributes(command, **told)
-            outcome.tree.to_netcdf(temporary, engine="h5netcdf")
+            results.write(outcome.tree, temporary)
     _report(options, outcome, seconds)
 
 

@@ -97,7 +97,8 @@ def _shares_of_one(covariance: Conditioned) -> jax.Array:
 
     def column(unit):
         """The rows of one column of S, in all blocks at once."""
-        weights, terms = _beyond(covariance, jnp.broadcast_to(unit, shape))
+        unit = jnp.broadcast_to(unit, shape)
+        weights, terms = _beyond(covariance, unit)
         size = jnp.sqrt(jnp.maximum(jnp.sum(weights * unconditioned.mv(weights), others), 0.0))
         own = jnp.sum(unit * factored.row_std, axis=-1)
         along = jnp.max(jnp.abs(covariance.mv(weights)) / deviation, others)

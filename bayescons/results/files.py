@@ -4,13 +4,21 @@ new one.
 
 from __future__ import annotations
 
+import errno
+import math
 import os
+import shutil
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bayescons.refusals import RefusedFile
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
 
 
 @contextmanager
@@ -33,6 +41,8 @@ def whole_file(path: str | os.PathLike) -> Generator[Path, None, None]:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
+        if isinstance(error, RefusedFile):
+            raise
         reason = error.strerror or str(error)
         raise RefusedFile(
             error.errno,
@@ -41,6 +51,35 @@ def whole_file(path: str | os.PathLike) -> Generator[Path, None, None]:
         ) from error
     finally:
         _remove(temporary)
+
+
+def require_room(path: Path, size: int) -> None:
+    """Look for room before a library writes: HDF5 and the checkpoints' driver go down noisily, or
+    take the process with them, where a disk fills up under them.
+
+    Args:
+        path: of the file or folder that is to be written.
+        size: number of bytes.
+
+    Raises:
+        OSError: the disk, or what one file may hold, has less.
+    """
+    folder = next(f for f in (path, *path.absolute().parents) if f.is_dir())
+    free = min(shutil.disk_usage(folder).free, _largest_file())
+    if free < size:
+        raise RefusedFile(
+            errno.ENOSPC,
+            f"no room in {os.fspath(folder)!r}: about {size / 1e6:.2g} MB are to be written, and "
+            f"there are {free / 1e6:.2g} MB. Make room, or choose another place",
+        )
+
+
+def _largest_file() -> float:
+    """Bytes that one file may hold (ulimit -f), where the system says so."""
+    if resource is None:
+        return math.inf
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return math.inf if limit == resource.RLIM_INFINITY else float(limit)
 
 
 def _flush(path: Path) -> None:

@@ -21,12 +21,13 @@ from bayescons.extras import require
 from bayescons.grids import Grid
 from bayescons.provenance import versions
 from bayescons.refusals import MissingFile, RefusedFile, RefusedValue
-from bayescons.results.files import whole_file
+from bayescons.results.files import require_room, whole_file
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
+HEAD = 8192  # bytes at most of what NetCDF says of a variable beside its numbers
 PACKAGES = ("bayescons", "jax", "numpyro", "blackjax", "arviz")
 Axes = Mapping[str, np.ndarray]
 Constraints = Mapping[str, Mapping[str, ArrayLike]]
@@ -116,8 +117,23 @@ def save(datatree: xarray.DataTree, path: str | os.PathLike) -> Path:
     """
     require("files", by="saving results")
     with whole_file(path) as temporary:
-        datatree.to_netcdf(temporary, engine="h5netcdf")
+        write(datatree, temporary)
     return Path(path)
+
+
+def write(data: xarray.DataTree | xarray.Dataset, path: Path) -> None:
+    """Write a tree or a dataset as NetCDF, once it is known that there is room for it.
+
+    Raises:
+        OSError: there is none.
+    """
+    import xarray
+
+    nodes = data.subtree if isinstance(data, xarray.DataTree) else [data]
+    parts = [node.variables.values() for node in nodes]
+    heads = HEAD * (1 + sum(len(variables) for variables in parts))
+    require_room(path, heads + sum(v.nbytes for variables in parts for v in variables))
+    data.to_netcdf(path, engine="h5netcdf")
 
 
 def load(path: str | os.PathLike) -> xarray.DataTree:

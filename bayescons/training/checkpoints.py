@@ -20,7 +20,7 @@ import numpy as np
 
 from bayescons.descriptions import Description, counted, described
 from bayescons.refusals import BusyFolder, RefusedFile, RefusedValue
-from bayescons.results.files import whole_file
+from bayescons.results.files import require_room, whole_file
 
 if TYPE_CHECKING:
     import orbax.checkpoint
@@ -90,6 +90,8 @@ class Checkpoints:
         """
         from orbax.checkpoint.args import StandardSave
 
+        # Eight bytes a number at most, and as much for what Orbax says of them.
+        require_room(self.folder, 16 * sum(map(np.size, jax.tree.leaves(state))))
         try:
             self._manager.save(int(state.step), args=StandardSave(state._asdict()))
             self._manager.wait_until_finished()
