@@ -35,13 +35,13 @@ from bayescons.sampling.registry import SAMPLERS, checked
 from bayescons.sampling.residuals import (
     Structure,
     coordinates,
-    labelled,
     refuse_residuals,
     residuals,
     resolved,
     structure_of,
 )
 from bayescons.sampling.run import closed, sampled
+from bayescons.sampling.trees import Ran, gathered, group, labels
 
 if TYPE_CHECKING:
     import xarray
@@ -173,20 +173,19 @@ def sample(
         except ValueError:
             refuse_nan(functools.partial(program, *args, **kwargs))
             raise
-    draws_of_run, missed, seen, points, seconds = _ran(
-        run, key, took.sampler, progress=method.progress
-    )
-    with _kept(draws_of_run):
-        refuse_run(draws_of_run, closure, reading, scale)
+    ran, seconds = _ran(run, key, took.sampler, progress=method.progress)
+    found = ran.run
+    with _kept(found):
+        refuse_run(found, closure, reading, scale)
         if reading == "exact":
-            refuse_residuals(missed, draws_of_run.draws)
+            refuse_residuals(ran.missed, found.draws)
         independent = took.sampler == "conjugate"
         judged = mixing(
-            draws_of_run.draws,
+            found.draws,
             judged_by,
-            draws_of_run.summary.get("acceptance_rate"),
-            _diverging(draws_of_run),
-            draws_of_run.statistics.get("reached_max_treedepth"),
+            found.summary.get("acceptance_rate"),
+            _diverging(found),
+            found.statistics.get("reached_max_treedepth"),
         )
         told = {
             "sampler": sampler,
@@ -200,24 +199,17 @@ def sample(
             **origin,
             "seconds": seconds,
             "compile_seconds": compile_seconds,
-            **_summed(draws_of_run, judged),
+            **_summed(found, judged),
             "mixed": "yes" if independent else judged.mixed,
             **({} if focus is None else {"focus": list(judged_by)}),
         }
-        labels = _plates(closure, grid)
-        if grid is None:
-            grid, named = _stated_grid(points, draws_of_run.draws, labels)
-            labels = labels | named
-        dims = {**labels, **(dims or {})}
-        tree = _tree(draws_of_run, missed, seen, structure, grid, truth, dims, told)
+        named = labels(ran, _plates(closure, grid), grid, dims)
+        tree = gathered(ran, structure, named, truth, told)
         if prior:
             before = prior_draws(closure, jax.random.fold_in(key, 1), prior)
-            for group, drawn in zip(("prior", "prior_predictive"), before, strict=True):
+            for name, drawn in zip(("prior", "prior_predictive"), before, strict=True):
                 if drawn:
-                    ahead = {name: np.asarray(values)[None] for name, values in drawn.items()}
-                    tree[group] = results.datatree(ahead, grid, dims=_known(dims, ahead))[
-                        "posterior"
-                    ]
+                    tree[name] = group({n: np.asarray(v)[None] for n, v in drawn.items()}, named)
     if not independent:
         warn(judged)
         if judged.saturated > SATURATED and not judged.verdict:
@@ -272,23 +264,21 @@ def _compiled(program: Callable, method, reading, scale, key) -> tuple[Compiled,
     def run(key, program):
         chains = sampled(key, program, method, reading, scale)
         whole = resolved(program)
-        seen = observations(whole, chains.draws)
-        return chains, residuals(whole, chains.draws), seen, coordinates(whole)
+        missed, seen = residuals(whole, chains.draws), observations(whole, chains.draws)
+        return Ran(chains, missed, seen, coordinates(whole))
 
     began = time.perf_counter()
     ready = compiled(run, (method, reading, scale), program, key)
     return ready, time.perf_counter() - began if ready.fresh else 0.0
 
 
-def _ran(
-    run: Compiled, key, sampler: str, *, progress: bool
-) -> tuple[Run, dict, tuple, dict, float]:
+def _ran(run: Compiled, key, sampler: str, *, progress: bool) -> tuple[Ran, float]:
     """What the run gives, on the host, and the seconds it took."""
     began = time.perf_counter()
     with bar(sampler, on=progress):
         found = jax.block_until_ready(run.call(key))
     seconds = time.perf_counter() - began
-    return *jax.tree.map(np.asarray, found), seconds
+    return jax.tree.map(np.asarray, found), seconds
 
 
 def _summed(found: Run, judged: Mixing) -> dict:
@@ -333,72 +323,3 @@ def _plates(program: Callable, grid) -> dict[str, list[str]]:
     if not isinstance(program, ProgramStructure):
         return {}
     return plate_dims(program, grid)
-
-
-def _known(dims: Mapping, draws: Mapping) -> dict:
-    """The names of axes that fit the draws."""
-    return {n: a for n, a in dims.items() if n in draws and len(a) == draws[n].ndim - 2}
-
-
-def _stated_grid(points: dict, draws: Mapping, plates: dict) -> tuple[Grid | None, dict]:
-    """The axes that functionals were built on, as a grid, and the names of the axes of all draws:
-    those of its axes for a field about which they say something, numbers for others. Nothing where
-    two of them have other coordinates under one name.
-    """
-    axes: dict[str, np.ndarray] = {}
-    for grids in points.values():
-        for grid in grids:
-            for name, values in grid.items():
-                if not np.array_equal(axes.setdefault(name, values), values):
-                    return None, {}
-    if not axes or set(axes) & {*draws, "chain", "draw"}:
-        return None, {}
-    names = {}
-    for name, values in draws.items():
-        own = plates.get(name) or [f"{name}_dim_{i}" for i in range(values.ndim - 2)]
-        on = list(points[name][0]) if name in points else []
-        fits = [len(axes[a]) for a in on] == list(values.shape[values.ndim - len(on) :])
-        names[name] = own[: len(own) - len(on)] + on if fits else own
-    return Grid(**axes), names
-
-
-def _tree(
-    found: Run, missed: dict, seen: tuple, structure: Structure, grid, truth, dims, told
-) -> xarray.DataTree:
-    """Draws, statistics, residuals and readings as one tree."""
-    import xarray
-
-    observed, logs = seen
-    gaps = {n: v for n, v in found.draws.items() if n not in structure.names}
-    unknowns = {n: v for n, v in found.draws.items() if n in structure.names}
-    rows = {
-        name: axes
-        for name, axes in structure.statements.items()
-        if axes and _fits(missed[name][0], axes, grid)
-    }
-    tree = results.datatree(
-        unknowns,
-        grid,
-        sample_stats={**found.statistics, **gaps} or None,
-        observed=observed or None,
-        constraints=labelled(missed) or None,
-        truth=truth,
-        attributes=told,
-        dims={**rows, **(dims or {})},
-    )
-    if logs:
-        tree["log_likelihood"] = results.datatree(logs, dims=_known(dims, logs))["posterior"]
-    if any(values.size for values in found.warmup.values()):
-        warm = results.datatree({}, sample_stats=found.warmup)
-        tree["warmup_sample_stats"] = xarray.DataTree(warm["sample_stats"].to_dataset())
-    return tree
-
-
-def _fits(residual: np.ndarray, axes: tuple[str, ...], grid: Grid | None) -> bool:
-    """Whether a statement's axes are plates, and axes of the grid with as many rows as these have
-    points.
-    """
-    shape, known = residual.shape[2:], grid or {}
-    return len(axes) == len(shape) and all(
-        a not in known or len(known[a]) == n for a, n in zip(axes, shape, strict=True)
-    )
