@@ -158,7 +158,7 @@ class RandomProgram:
             return self.forced
         axes = int(self.rng.integers(least, most + 1))
         sizes = self.rng.integers(2, 4 if axes == 2 else 5, axes).tolist()
-        while int(np.prod(sizes)) > room and least == 0:
+        while sizes and int(np.prod(sizes)) > room and least == 0:
             sizes = sizes[1:]
         return tuple(2 for _ in sizes) if int(np.prod(sizes)) > room else tuple(sizes)
 
