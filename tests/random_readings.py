@@ -292,7 +292,13 @@ READ = {
     "exact": lambda p: handlers.seed(bc.exact(p.program), 0),
     "soft": lambda p: handlers.seed(bc.soft(p.program, SOFT), 0),
 }
-SOFTLY = ("not affine", "of a copy", "with a value that rests on its field")  # a soft reading may
+SOFTLY = (  # what the soft reading may do
+    "not affine",
+    "of a copy",
+    "with a value that rests on its field",
+    "contradicted",
+    "of more rows than unknowns",
+)
 
 
 def spoiled(seed: int) -> RandomProgram:
@@ -303,12 +309,9 @@ def spoiled(seed: int) -> RandomProgram:
 
 
 def refusals(program: RandomProgram):
-    """What every reading, and the linter, say of a mistake; where they say nothing, or do not name
-    the statement, that.
-    """
+    """How every reading takes a mistake: "refused", or what it should not have done."""
     kind, number = program.mistake
     statement = program.statements[number]
-    names = [repr(statement.name), repr(program.full(statement.name))]
     for reading, read in READ.items():
         if reading == "soft" and kind in SOFTLY:
             continue
@@ -316,20 +319,26 @@ def refusals(program: RandomProgram):
             read(program)(*program.arguments)
             yield reading, "NOT REFUSED"
         except Refusal as error:
-            named = any(name in str(error) for name in names)
+            named = statement.name in str(error)
             yield reading, "refused" if named else f"REFUSED WITHOUT A NAME: {error}"
         except Exception as error:
             yield reading, "FAILED: " + "".join(traceback.format_exception(error)[-3:])
+
+
+def blamed(program: RandomProgram):
+    """The same of the linter, which blames the statement and no other."""
+    statement = program.statements[program.mistake[1]]
     try:
         findings = bc.check(program.program, *program.arguments).findings
-        found = [f for f in findings if f.severity == "error"]
-        where = [f.where for f in found if f.where != "program"]
-        blamed = {program.full(statement.name), statement.name}
-        named = any(n in f.finding for f in found for n in names) if not where else True
-        named = named and all(any(w.startswith(b) for b in blamed) for w in where)
-        yield "linted", "refused" if named else f"NOT FOUND: {found}"
     except Exception as error:
         yield "linted", "FAILED: " + "".join(traceback.format_exception(error)[-3:])
+        return
+    errors = [f for f in findings if f.severity == "error"]
+    places = [f.where for f in errors if f.where != "program"]
+    right = any(statement.name in f.finding for f in errors) if not places else True
+    own = (program.full(statement.name), statement.name)
+    right = right and bool(errors) and all(place.startswith(own) for place in places)
+    yield "linted", "refused" if right else f"NOT FOUND: {errors}"
 
 
 # --- many of them
@@ -356,7 +365,8 @@ def main(what: str, first: int, number: int) -> None:
     for seed in range(first, first + number):
         if what == "mistakes":
             program = spoiled(seed)
-            found = [(r, o, program.mistake[0]) for r, o in refusals(program)]
+            said = [*refusals(program), *blamed(program)]
+            found = [(reading, outcome, program.mistake[0]) for reading, outcome in said]
         else:
             found = [outcome_of(seed)]
         for reading, outcome, detail in found:

@@ -97,12 +97,16 @@ class Said:
     around: ExitStack
     value: Any = None
     scale: Any = None
+    contradicted: bool = False
 
     def state(self, how: Callable) -> None:
         """By `bc.observe` or `bc.impose`."""
         fields = self.fields if len(self.fields) > 1 else self.fields[0]
         with self.around:
             how(self.name, self.functional, fields, self.value, self.scale)
+            if self.contradicted:
+                other = jnp.asarray(self.value) + 1.0
+                how(f"{self.name} again", self.functional, fields, other, self.scale)
 
 
 def _curved(said: Said):
@@ -112,6 +116,11 @@ def _curved(said: Said):
 
 def _copied(said: Said):
     said.fields = tuple(1.0 * u for u in said.fields)
+
+
+def _too_many(said: Said):
+    said.value, said.scale = 0.0, None
+    said.functional = lambda *u: jnp.full(200, 1.0) * u[0].sum()
 
 
 def _resting(said: Said):
@@ -141,6 +150,8 @@ MISTAKES: dict[str, Callable] = {
     "with a complex value": _with(value=1j),
     "with a value that rests on its field": _resting,
     "with no function": _with(functional=3.0),
+    "contradicted": _with(scale=None, contradicted=True),
+    "of more rows than unknowns": _too_many,
 }
 
 

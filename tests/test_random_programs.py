@@ -4,6 +4,7 @@ mistake in one is refused under the name of its statement.
 Thousands of them: `python -m tests.random_readings programs 0 2000`.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -18,6 +19,7 @@ from tests.random_programs import RandomProgram
 from tests.random_readings import (
     READINGS,
     TOLERANCE,
+    blamed,
     compare,
     reading_of,
     refusals,
@@ -51,6 +53,12 @@ def test_draws_of_a_random_program_satisfy_its_exact_statements(seed):
 @pytest.mark.parametrize("seed", range(len(MISTAKES)), ids=list(MISTAKES))
 def test_a_mistake_in_a_random_program_is_refused_under_the_name_of_its_statement(seed):
     assert {outcome for _, outcome in refusals(spoiled(seed))} == {"refused"}
+
+
+@pytest.mark.broadcasts  # as above
+@pytest.mark.parametrize("seed", [1, 4, 6, 13], ids=lambda seed: list(MISTAKES)[seed])
+def test_the_linter_blames_a_mistake_in_a_random_program_on_its_statement(seed):
+    assert list(blamed(spoiled(seed))) == [("linted", "refused")]
 
 
 # --- what random programs have found
@@ -136,3 +144,31 @@ def test_the_linter_blames_a_masked_statement_and_no_other():
     (finding,) = bc.check(program).findings
     assert (finding.severity, finding.where) == ("error", "first")
     assert "stands under a mask" in finding.finding
+
+
+def test_contradictions_below_latents_name_the_rows():
+    def program():
+        m = numpyro.sample("m", dist.Normal(0.0, 1.0))
+        u = numpyro.sample("u", dist.Normal(m * jnp.ones(3), 1.0).to_event(1))
+        bc.observe("total", lambda u: u.sum(), u, 1.0)
+        bc.observe("mean", lambda u: u.mean(), u, m)
+
+    names = r"(total contradicts mean|mean contradicts total)"
+    with pytest.raises(bc.InconsistentConstraintsError, match=names):
+        bc.conjugate(program, key=jax.random.key(0), latent_draws=3)()
+
+
+@pytest.mark.parametrize(
+    ("law", "what"),
+    [
+        (lambda u: jnp.concatenate([u, u]), "4 exact rows for 2 points.*'law'"),
+        (lambda u: u, "no free direction left.*'law'"),
+    ],
+)
+def test_facts_that_leave_nothing_free_are_named(law, what):
+    def program():
+        u = numpyro.sample("u", dist.Normal(jnp.zeros(2), 1.0).to_event(1))
+        bc.observe("law", law, u, 0.0)
+
+    with pytest.raises(ValueError, match=what):
+        bc.conjugate(program)()
