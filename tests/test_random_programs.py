@@ -172,3 +172,44 @@ def test_facts_that_leave_nothing_free_are_named(law, what):
 
     with pytest.raises(ValueError, match=what):
         bc.conjugate(program)()
+
+
+def in_two_scopes():
+    """A latent, what is observed of it, and a field in a plate, twice."""
+    for scope in ("one", "two"):
+        with handlers.scope(prefix=scope):
+            _scoped()
+
+
+def _scoped():
+    m = numpyro.sample("m", dist.Normal(0.0, 1.0))
+    numpyro.sample("above", dist.Normal(m, 1.0), obs=0.3)
+    with numpyro.plate("case", 2):
+        u = numpyro.sample("u", dist.Normal(m * jnp.ones((2, 2)), 1.0).to_event(1))
+    bc.observe("total", lambda u: u.sum(), u, 1.0)
+    numpyro.sample("y", dist.Normal(u[0, 0], 0.5), obs=0.2)
+
+
+def test_a_reading_may_stand_under_a_scope():
+    """The sites above the fields were looked for under the names that the scope had given them."""
+
+    def read_in_two_scopes():
+        for scope in ("one", "two"):
+            with handlers.scope(prefix=scope):
+                bc.exact(_scoped)()
+
+    values = {f"{s}/{n}": jnp.asarray(v) for s in ("one", "two") for n, v in (("m", 0.4),)}
+    values |= {f"{s}/u_free": jnp.linspace(-1.0, 1.0, 4) for s in ("one", "two")}
+    with handlers.block(), handlers.seed(rng_seed=0):
+        inside, outside = (
+            log_density(program, (), {}, values)[0]
+            for program in (read_in_two_scopes, bc.exact(in_two_scopes))
+        )
+    assert abs(inside - outside) <= 1e-12 * abs(outside)
+
+
+@pytest.mark.filterwarnings("ignore::bayescons.NotMixedWarning")
+def test_plates_under_a_scope_have_names_that_a_tree_can_hold():
+    tree = bc.sample(in_two_scopes, key=0, draws=5, warmup=5, chains=1)
+    assert tree.posterior["one.u"].dims == ("chain", "draw", "one.case", "one.u_dim_1")
+    assert np.abs(tree["constraints"]["two.total_residual"]).max() <= 1e-12
