@@ -4,6 +4,8 @@ mistake in one is refused under the name of its statement.
 Thousands of them: `python -m tests.random_readings programs 0 2000`.
 """
 
+from contextlib import ExitStack
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -213,3 +215,24 @@ def test_plates_under_a_scope_have_names_that_a_tree_can_hold():
     tree = bc.sample(in_two_scopes, key=0, draws=5, warmup=5, chains=1)
     assert tree.posterior["one.u"].dims == ("chain", "draw", "one.case", "one.u_dim_1")
     assert np.abs(tree["constraints"]["two.total_residual"]).max() <= 1e-12
+
+
+def test_a_plate_of_one_member_is_a_plate_under_plain_numpyro():
+    """A function was given the member with the plate's axis, and rolled along that."""
+
+    def program(dims=(-1,)):
+        plates = [numpyro.plate(f"p{d}", 1 if d == -1 else 2, dim=d) for d in dims]
+        with ExitStack() as stack:
+            for plate in plates:
+                stack.enter_context(plate)
+            shape = (2, 1) if len(dims) > 1 else (1,)
+            u = numpyro.sample("u", dist.Normal(jnp.zeros((*shape, 3)), 1.0).to_event(1))
+            bc.observe("turned", lambda u: jnp.roll(u, 1, axis=0) + u, u, jnp.zeros(3), 0.5)
+
+    u = jnp.arange(3.0)[None]
+    found, _ = log_density(program, (), {}, {"u": u})
+    expected = dist.Normal(0.0, 1.0).log_prob(u).sum()
+    expected += dist.Normal(jnp.array([2.0, 1.0, 3.0]), 0.5).log_prob(0.0).sum()
+    assert abs(found - expected) <= 1e-12 * abs(expected)
+    with pytest.raises(ValueError, match=r"'turned' stands in plates of sizes .*cannot be told"):
+        log_density(program, ((-2, -1),), {}, {"u": jnp.zeros((2, 1, 3))})
