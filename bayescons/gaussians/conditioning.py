@@ -30,7 +30,12 @@ from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.stack import Stack
 from bayescons.gaussians import row_covariance as gram
 from bayescons.gaussians.composites import Conditioned
-from bayescons.gaussians.consistency import NEARLY_DEPENDENT, raise_for, status
+from bayescons.gaussians.consistency import (
+    NEARLY_DEPENDENT,
+    raise_for,
+    refuse_too_many,
+    status,
+)
 from bayescons.gaussians.dependence import warn_of
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.gaussians.scales import quadrature_scale
@@ -358,14 +363,9 @@ def _resolve(prior: Gaussian, constraint: Constraint) -> Constraint:
             f"{tuple(constraint.functional.shape)}, the belief is over fields of shape "
             f"{prior.event_shape}; build both on the same grid"
         )
-    members = [_resolve_one(prior, m) for m in constraint.members]
-    exact = sum(math.prod(m.functional.value_shape) for m in members if m.scale is None)
-    if exact > math.prod(prior.event_shape):
-        raise RefusedValue(
-            f"{exact} exact rows for {math.prod(prior.event_shape)} points: more facts than "
-            "unknowns. Drop rows, or give some a scale > 0 to treat them as readings"
-        )
-    return stack(members)
+    resolved = stack([_resolve_one(prior, m) for m in constraint.members])
+    refuse_too_many(resolved, math.prod(prior.event_shape))
+    return resolved
 
 
 def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:

@@ -73,8 +73,8 @@ def raise_for(prior, constraint, result) -> None:
         return
     if (worst == NOT_FINITE).any():
         raise RefusedNumbers(
-            "conditioning gave NaN: (a) the belief's variances over- or underflow, (b) rows of "
-            "wildly different size; rescale the field"
+            f"conditioning on {_names(constraint)} gave NaN: (a) the belief's variances over- or "
+            "underflow, (b) rows of wildly different size; rescale the field"
         )
     if (worst == NOT_AFFINE).any():
         raise RefusedValue(
@@ -92,8 +92,24 @@ def raise_for(prior, constraint, result) -> None:
     raise RefusedValue(
         f"no free direction left: {int(np.max(result.rank))} independent exact rows fix all "
         f"{math.prod(prior.event_shape)} points. Solve the linear system instead, or give some "
-        "rows a scale > 0"
+        f"rows a scale > 0; they are those of {_names(constraint)}"
     )
+
+
+def refuse_too_many(constraint, unknowns: int) -> None:
+    """Refuse more exact rows than a field has points."""
+    exact = sum(math.prod(m.functional.value_shape) for m in constraint.members if m.scale is None)
+    if exact > unknowns:
+        raise RefusedValue(
+            f"{exact} exact rows for {unknowns} points: more facts than unknowns. Drop rows, or "
+            "give some a scale > 0 to treat them as readings; they are those of "
+            f"{_names(constraint)}"
+        )
+
+
+def _names(constraint) -> str:
+    """Of all that is stated, for messages about all of it."""
+    return ", ".join(dict.fromkeys(repr(member.name) for member in constraint.members))
 
 
 def _not_affine(prior, constraint, result) -> str:

@@ -29,7 +29,7 @@ from bayescons.gaussians.scales import functional_scale, quadrature_scale
 from bayescons.programs.fields import improper, innermost
 from bayescons.programs.groups import Group, groups
 from bayescons.programs.handlers import CollectStatements, ReplayFields, feasible
-from bayescons.programs.statements import statement
+from bayescons.programs.statements import FunctionalObservation
 from bayescons.programs.structure import ProgramStructure, program_structure, unfitted
 from bayescons.refusals import Refusal, RefusedValue
 
@@ -177,8 +177,8 @@ class _Sites(numpyro.primitives.Messenger):
     def process_message(self, msg):
         if msg["type"] != "sample":
             return
-        known = statement(msg["fn"])
-        if known is not None:
+        known = innermost(msg["fn"])  # also one under a mask, which is refused under its name
+        if isinstance(known, FunctionalObservation):
             self.statements.append(msg["name"])
             self.fields |= {
                 name

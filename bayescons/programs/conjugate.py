@@ -305,16 +305,29 @@ def _normalised(log_weights) -> tuple[jax.Array, jax.Array]:
     return jax.nn.softmax(log_weights), evidence
 
 
+def _contradiction(structure: ProgramStructure, latents: dict) -> str:
+    """What contradicts what, given one draw of the latents."""
+    try:
+        with tracing.computed_now():
+            _component(structure, jax.random.key(0), latents)
+    except InconsistentConstraintsError as error:
+        return f": {error.case}"
+    return ""
+
+
 @tracing.one_at_a_time
 def _look(structure: ProgramStructure, component: _Component, program: Callable) -> None:
     """Raise for what could only be recorded in the compiled pass."""
     violations = [np.asarray(c.violation) for c in component.conditioned]
     worst = max(float(np.max(v)) for v in violations)
     if structure.latents and worst > CONTRADICTION:
+        draw = int(np.argmax(np.max([v.reshape(len(v), -1).max(1) for v in violations], axis=0)))
+        latents = {name: value[draw] for name, value in component.latents.items()}
         raise InconsistentConstraintsError(
             "for some draws of the latents exact statements contradict each other, by "
-            f"{worst:.1e} prior standard deviations. Fix the latents, "
-            "numpyro.handlers.substitute(program, data={...}), and bc.conjugate names the rows"
+            f"{worst:.1e} prior standard deviations{_contradiction(structure, latents)}. Fix the "
+            "latents, numpyro.handlers.substitute(program, data={...}), and bc.conjugate names the "
+            "rows"
         )
 
     def name_fault() -> None:

@@ -41,6 +41,7 @@ class CollectStatements(numpyro.primitives.Messenger):
         """Run the program under this handler."""
         self._fields, self.known, self.sites, self.weights = {}, {}, {}, {}
         self.hidden, self.reweighted = set(), []
+        self._names: dict[int, str] = {}  # of messages on their way, before scopes outside rename
         with self:
             _, self.doubtful = self.structure.replay()
         return self
@@ -52,7 +53,7 @@ class CollectStatements(numpyro.primitives.Messenger):
 
     def process_message(self, msg):
         """Collect and hide fields, statements and what is below."""
-        name = msg.get("name")
+        name = self._names[id(msg)] = msg.get("name")
         observation = statement(msg["fn"]) if msg["type"] == "sample" else None
         if msg["type"] == "deterministic":
             pass
@@ -70,16 +71,17 @@ class CollectStatements(numpyro.primitives.Messenger):
 
     def postprocess_message(self, msg):
         """Remember what stands above."""
-        if "name" not in msg or msg["name"] in self.hidden:
+        name = self._names.pop(id(msg))
+        if name is None or name in self.hidden:
             return
-        self.sites[msg["name"]] = msg["value"]
+        self.sites[name] = msg["value"]
         if msg["type"] != "sample":
             return
         if not msg["is_observed"] and _reweighted(msg):
-            self.reweighted.append(msg["name"])
+            self.reweighted.append(name)
         if msg["is_observed"]:
             scale = 1.0 if msg["scale"] is None else msg["scale"]
-            self.weights[msg["name"]] = scale * jnp.sum(msg["fn"].log_prob(msg["value"]))
+            self.weights[name] = scale * jnp.sum(msg["fn"].log_prob(msg["value"]))
 
 
 class ReplayFields(numpyro.primitives.Messenger):

@@ -171,8 +171,14 @@ def members_of_values(
         ValueError: several axes could be meant.
     """
     shapes = [jnp.shape(field) for field in fields]
-    counted = [axis for axis, size in enumerate(sizes) if size != 1]
-    if any(_places(shape, sizes) != [0] for shape in shapes if counted):
+    # NumPyro writes a 1 where no plate stands, and where one of size 1 does; the first is a plate.
+    counted = [axis for axis, size in enumerate(sizes) if axis == 0 or size != 1]
+    unclear = [
+        axis
+        for axis, size in enumerate(sizes)
+        if axis and size == 1 and any(shape[axis : axis + 1] == (1,) for shape in shapes)
+    ]
+    if unclear or any(_places(shape, sizes) != [0] for shape in shapes if counted):
         raise RefusedValue(
             f"{name!r} stands in plates of sizes {sizes}, and which axes of its field of shape "
             f"{shapes[0]} they count cannot be told under plain NumPyro. Read the program with "
@@ -197,11 +203,12 @@ class _Frame(NamedTuple):
 
 
 def _places(shape: tuple, sizes: tuple) -> list[int]:
-    """Where in a shape the sizes of plates fit; 1 fits everywhere."""
+    """Where in a shape the sizes of plates fit; a 1 behind the first fits everywhere."""
     return [
         k
         for k in range(len(shape) - len(sizes) + 1)
-        if all(size in (1, n) for size, n in zip(sizes, shape[k:], strict=False))
+        if sizes[0] == shape[k]
+        and all(size in (1, n) for size, n in zip(sizes, shape[k:], strict=False))
     ]
 
 

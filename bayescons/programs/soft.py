@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from bayescons.arrays import concrete
+from bayescons.arrays import concrete, finite
 from bayescons.descriptions import words
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.functions import NotProvenAffineError
@@ -119,13 +121,14 @@ class _Soften(numpyro.primitives.Messenger):
         known = statement(msg["fn"]) if msg["type"] == "sample" else None
         if known is None:
             return
+        known.name = msg["name"]  # with the scopes around it
+        finite(f"value of {known.name!r}", msg["value"])
         sites = self._sites(known)
         if all(site is not None for site in sites):
             axes = [site.axes for site in sites]
             known.members = members(known.name, known.functional, axes, msg["cond_indep_stack"])
-        scale = self._examine(
-            known, sites, self.scale if known.scale is None else known.scale, msg["value"]
-        )
+        repeats = math.prod(frame.size for frame in msg["cond_indep_stack"])
+        scale = self._examine(known, sites, self._finite(known.scale), msg["value"], repeats)
         computed = known.computed()
         own = (jnp.shape(msg["value"]), jnp.shape(scale))
         one = computed.shape[len(known.members_of_fields()) :]
@@ -153,7 +156,15 @@ class _Soften(numpyro.primitives.Messenger):
             for field in known.fields
         ]
 
-    def _examine(self, known: FunctionalObservation, sites: list, scale, value):
+    def _finite(self, scale):
+        """A statement's own scale, and that of this reading where it has none or is zero."""
+        if scale is None or isinstance(scale, str):
+            return self.scale if scale is None else scale
+        numpy = np if concrete(scale) else jnp
+        scale = numpy.asarray(scale)
+        return numpy.where(scale == 0, numpy.asarray(self.scale, scale.dtype), scale)
+
+    def _examine(self, known: FunctionalObservation, sites: list, scale, value, repeats: int):
         """Resolve a quadrature scale, take the evidence of an imposed statement out again, and warn
         of stiffness.
         """
@@ -173,7 +184,8 @@ class _Soften(numpyro.primitives.Messenger):
                     self.beliefs.get(field, prior), Constraint(functional, value, scale, known.name)
                 )
                 self.beliefs[field] = result.posterior
-                numpyro.factor(f"{known.name}_imposed", -result.log_evidence)
+                # Plates around the statement repeat whatever is said inside of them.
+                numpyro.factor(f"{known.name}_imposed", -result.log_evidence / repeats)
             self._warn_if_stiff(known.name, scale, functional_scale(prior, functional))
         return scale
 

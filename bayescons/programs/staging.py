@@ -283,6 +283,8 @@ class _Recorder(numpyro.primitives.Messenger):
         if msg["type"] == "sample":
             refuse_weighted(msg)
         known = statement(msg["fn"]) if msg["type"] == "sample" else None
+        if known is not None:
+            known.name = msg["name"]  # with the scopes around it
         fields = None if known is None else self._fields(known)
         if known is not None:
             self._place(known, fields, msg["cond_indep_stack"])

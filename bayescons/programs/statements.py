@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 
-from bayescons.arrays import numbers, positive, real
+from bayescons.arrays import concrete, numbers, positive, real
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional, SingleFunctional
 from bayescons.functionals.functions import (
     FunctionFunctional,
@@ -104,12 +105,17 @@ class FunctionalObservation(dist.Distribution):
 
     def log_prob(self, value) -> jax.Array:
         """log N(value; G u + c, scale²), summed over rows; an error where the noise vanishes."""
-        if self.scale is None or isinstance(self.scale, str) or not self.counts_evidence:
+        vanishing = self.scale is None or (
+            not isinstance(self.scale, str)
+            and concrete(self.scale)
+            and not np.all(np.asarray(self.scale))
+        )
+        if vanishing or isinstance(self.scale, str) or not self.counts_evidence:
             what = (
                 "is imposed"
                 if not self.counts_evidence
                 else "states an exact fact"
-                if self.scale is None
+                if vanishing
                 else "has scale='quadrature'"
             )
             raise VanishingNoiseError(
@@ -199,8 +205,10 @@ def _state(name, functional, field, value, scale, *, counts_evidence):
             f"order, and not {len(fields)}"
         )
     if scale is not None and not isinstance(scale, str):
-        positive(f"scale of {name!r}", scale, jnp.shape(scale), zero=True)
-    scale = None if isinstance(scale, int | float) and scale == 0 else scale
+        shape = np.shape(scale) if isinstance(scale, list | tuple) else jnp.shape(scale)
+        spread = positive(f"scale of {name!r}", scale, shape, zero=True)
+        scale = spread if isinstance(scale, list | tuple) else scale
+        scale = None if concrete(spread) and not np.any(spread) else scale
     names = functional.names if isinstance(functional, SingleFunctional) else ()
     value = real(f"value of {name!r}", numbers(f"value of {name!r}", value, names))
     site = FunctionalObservation(name, functional, fields, value.shape, scale, counts_evidence)

@@ -81,6 +81,7 @@ def datatree(
         {plain(name): value for name, value in (named or {}).items()}
         for named in (draws, sample_stats, observed, constraints, truth, dims)
     )
+    dims = {name: [plain(axis) for axis in axes] for name, axes in dims.items()}
     axes = grid or {}
     residuals = {name: parts["residual"] for name, parts in _whole(constraints).items()}
     sampled = {"posterior": _arrays(draws), "sample_stats": _arrays(sample_stats)}
