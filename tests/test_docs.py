@@ -66,6 +66,7 @@ def test_the_pages_keep_their_promises(capsys):
     assert "5 rows, largest |residual|" in printed
 
 
+@pytest.mark.broadcasts
 @pytest.mark.usefixtures("few_draws")
 def test_the_linter_finds_nothing_wrong_with_the_program_of_the_first_page():
     page: dict = {"__name__": "page"}
