@@ -113,6 +113,17 @@ def test_a_mixture_weighs_its_draws_by_the_new_fact():
     assert np.abs(jax.vmap(bc.integral(THREE))(found.sample(KEY, 50)["u"]) - 0.3).max() <= 1e-12
 
 
+def test_a_fact_that_few_draws_foresee_is_warned_of():
+    def mixed():
+        m = numpyro.sample("m", dist.Normal(0.0, 10.0))
+        u = numpyro.sample("u", bc.diagonal(jnp.full(3, m), 0.1))
+        bc.impose("first", lambda u: u[0] - u[1], u, 0.0)
+
+    posterior = bc.conjugate(mixed, latent_draws=64, key=KEY)()
+    with pytest.warns(bc.UnreliableWeightsWarning, match="of 64 draws count"):
+        posterior.observe("total", lambda u: u.sum(), "u", 75.0)
+
+
 def test_the_joint_gaussian_of_tied_fields_is_the_prior_of_the_next_program():
     first = bc.conjugate(program)()
 

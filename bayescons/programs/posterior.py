@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import jax
@@ -15,7 +16,12 @@ from bayescons.descriptions import Description, described, known, span, words
 from bayescons.gaussians.composites import BlockDiagonal, OneOfSeveral
 from bayescons.gaussians.conditioning import Constraint, update
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.programs.importance import importance_weights
+from bayescons.programs.importance import (
+    UnreliableWeightsWarning,
+    importance_weights,
+    trusted,
+    untrusted,
+)
 from bayescons.programs.layouts import Layout
 from bayescons.refusals import RefusedValue
 from bayescons.results import trees as results
@@ -212,6 +218,9 @@ class Posterior:
             ValueError, TypeError: what `bc.observe` and `bc.condition` refuse.
             InconsistentConstraintsError: it contradicts what is known.
 
+        Warns:
+            UnreliableWeightsWarning: of the draws of the latents only few foresee it.
+
         Example:
             >>> def program():
             ...     u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), 1.0))
@@ -235,6 +244,8 @@ class Posterior:
             return dataclasses.replace(whole, log_evidence=self.log_evidence + evidence)
         logs = np.log(np.maximum(np.asarray(self.weights), np.finfo(float).tiny))
         weights, pareto_k = importance_weights(logs + np.asarray(evidence))
+        if pareto_k > trusted(len(weights)):
+            warnings.warn(untrusted(pareto_k, weights), UnreliableWeightsWarning, stacklevel=2)
         gained = jax.nn.logsumexp(jnp.asarray(logs) + evidence)
         return whole.reweighted(weights, pareto_k, log_evidence=self.log_evidence + gained)
 
