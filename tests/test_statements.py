@@ -2,14 +2,18 @@
 instead.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from flax import nnx
 from numpyro import handlers
 from numpyro.contrib import control_flow
+from numpyro.contrib.module import nnx_module, random_nnx_module
 from numpyro.infer import SVI, Trace_ELBO
 from numpyro.infer.autoguide import AutoNormal
 from numpyro.infer.reparam import LocScaleReparam
@@ -558,3 +562,50 @@ def test_values_of_another_shape_than_the_program_s_are_refused(program):
         ValueError, match=r"the value given to 's' has shape \([34],\), the program"
     ):
         sites(program)
+
+
+class Net(nnx.Module):
+    """Two layers, of one number to one number."""
+
+    def __init__(self):
+        self.inner = nnx.Linear(1, 3, rngs=nnx.Rngs(0))
+        self.outer = nnx.Linear(3, 1, rngs=nnx.Rngs(1))
+
+    def __call__(self, x):
+        return self.outer(jnp.tanh(self.inner(x)))[:, 0]
+
+
+PLACES = jnp.linspace(0.0, 1.0, 9)
+
+
+def above(module):
+    net = module("net", Net())
+    u = numpyro.sample("u", dist.Normal(net(PLACES[:, None]), 0.1).to_event(1))
+    bc.observe("total", lambda u: u.sum(), u, 2.0)
+
+
+@pytest.mark.broadcasts  # flax adds its biases across ranks
+def test_a_network_whose_weights_have_priors_is_no_fitted_one():
+    """Given the weights, the field is its network's output, moved by the same amount everywhere."""
+    rng = np.random.default_rng(2)
+    shapes = {
+        "inner.kernel": (1, 3),
+        "inner.bias": (3,),
+        "outer.kernel": (3, 1),
+        "outer.bias": (1,),
+    }
+    weights = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    hidden = np.tanh(np.asarray(PLACES)[:, None] @ weights["inner.kernel"] + weights["inner.bias"])
+    output = (hidden @ weights["outer.kernel"] + weights["outer.bias"])[:, 0]
+
+    def random(name, module):
+        return random_nnx_module(name, module, dist.Normal(0.0, 1.0))
+
+    program = functools.partial(above, random)
+    given = {f"net/{name}": jnp.asarray(value) for name, value in weights.items()}
+    mean = bc.conjugate(handlers.substitute(program, data=given))().mean["u"]
+    expected = output + (2.0 - output.sum()) / len(output)
+    assert np.abs(mean - expected).max() <= 1e-6  # flax computes in single precision
+    assert bc.check(program).ok
+    with pytest.raises(ValueError, match=r"'net\$params' is a numpyro\.param"):
+        bc.conjugate(functools.partial(above, nnx_module))()

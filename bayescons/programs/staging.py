@@ -278,6 +278,8 @@ class _Recorder(numpyro.primitives.Messenger):
         msg["stop"] = True
         if msg["type"] in PASSED_ON:
             return
+        if msg["type"] == "param" and self._value(msg) is None:
+            return  # asked for, as `nnx_module` does, before there is one
         if msg["type"] in NAMED:
             refuse_twice(msg["name"], self._names)
         if msg["type"] == "sample":

@@ -81,10 +81,10 @@ class ProgramStructure:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Sites of `numpyro.param` to which nobody has given a value."""
-        return tuple(
-            site.name for site in self.staged.sites if site.kind == "param" and not site.observed
-        )
+        """Sites of `numpyro.param` to which nobody has given a value, and on which something rests;
+        a network with priors asks for the shapes of its own alone.
+        """
+        return unfitted_parameters(self.staged)
 
     @property
     def observed(self) -> frozenset[str]:
@@ -184,6 +184,22 @@ def refuse_parameters(structure: ProgramStructure) -> None:
     """
     if structure.parameters:
         raise unfitted(structure.parameters[0])
+
+
+@functools.lru_cache(maxsize=64)
+def unfitted_parameters(staged: StagedProgram) -> tuple[str, ...]:
+    """See `ProgramStructure.parameters`."""
+    free = {
+        i: frozenset({site.name})
+        for i, site in enumerate(staged.sites)
+        if site.kind == "param" and not site.observed
+    }
+    if not free:
+        return ()
+    sources = tracing.dependencies(staged.equations.jaxpr, free)
+    used = (leaf for part in staged.parts if part.index not in free for leaf in part.leaves)
+    rested_on = frozenset().union(*map(sources, used))
+    return tuple(name for name in (staged.sites[i].name for i in free) if name in rested_on)
 
 
 @functools.lru_cache(maxsize=64)
