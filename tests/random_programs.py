@@ -179,7 +179,7 @@ class RandomProgram:
     def _add_statement(self, number: int, fields: list | None = None) -> None:
         fields = fields or self._chosen()
         around = dict.fromkeys(p for i in fields for p in self.fields[i].plates)
-        inside = tuple(p for p in around if self.chance(0.4))
+        inside = sorted((p for p in around if self.chance(0.4)), key=lambda plate: plate.dim)
         shapes = [
             tuple(
                 n
@@ -194,7 +194,7 @@ class RandomProgram:
             given, function = self.law
         name = self.pick([f"s{number}", f"law/{number}", f"total {number}"])
         statement = Statement(
-            name, tuple(fields), inside, self.chance(0.2), given, function, shift=0.0
+            name, tuple(fields), tuple(inside), self.chance(0.2), given, function, shift=0.0
         )
         rows = self.rows(statement, self.latents)
         shape = rows.shape

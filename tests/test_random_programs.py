@@ -236,3 +236,33 @@ def test_a_plate_of_one_member_is_a_plate_under_plain_numpyro():
     assert abs(found - expected) <= 1e-12 * abs(expected)
     with pytest.raises(ValueError, match=r"'turned' stands in plates of sizes .*cannot be told"):
         log_density(program, ((-2, -1),), {}, {"u": jnp.zeros((2, 1, 3))})
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "low rank"])
+def test_a_belief_with_one_field_for_all_members_of_a_plate_is_one_for_each(kind):
+    """Its batch has an axis of one, which the plate repeats."""
+    mean, factor = jnp.arange(4.0).reshape(2, 1, 2), jnp.arange(8.0).reshape(2, 1, 2, 2) / 4
+    if kind == "diagonal":
+        belief, factor = bc.diagonal(mean, 0.5, batch_dims=2), 0.0 * factor
+    else:
+        belief = bc.low_rank(mean, 0.5, factor, batch_dims=2)
+
+    def program():
+        with numpyro.plate("outer", 2, dim=-2), numpyro.plate("inner", 3, dim=-1):
+            u = numpyro.sample("u", belief)
+        bc.observe("total", lambda u: u.sum(), u, 1.0, 0.3)
+
+    u = np.linspace(-1.0, 1.0, 12).reshape(2, 3, 2)
+    covariances = [F @ F.T + 0.25 * np.eye(2) for F in np.asarray(factor[:, 0])]
+    expected = sum(
+        multivariate_normal(mean[i, 0], covariances[i]).logpdf(u[i, j])
+        for i in range(2)
+        for j in range(3)
+    )
+    with handlers.block(), handlers.seed(rng_seed=0):
+        found, _ = log_density(program, (), {}, {"u": jnp.asarray(u)})
+    noise = multivariate_normal(1.0, 0.09).logpdf(u.sum())
+    assert abs(found - expected - noise) <= 1e-12 * abs(found)
+    spread = 3 * sum(k.sum() for k in covariances) + 0.09
+    evidence = multivariate_normal(3 * mean.sum(), spread).logpdf(1.0)
+    assert abs(bc.conjugate(program)().log_evidence - evidence) <= 1e-12 * abs(evidence)

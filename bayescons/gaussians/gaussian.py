@@ -119,13 +119,27 @@ class Gaussian(dist.Distribution):
         raise NotImplementedError.
         """
         del intermediates
-        shape = self.batch_shape + self.event_shape
-        if jnp.shape(value)[jnp.ndim(value) - len(shape) :] != shape:
+        shape, axes = self.batch_shape + self.event_shape, len(self.batch_shape)
+        found = jnp.shape(value)[jnp.ndim(value) - len(shape) :]
+        # A plate counts more fields along an axis where the belief has one for all of them.
+        fits = all(n in (1, m) for n, m in zip(shape[:axes], found, strict=False))
+        if len(found) != len(shape) or found[axes:] != shape[axes:] or not fits:
             raise RefusedValue(
                 f"expected a field of shape {shape}, possibly with sample axes in front; got "
                 f"{jnp.shape(value)}"
             )
+        if found != shape:
+            covariance = over_batch_of(self.covariance, found[:axes])
+            return _log_density(jnp.broadcast_to(self.loc, found), covariance, value)
         return _log_density(self.loc, self.covariance, value)
+
+
+def over_batch_of(covariance: AbstractCovariance, batch: tuple[int, ...]) -> AbstractCovariance:
+    """A covariance for each field of a batch, into whose shape its own batch is broadcast."""
+    own = covariance.batch_dims
+    if not batch:
+        return covariance
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (*batch, *jnp.shape(x)[own:])), covariance)
 
 
 @tracing.compiled

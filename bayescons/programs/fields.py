@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from bayescons import tracing
 from bayescons.gaussians.composites import BlockDiagonal
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
-from bayescons.gaussians.gaussian import Gaussian
+from bayescons.gaussians.gaussian import Gaussian, over_batch_of
 from bayescons.gaussians.markov import ConditionalAutoregression, Graph, RandomWalk
 from bayescons.gaussians.plates import one_field
 from bayescons.refusals import Refusal, RefusedValue
@@ -119,12 +119,7 @@ def _matrix(base, shape, event_dims) -> Gaussian:
 
 def _gaussian(base, shape, event_dims) -> Gaussian:
     lead = shape[: len(shape) - event_dims]
-    missing = lead[: len(lead) - len(base.batch_shape)]
-    covariance = base.covariance
-    if covariance.batch_dims:
-        covariance = jax.tree.map(lambda x: jnp.broadcast_to(x, (*missing, *x.shape)), covariance)
-    elif lead:
-        covariance = jax.tree.map(lambda x: jnp.broadcast_to(x, (*lead, *jnp.shape(x))), covariance)
+    covariance = over_batch_of(base.covariance, lead)
     return Gaussian(_fill(base.loc, shape), covariance)
 
 
