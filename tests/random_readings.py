@@ -313,7 +313,8 @@ def refusals(program: RandomProgram):
     kind, number = program.mistake
     statement = program.statements[number]
     for reading, read in READ.items():
-        if reading == "soft" and kind in SOFTLY:
+        joint = any(s.imposed and len(s.fields) > 1 for s in program.statements)
+        if reading == "soft" and (kind in SOFTLY or joint):  # which it refuses in any case
             continue
         try:
             read(program)(*program.arguments)
@@ -336,7 +337,8 @@ def blamed(program: RandomProgram):
     errors = [f for f in findings if f.severity == "error"]
     places = [f.where for f in errors if f.where != "program"]
     right = any(statement.name in f.finding for f in errors) if not places else True
-    own = (program.full(statement.name), statement.name)
+    fields = [program.full(program.fields[i].name) for i in statement.fields]  # with too many facts
+    own = (program.full(statement.name), statement.name, *fields)
     right = right and bool(errors) and all(place.startswith(own) for place in places)
     yield "linted", "refused" if right else f"NOT FOUND: {errors}"
 

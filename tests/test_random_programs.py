@@ -266,3 +266,13 @@ def test_a_belief_with_one_field_for_all_members_of_a_plate_is_one_for_each(kind
     spread = 3 * sum(k.sum() for k in covariances) + 0.09
     evidence = multivariate_normal(3 * mean.sum(), spread).logpdf(1.0)
     assert abs(bc.conjugate(program)().log_evidence - evidence) <= 1e-12 * abs(evidence)
+
+
+def test_a_function_that_fails_on_its_field_is_named():
+    def program():
+        u = numpyro.sample("u", dist.Normal(jnp.zeros(3), 1.0).to_event(1))
+        bc.observe("total", lambda u: jnp.ones(4) @ u, u, 1.0)
+
+    with pytest.raises(TypeError) as raised:
+        bc.conjugate(program)()
+    assert "the function of 'total' was given arrays of shapes [(3,)]" in raised.value.__notes__

@@ -382,8 +382,9 @@ def _traced(known: FunctionalObservation, fields: list[FieldAxes]) -> TracedFunc
     try:
         traced = TracedFunction.of(known.functional, shapes)
     except Exception as error:
-        if where:
-            error.add_note(where)
+        error.add_note(
+            where or f"the function of {known.name!r} was given arrays of shapes {shapes}"
+        )
         raise
     sizes = tuple(
         next(f.shape[a] for f, a in zip(fields, member.axes, strict=True) if a is not None)
