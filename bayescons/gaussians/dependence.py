@@ -51,8 +51,9 @@ def nearly_dependent(covariance: AbstractCovariance) -> np.ndarray | None:
     """
     if not isinstance(covariance, Conditioned):
         return None
-    kept = covariance.row_covariance.pivots_kept
-    if not tracing.known_now(kept) or np.asarray(kept).all():
+    if not tracing.known_now(covariance):
+        return None
+    if np.asarray(covariance.row_covariance.pivots_kept).all():
         return None
     share = np.asarray(_shares(covariance))
     return share if share.any() else None
