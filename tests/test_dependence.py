@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
+import numpyro.distributions as dist
 import pytest
 
 import bayescons as bc
@@ -115,3 +116,14 @@ def test_programs_tell_it_too_and_under_jit_nothing_is_said():
     assert abs(float(bc.conjugate(program)(1e-5).mean["u"][0]) - 0.1) <= 1e-4
     constraint = TOTAL & leaning(1e-9)
     jax.jit(lambda mean: bc.update(bc.diagonal(mean, 1.0), constraint).posterior.mean)(jnp.zeros(6))
+
+
+def test_below_latents_one_component_is_looked_at():
+    def program(small):
+        s = numpyro.sample("s", dist.LogNormal(0.0, 0.3))
+        u = numpyro.sample("u", bc.diagonal(jnp.zeros(6), s * jnp.ones(6)))
+        bc.observe("total", lambda u: u.sum(), u, 1.0)
+        bc.observe("leaning", lambda u: u.sum() + small * u[0], u, 1.0 + 0.1 * small)
+
+    with pytest.warns(bc.gaussians.NearlyDependentWarning, match="leaning nearly follows"):
+        bc.conjugate(program, latent_draws=20, key=jax.random.key(0))(1e-9)

@@ -113,6 +113,27 @@ def test_a_mixture_weighs_its_draws_by_the_new_fact():
     assert np.abs(jax.vmap(bc.integral(THREE))(found.sample(KEY, 50)["u"]) - 0.3).max() <= 1e-12
 
 
+def test_a_mixture_ties_fields_that_stood_apart():
+    """Below the same draws of the latent, as one program that states the tie itself."""
+
+    def apart(tie=False):
+        s = numpyro.sample("s", dist.LogNormal(0.0, 0.5))
+        u = numpyro.sample("u", bc.diagonal(jnp.zeros(3), s * jnp.ones(3)))
+        v = numpyro.sample("v", bc.diagonal(jnp.full(2, s), jnp.ones(2)))
+        bc.observe("of u", lambda u: u[0], u, 1.0)
+        bc.observe("of v", lambda v: v.sum(), v, 0.5, scale=0.1)
+        if tie:
+            bc.observe("tie", lambda v, u: v[0] - u.sum(), (v, u), 0.2)
+
+    solve = bc.conjugate(apart, latent_draws=20, key=KEY)
+    found = solve().observe("tie", lambda v, u: v[0] - u.sum(), ("v", "u"), 0.2)
+    expected = solve(True)
+    agree(found, expected)
+    assert np.abs(found.weights - expected.weights).max() <= ROUNDING
+    drawn = found.sample(KEY, 40)
+    assert np.abs(drawn["v"][:, 0] - drawn["u"].sum(-1) - 0.2).max() <= 1e-12
+
+
 def test_a_fact_that_few_draws_foresee_is_warned_of():
     def mixed():
         m = numpyro.sample("m", dist.Normal(0.0, 10.0))
@@ -194,6 +215,29 @@ def test_a_marginal_of_fields_tied_in_a_plate_keeps_members_apart():
         (lambda p: p["v", "u"], ValueError, r"write posterior\['u', 'v'\]"),
         (lambda p: p["u", "w"], ValueError, "'u' is tied to v"),
         (lambda p: p["x"], KeyError, "there is no field 'x'; there are u, v, w"),
+        (lambda p: p["u", "u"], ValueError, "name each field once; got u, u"),
+        (
+            lambda p: p.observe("twice", lambda a, b: a - b, ("w", "w"), 0.0),
+            ValueError,
+            "name each field once",
+        ),
+        (lambda p: p.observe("none", lambda: 0.0, (), 0.0), ValueError, "got no field"),
+        (
+            lambda p: p.observe("complex", lambda w: w[0], "w", 1j),
+            TypeError,
+            "value of 'complex'.*complex",
+        ),
+        (
+            lambda p: p.observe("shape", lambda w: w, "w", jnp.zeros(3)),
+            ValueError,
+            "value of 'shape' must have shape",
+        ),
+        (lambda p: p.observe("nan", lambda w: w[0], "w", jnp.nan), ValueError, "'nan'.* NaN"),
+        (
+            lambda p: p.observe("noise", lambda w: w[0], "w", 1.0, -0.1),
+            ValueError,
+            "scale of 'noise'",
+        ),
         (lambda p: p.marginal("x"), KeyError, "there is no field 'x'"),
         (
             lambda p: p | bc.Constraint(bc.integral(THREE), 1.0),

@@ -607,3 +607,8 @@ _points = bc.functional(lambda u: u, FEW)
 def test_what_cannot_be_is_refused(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+def test_chains_that_have_not_mixed_are_told_how_to_draw_more():
+    with pytest.warns(bc.NotMixedWarning, match=r"Draw more, sample\(key, \d+, warmup=\.\.\.\)$"):
+        truncated(rod(), nonnegative(FEW)).sample(key(19), 8, warmup=0)

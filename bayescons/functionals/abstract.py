@@ -103,17 +103,17 @@ class SingleFunctional(AbstractFunctional):
         identity_axes: axes of the field on which G is the identity, and for each the axis of the
             value that it becomes; none unless stated.
         names: names of the axes of the value, where they are known, otherwise ().
+        coordinates: along these axes, where they are known, otherwise ().
         grid_names: names of the axes of the field, where it was built on a grid, otherwise ().
         grid_points: coordinates along these.
-        coordinates: along these axes, where they are known, otherwise ().
     """
 
     offset: ArrayLike = 0.0
     identity_axes: Mapping[int, int] = MappingProxyType({})
     names: tuple[str, ...] = ()
+    coordinates: tuple = ()
     grid_names: tuple[str, ...] = ()
     grid_points: tuple = ()
-    coordinates: tuple = ()
 
     @property
     def told(self) -> str:

@@ -11,6 +11,7 @@ nearly follow from their neighbours, and nothing is lost with them.
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import jax
@@ -49,14 +50,18 @@ def nearly_dependent(covariance: AbstractCovariance) -> np.ndarray | None:
         Shape (*batch, *axes, r), or None where no row nearly follows, as far as is known: nothing
         is said while numbers are being traced.
     """
-    if not isinstance(covariance, Conditioned):
+    if not isinstance(covariance, Conditioned) or not tracing.known_now(covariance):
         return None
-    if not tracing.known_now(covariance):
+    implied = ~np.asarray(covariance.row_covariance.used)
+    if covariance.noise is not None:
+        implied = implied & (np.asarray(covariance.noise) == 0)
+    places = np.flatnonzero(implied.reshape(-1, implied.shape[-1]).any(axis=0))
+    if not places.size:
         return None
-    if np.asarray(covariance.row_covariance.pivots_kept).all():
-        return None
-    share = np.asarray(_shares(covariance))
-    return share if share.any() else None
+    shares = np.zeros(implied.shape)
+    units = np.eye(implied.shape[-1])[places]
+    shares[..., places] = np.where(implied[..., places], _shares(covariance, units), 0.0)
+    return shares if shares.any() else None
 
 
 def warn_of(constraint, result) -> bool:
@@ -81,15 +86,20 @@ def warn_of(constraint, result) -> bool:
 
 
 @tracing.compiled
-def _shares(covariance: Conditioned) -> jax.Array:
-    """`nearly_dependent`, over a batch."""
-    one = _shares_of_one
+def _shares(covariance: Conditioned, units) -> jax.Array:
+    """What some of the rows say beyond the others, member by member of a batch: looked at all
+    together, they would take a field's memory for every row of every member.
+    """
+
+    def one(member: Conditioned) -> jax.Array:
+        return _shares_of_one(member, units)
+
     for _ in range(covariance.batch_dims):
-        one = jax.vmap(one)
+        one = functools.partial(jax.lax.map, one)
     return one(covariance)
 
 
-def _shares_of_one(covariance: Conditioned) -> jax.Array:
+def _shares_of_one(covariance: Conditioned, units) -> jax.Array:
     factored, axes = covariance.row_covariance, covariance.axes
     shape, unconditioned = factored.row_std.shape, covariance.unconditioned
     others = tuple(a for a in range(len(covariance.shape)) if a not in axes)
@@ -107,11 +117,7 @@ def _shares_of_one(covariance: Conditioned) -> jax.Array:
         return jnp.where(seen & (along > LOST * size), size / own, 0.0)
 
     elements = int(np.prod(covariance.shape))
-    shares = gram.over_rows(column, jnp.eye(shape[-1], dtype=factored.row_std.dtype), elements)
-    implied = ~factored.used
-    if covariance.noise is not None:
-        implied = implied & (covariance.noise == 0)
-    return jnp.where(implied, jnp.moveaxis(shares, 0, -1), 0.0)
+    return jnp.moveaxis(gram.over_rows(column, units, elements), 0, -1)
 
 
 def _beyond(covariance: Conditioned, unit) -> tuple[jax.Array, jax.Array]:

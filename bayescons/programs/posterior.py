@@ -300,6 +300,8 @@ class Posterior:
         for name in names:
             if name not in known:
                 raise KeyError(f"there is no field {name!r}; there are {', '.join(known)}")
+        if len(set(names)) < len(names) or not names:
+            raise RefusedValue(f"name each field once; got {', '.join(names) or 'no field'}")
 
 
 def _joined(parts: list[tuple[Layout, Gaussian]]) -> tuple[Layout, Gaussian]:

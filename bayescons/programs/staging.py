@@ -278,7 +278,7 @@ class _Recorder(numpyro.primitives.Messenger):
         msg["stop"] = True
         if msg["type"] in PASSED_ON:
             return
-        if msg["type"] == "param" and self._value(msg) is None:
+        if msg["type"] == "param" and msg["value"] is None and msg["args"] == (None,):
             return  # asked for, as `nnx_module` does, before there is one
         if msg["type"] in NAMED:
             refuse_twice(msg["name"], self._names)

@@ -70,5 +70,5 @@ def chain_draws(draws, statistics: Mapping, laws: Mapping | None = None) -> Chai
         NotMixedWarning: chains that do not agree, or too few effective draws.
     """
     found = mixing({"field": np.asarray(draws)}, ["field"])
-    warn(found)
+    warn(found.fault and f"{found.fault}. Draw more, sample(key, {found.enough}, warmup=...)")
     return ChainDraws(draws, dict(statistics), dict(laws or {}), found.ess, found.r_hat)

@@ -94,7 +94,7 @@ class Mixing(NamedTuple):
         return max(R_HAT, math.sqrt(1 + (spread - 1) * halves / max(effective, 1)))
 
     @property
-    def verdict(self) -> str:
+    def fault(self) -> str:
         """What is wrong, as a sentence; empty where nothing is."""
         wrong = []
         if self.unknown and self.draws < FEWEST:
@@ -118,14 +118,21 @@ class Mixing(NamedTuple):
         if not wrong:
             return ""
         where = f" (worst at {self.unknown!r})" if self.unknown else ""
-        ways = self._ways()
-        listed = "; ".join(f"({letter}) {way}" for letter, way in zip("abcde", ways, strict=False))
-        advice = f"Either {listed}" if len(ways) > 1 else ways[0].capitalize()
         return (
             f"the chains have not mixed{where}: {' and '.join(wrong)}. "
-            "Averages over these draws are not to be trusted, however well the constraints hold. "
-            f"{advice}"
+            "Averages over these draws are not to be trusted, however well the constraints hold"
         )
+
+    @property
+    def verdict(self) -> str:
+        """What is wrong, and what to do about it with `bc.sample`; empty where nothing is."""
+        if not self.fault:
+            return ""
+        first, *more = self._ways()
+        if not more:
+            return f"{self.fault}. {first[0].upper()}{first[1:]}"
+        ways = zip("abcdef", (first, *more), strict=False)
+        return f"{self.fault}. Either {'; '.join(f'({letter}) {way}' for letter, way in ways)}"
 
     def _ways(self) -> list[str]:
         """What to do, by what was seen."""
@@ -146,7 +153,7 @@ class Mixing(NamedTuple):
                 "them one by one, and start from start='pathfinder'"
             )
         if self.moved is None or not ways:
-            ways.append(f"run longer, warmup=2000, draws={self._enough}")
+            ways.append(f"run longer, draws={self.enough}, and a longer warm-up")
         if self.sites > 1:
             ways.append(
                 "say with focus= which unknowns matter, where the others have symmetries, as the "
@@ -155,7 +162,7 @@ class Mixing(NamedTuple):
         return ways
 
     @property
-    def _enough(self) -> int:
+    def enough(self) -> int:
         """Draws a chain with which there would be enough, a round number up to 20,000."""
         missing = ESS / self.ess if self.ess > 0 else math.inf
         wanted = self.draws * min(max(2.0, 1.5 * missing), 20.0)
@@ -234,7 +241,7 @@ def _worst(values: np.ndarray, *, particles: bool) -> tuple[float, float] | None
     return (0.0 if math.isnan(ess) else ess), math.inf if still else r_hat
 
 
-def warn(found: Mixing) -> None:
+def warn(verdict: str) -> None:
     """A `NotMixedWarning`, where there is reason."""
-    if found.verdict:
-        warnings.warn(found.verdict, NotMixedWarning, stacklevel=3)
+    if verdict:
+        warnings.warn(verdict, NotMixedWarning, stacklevel=3)

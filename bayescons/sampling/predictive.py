@@ -24,6 +24,7 @@ from bayescons.refusals import RefusedValue
 from bayescons.results import trees
 from bayescons.sampling.methods import checked_key
 from bayescons.sampling.residuals import structure_of
+from bayescons.tracing import hoisted
 
 if TYPE_CHECKING:
     import xarray
@@ -216,6 +217,12 @@ class _Redraw(numpyro.primitives.Messenger):
             msg["value"], msg["is_observed"] = None, False
 
 
+def _is_drawn(site: dict) -> bool:
+    """Whether a site has a value of its own: it is neither a statement nor a factor."""
+    fn = site.get("fn")
+    return site["type"] == "sample" and statement(fn) is None and not isinstance(fn, dist.Unit)
+
+
 @tracing.one_at_a_time
 def prior_draws(program: Callable, key, number: int) -> tuple[dict, dict]:
     """Draws before anything is observed: of every latent, field and deterministic site; and of what
@@ -256,11 +263,10 @@ def _prior(structure: ProgramStructure, keys) -> dict:
         return {
             name: site["value"]
             for name, site in sites.items()
-            if site["type"] == "deterministic"
-            or (site["type"] == "sample" and not isinstance(site["fn"], dist.Unit))
+            if site["type"] == "deterministic" or _is_drawn(site)
         }
 
-    return jax.lax.map(of_key, keys)
+    return jax.lax.map(hoisted(of_key, keys[0]), keys)
 
 
 @tracing.compiled
@@ -273,10 +279,7 @@ def _predicted(structure: ProgramStructure, draws: dict, keys) -> dict:
         return {
             name: site["value"]
             for name, site in sites.items()
-            if site["type"] == "sample"
-            and name not in draw
-            and statement(site["fn"]) is None
-            and not isinstance(site["fn"], dist.Unit)
+            if name not in draw and _is_drawn(site)
         }
 
     return jax.lax.map(jax.vmap(of_draw), (draws, keys))

@@ -211,7 +211,7 @@ def sample(
                 if drawn:
                     tree[name] = group({n: np.asarray(v)[None] for n, v in drawn.items()}, named)
     if not independent:
-        warn(judged)
+        warn(judged.verdict)
         if judged.saturated > SATURATED and not judged.verdict:
             warnings.warn(
                 f"{judged.saturated:.2g} of the trajectories {LONGEST}",

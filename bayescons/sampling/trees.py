@@ -63,8 +63,9 @@ def labels(ran: Ran, plates: Mapping, grid: Grid | None, given: Mapping | None) 
 
 
 def _names(plates: Mapping) -> set[str]:
-    """Of plates; numbered axes begin with the name of their variable."""
-    return {axis for name, axes in plates.items() for axis in axes if not axis.startswith(name)}
+    """Of plates, which are the axes that are not numbered."""
+    numbered = {f"{name}_dim_{i}" for name, axes in plates.items() for i in range(len(axes))}
+    return {axis for axes in plates.values() for axis in axes} - numbered
 
 
 def _stated_grid(points: Mapping, taken: set[str]) -> Grid | None:
