@@ -192,3 +192,25 @@ def test_what_holds_no_chains_is_no_tree_to_predict_from(tree):
         bc.predict(conserved, one_chain, key=KEY)
     with pytest.raises(TypeError, match=r"key must be one jax\.random\.key, or a whole number"):
         bc.predict(conserved, tree, key="0")
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_axes_of_a_square_field_are_put_back_in_the_programs_order(given):
+    """Named by a grid that is given, or by that of a functional: nothing but the names tells them
+    apart.
+    """
+    grid = bc.Grid(t=[0.0, 1.0, 2.0], x=[0.0, 0.5, 1.0])
+
+    def program(y):
+        u = numpyro.sample("u", dist.Normal(jnp.zeros((3, 3)), 1.0).to_event(2))
+        bc.observe(
+            "mass", (lambda u: u.sum(1)) if given else bc.integral(grid, "x"), u, jnp.ones(3)
+        )
+        numpyro.sample("y", dist.Normal(u[0], 1e-3).to_event(1), obs=y)
+
+    tree = bc.sample(program, jnp.zeros(3), key=0, draws=40, grid=grid if given else None)
+    turned = tree.copy()
+    turned["posterior"] = xarray.DataTree(tree["posterior"].to_dataset().transpose("x", "t", ...))
+    for seen in (tree, turned):
+        y = bc.predict(program, seen, jnp.zeros(3), key=1).posterior_predictive["y"].to_numpy()
+        assert np.abs(y - tree.posterior["u"].isel(t=0).to_numpy()).max() <= 1e-2

@@ -467,6 +467,8 @@ def test_chains_are_judged_by_the_sites_that_matter():
     assert json.loads(tree.attrs["focus"]) == ["product"]
     with pytest.raises(ValueError, match=r"focus.*'prodct'.*'product'"):
         run(focus=["prodct"])
+    with pytest.raises(ValueError, match="focus names no site"):
+        run(focus=())
 
 
 def ridge():

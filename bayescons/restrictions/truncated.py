@@ -114,6 +114,7 @@ class TruncatedPosterior:
 
 def truncated(
     belief: Gaussian | Posterior,
+    /,
     *inequalities: Inequality | Inequalities,
     **fields: Inequality | Inequalities,
 ) -> Truncated | TruncatedPosterior:

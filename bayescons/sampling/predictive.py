@@ -4,6 +4,7 @@ number, and new observations.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -128,9 +129,11 @@ def predict(program: Callable, tree: xarray.DataTree, *args, key, **kwargs) -> x
     structure = program_structure(program, args, kwargs)
     sites = {trees.plain(site.name): site.name for site in structure.staged.sites}
     dims = plate_dims(structure)
+    found = _draws(tree)
+    axes = {**dims, **json.loads(tree.attrs.get("axes", "{}"))}
     posterior = {
-        sites.get(str(name), str(name)): _in_order(str(name), values, dims)
-        for name, values in _draws(tree).items()
+        sites.get(str(name), str(name)): _in_order(str(name), values, axes)
+        for name, values in found.items()
     }
     drawn = _drawn(structure, posterior)
     draws = {name: jnp.asarray(values) for name, values in posterior.items() if name in drawn}

@@ -41,7 +41,7 @@ from bayescons.sampling.residuals import (
     structure_of,
 )
 from bayescons.sampling.run import closed, sampled
-from bayescons.sampling.trees import Ran, gathered, group, labels
+from bayescons.sampling.trees import Ran, axes_told, gathered, group, labels
 
 if TYPE_CHECKING:
     import xarray
@@ -95,9 +95,9 @@ def sample(
     for. `predict` adds `posterior_predictive`. Attributes: sampler (as asked), chosen, why,
     reading, chains, warmup, draws, seed or key, seconds (of the run), compile_seconds (0 in a
     repeat), gradients and warmup_gradients (evaluated, all chains), divergences, r_hat and ess_bulk
-    (the worst over all unknowns), mixed ("yes", or what is wrong); for "smc" log_evidence,
-    log_evidence_error, temperatures, acceptance_rate and ancestors (particles of the prior with
-    descendants), each of the poorest population.
+    (the worst over all unknowns), mixed ("yes", or what is wrong), axes (of every unknown, in the
+    program's order); for "smc" log_evidence, log_evidence_error, temperatures, acceptance_rate and
+    ancestors (particles of the prior with descendants), each of the poorest population.
 
     Args:
         program: an ordinary NumPyro program, with `observe` or `impose` statements or without.
@@ -205,6 +205,7 @@ def sample(
         }
         named = labels(ran, _plates(closure, grid), grid, dims)
         tree = gathered(ran, structure, named, truth, told)
+        tree.attrs["axes"] = axes_told(tree)
         if prior:
             before = prior_draws(closure, jax.random.fold_in(key, 1), prior)
             for name, drawn in zip(("prior", "prior_predictive"), before, strict=True):
@@ -226,6 +227,8 @@ def _focus(focus: str | Sequence[str] | None, structure: Structure) -> tuple[str
     if focus is None:
         return tuple(structure.latents)
     names = (focus,) if isinstance(focus, str) else tuple(focus)
+    if not names:
+        raise RefusedValue("focus names no site; leave it out, and every latent is looked at")
     for name in names:
         one_of("focus", name, tuple(sorted(structure.names)))
     return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -130,6 +131,14 @@ def gathered(
         warm = results.datatree({}, sample_stats=run.warmup)
         tree["warmup_sample_stats"] = xarray.DataTree(warm["sample_stats"].to_dataset())
     return tree
+
+
+def axes_told(tree: xarray.DataTree) -> str:
+    """Names of the axes of every unknown in the program's order, by which draws are put back into
+    it, as JSON.
+    """
+    drawn = tree["posterior"].data_vars if "posterior" in tree else {}
+    return json.dumps({name: list(values.dims[2:]) for name, values in drawn.items()})
 
 
 def group(draws: Mapping, named: Labels) -> xarray.DataTree:
