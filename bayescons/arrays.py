@@ -38,6 +38,8 @@ def constant(array: np.ndarray) -> np.ndarray:
     return array
 
 
+UNNAMED = ("dim_0",)  # what xarray calls an axis that nobody has named
+ALIKE = 1e-6  # of the largest coordinate: as far as files in single precision are alike
 KINDS = {
     "c": "complex numbers. Give its real and its imaginary part as two",
     "M": (
@@ -51,7 +53,7 @@ KINDS = {
 }
 
 
-def numbers(what: str, array, names: tuple[str, ...] = ()):
+def numbers(what: str, array, names: tuple[str, ...] = (), coordinates: tuple = ()):
     """What was given, if it is real numbers in an order that is known.
 
     Args:
@@ -59,9 +61,12 @@ def numbers(what: str, array, names: tuple[str, ...] = ()):
         array: anything that NumPy or JAX takes for an array.
         names: of the axes that are expected, where they have any: an xarray.DataArray over them is
             brought into their order.
+        coordinates: along these axes, where they are known: a DataArray that has coordinates must
+            have these.
 
     Raises:
-        ValueError: masked entries, or named axes that are others than those, or cannot be compared.
+        ValueError: masked entries, or named axes that are others than those, or cannot be compared,
+            or with other coordinates.
         TypeError: complex numbers, dates, text, objects.
     """
     if isinstance(array, np.ma.MaskedArray):
@@ -74,7 +79,7 @@ def numbers(what: str, array, names: tuple[str, ...] = ()):
     # Nobody holds a DataArray who has not loaded it; another thread may be about to.
     labelled = getattr(sys.modules.get("xarray"), "DataArray", None)
     if labelled is not None and isinstance(array, labelled):
-        array = _in_order(what, array, names)
+        array = _in_order(what, array, names, coordinates)
     if isinstance(array, jax.Array):
         kind = "c" if jnp.issubdtype(array.dtype, jnp.complexfloating) else "f"
     elif any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(array)):
@@ -86,19 +91,37 @@ def numbers(what: str, array, names: tuple[str, ...] = ()):
     return array
 
 
-def _in_order(what: str, array, names: tuple[str, ...]) -> np.ndarray:
+def _in_order(what: str, array, names: tuple[str, ...], coordinates: tuple) -> np.ndarray:
     """The values of a DataArray, its axes as they are expected."""
-    if array.ndim < 2:
+    if array.ndim < 2 and (not names or array.dims in ((), UNNAMED)):
         return array.values
     if set(array.dims) == set(names):
+        for name, points in zip(names, coordinates, strict=False):
+            _refuse_elsewhere(what, array, name, points)
         return array.transpose(*names).values
     expected = (
         f"expected are {names}" if names else "what is expected here has no names to compare with"
     )
     raise RefusedValue(
-        f"{what} is a DataArray over {array.dims}, and {expected}. Bring it into the order of the "
-        "field's axes and give its values: array.transpose('t', 'x').values"
+        f"{what} is a DataArray over {array.dims}, and {expected}. Rename its axes, if they are "
+        "these under other names; or bring it into the order of the field's axes and give its "
+        "values: array.transpose('t', 'x').values"
     )
+
+
+def _refuse_elsewhere(what: str, array, name: str, points) -> None:
+    """Refuse a DataArray whose coordinates along an axis are others than these points."""
+    if name not in array.coords or not concrete(points):
+        return
+    found, points = np.asarray(array[name]), np.asarray(points)
+    if found.dtype.kind not in "iuf" or found.shape != points.shape:
+        return  # dates have no origin to compare by; a shape is refused as such
+    if np.abs(found - points).max(initial=0.0) > ALIKE * np.abs(points).max(initial=0.0):
+        raise RefusedValue(
+            f"{what} has the coordinates {found[0]:g} to {found[-1]:g} along {name!r}, and "
+            f"{points[0]:g} to {points[-1]:g} are expected. Bring it to these points, "
+            f"array.sel({name}=grid[{name!r}]) or array.interp, or build the grid on its own"
+        )
 
 
 def real(what: str, array) -> jax.Array:

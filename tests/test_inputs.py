@@ -103,3 +103,54 @@ def test_a_data_array_whose_order_cannot_be_compared_is_refused():
 def test_a_functional_gives_real_numbers(function, message):
     with pytest.raises(ValueError, match=message):
         stated(1.0, function)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            xarray.DataArray(np.zeros(5), dims="t"),
+            r"DataArray over \('t',\), and expected are \('x',\)",
+        ),
+        (
+            xarray.DataArray(np.zeros(5), dims="x", coords={"x": PLANE["x"][::-1]}),
+            "the coordinates .* along 'x'",
+        ),
+        (xarray.DataArray(np.zeros(5), dims="x", coords={"x": PLANE["x"] + 0.01}), "interp"),
+    ],
+)
+def test_values_that_stand_elsewhere_are_refused(value, message):
+    """Another axis of the same length, the same axis backwards, other points; as value and as
+    scale, in a constraint, a program, and of a posterior.
+    """
+    first, prior = bc.initial(PLANE), bc.diagonal(np.zeros(PLANE.shape), 1.0)
+
+    def program(value, scale):
+        u = numpyro.sample("u", prior)
+        bc.observe("first", first, u, value, scale)
+
+    posterior = bc.conjugate(program)(0.0, 1.0)
+    doors = (
+        lambda v, s: bc.condition(prior, bc.Constraint(first, v, s)),
+        lambda v, s: bc.conjugate(lambda: program(v, s))(),
+        lambda v, s: posterior.observe("again", first, "u", v, s),
+    )
+    for door in doors:
+        for given in ((value, None), (0.0, value + 0.1)):
+            with pytest.raises(ValueError, match=message):
+                door(*given)
+
+
+def test_values_that_stand_where_the_functional_does_are_taken():
+    first, prior = bc.initial(PLANE), bc.diagonal(np.zeros(PLANE.shape), 1.0)
+    x = PLANE["x"]
+    values = [
+        xarray.DataArray(x**2, dims="x", coords={"x": x}),
+        xarray.DataArray(x**2, dims="x", coords={"x": x.astype(np.float32)}),
+        xarray.DataArray(x**2, dims="x"),
+        xarray.DataArray(x**2),
+    ]
+    for value in values:
+        assert np.array_equal((prior | bc.Constraint(first, value)).mean[0], x**2)
+    number = xarray.DataArray(0.3)
+    assert np.allclose((prior | bc.Constraint(first, number)).mean[0], 0.3, rtol=0, atol=1e-15)

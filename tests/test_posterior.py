@@ -259,6 +259,19 @@ def test_a_marginal_of_fields_tied_in_a_plate_keeps_members_apart():
             bc.InconsistentConstraintsError,
             "again",
         ),
+        (lambda p: p[0], TypeError, "expected the name of a field, or a tuple of names; got int"),
+        (
+            lambda p: p.observe("swapped", "u", lambda u: u[0], 1.0),
+            TypeError,
+            "expected the name of a field, or a tuple of names; got function",
+        ),
+        (
+            lambda p: p.observe("number", 3.0, "w", 1.0),
+            TypeError,
+            "the functional of 'number' must be a functional or a function of the field; got float",
+        ),
+        (lambda p: truncated(p, w=3), TypeError, r"expected inequalities.*got int"),
+        (lambda p: truncated(p["w"], 3), TypeError, r"expected inequalities.*got int"),
         (
             lambda p: truncated(p),
             ValueError,

@@ -116,6 +116,12 @@ class SingleFunctional(AbstractFunctional):
     grid_points: tuple = ()
 
     @property
+    def value_axes(self) -> tuple[tuple[str, ...], tuple]:
+        """Names of the axes of the value and coordinates along them, where both are known."""
+        named = len(self.names) == len(self.value_shape)
+        return (self.names, self.coordinates) if named else ((), ())
+
+    @property
     def told(self) -> str:
         """What it is about, or of which kind it is where nobody has said."""
         return self.about or kind(self)

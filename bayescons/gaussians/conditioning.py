@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from bayescons import tracing
 from bayescons.arrays import concrete, finite, numbers, positive
@@ -71,7 +70,7 @@ class Constraint:
 
     functional: AbstractFunctional
     value: Any
-    scale: ArrayLike | str | tuple | None = None
+    scale: Any = None
     name: str | tuple = dataclasses.field(default="constraint", metadata={"static": True})
 
     def __and__(self, other: Constraint) -> Constraint:
@@ -371,8 +370,8 @@ def _resolve(prior: Gaussian, constraint: Constraint) -> Constraint:
 def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
     functional, name, scale = constraint.functional, constraint.name, constraint.scale
     full = prior.batch_shape + functional.value_shape
-    names = functional.names
-    value = _fit(f"value of {name!r}", constraint.value, functional.value_shape, full, names)
+    shape, axes = functional.value_shape, functional.value_axes
+    value = _fit(f"value of {name!r}", constraint.value, shape, full, *axes)
     if not _is_zero(functional.offset):
         value = value - jnp.broadcast_to(functional.offset, full)
     if isinstance(scale, str):
@@ -386,7 +385,7 @@ def _resolve_one(prior: Gaussian, constraint: Constraint) -> Constraint:
     if scale is not None:
         scale = positive(
             f"scale of {name!r}",
-            _fit(f"scale of {name!r}", scale, functional.value_shape, full, names),
+            _fit(f"scale of {name!r}", scale, shape, full, *axes),
             full,
             zero=True,
         )
@@ -399,12 +398,12 @@ def _is_zero(offset) -> bool:
 
 
 def _fit(
-    what: str, array, shape: tuple, full: tuple, names: tuple[str, ...]
+    what: str, array, shape: tuple, full: tuple, names: tuple[str, ...], coordinates: tuple
 ) -> jax.Array | np.ndarray:
     """Broadcast an array of the value's own shape, with or without batch axes, or a number; nothing
     else passes. Known numbers stay on the host: nothing is compiled for them.
     """
-    array = numbers(what, array, names)
+    array = numbers(what, array, names, coordinates)
     numpy = np if concrete(array) else jnp
     array = numpy.asarray(array, jnp.result_type(float))
     if array.shape not in ((), shape, full):

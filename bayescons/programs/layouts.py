@@ -20,7 +20,11 @@ from bayescons.functionals.functions import (
 from bayescons.functionals.joint import OnJointVector, split_fields
 from bayescons.functionals.mapped import mapped
 from bayescons.programs.members import FieldAxes, Member, members, over_members
-from bayescons.programs.statements import FunctionalObservation, functional_of
+from bayescons.programs.statements import (
+    FunctionalObservation,
+    functional_of,
+    refuse_no_functional,
+)
 from bayescons.refusals import RefusedValue
 
 
@@ -104,10 +108,16 @@ class Layout(NamedTuple):
         """What a functional of some of the fields, stated outside all plates, says of the one
         array. Raises what `functional` raises.
         """
+        refuse_no_functional(name, functional)
         known = FunctionalObservation(name, functional, (), (), None, True)
         axes = [self.axes[self.names.index(field)] for field in fields]
         known.members = members(name, functional, axes, ())
-        return self.functional(known, fields)
+        try:
+            return self.functional(known, fields)
+        except Exception as error:
+            shapes = [field.shape for field in axes]
+            error.add_note(f"the function of {name!r} was given arrays of shapes {shapes}")
+            raise
 
     def _joint(self, known: FunctionalObservation, places: tuple[int, ...]) -> SingleFunctional:
         """The functional of fields that no plate of the statement counts any more."""

@@ -23,7 +23,7 @@ from bayescons.programs.importance import (
     untrusted,
 )
 from bayescons.programs.layouts import Layout
-from bayescons.refusals import RefusedValue
+from bayescons.refusals import RefusedType, RefusedValue
 from bayescons.results import trees as results
 
 MOMENTS = ("mean", "variance")
@@ -135,13 +135,14 @@ class Posterior:
         draws = f"{len(self.weights)} draws of {', '.join(self.latents)}{worth}"
         return [*rows, ("mixture", draws), ("Pareto k", words(self.pareto_k))]
 
-    def __getitem__(self, names: str | tuple[str, ...]) -> Gaussian:
+    def __getitem__(self, names) -> Gaussian:
         """The Gaussian of a field, given all that is known: a belief like any, and a prior for the
         next program. Of several, posterior["u", "v"], their joint Gaussian, a vector that holds
         them end to end.
 
         Raises:
             KeyError: for a field of another name.
+            TypeError: for what is no name.
             ValueError: for a mixture over latents, which is no Gaussian; and for one of several
                 fields that a statement ties together, whose own Gaussian (`marginal`) does not know
                 of the others.
@@ -199,9 +200,7 @@ class Posterior:
             found = found.observe(str(c.name), c.functional, known[0], c.value, c.scale)
         return found
 
-    def observe(
-        self, name: str, functional, fields: str | tuple[str, ...], value, scale=None
-    ) -> Posterior:
+    def observe(self, name: str, functional, fields, value, scale=None) -> Posterior:
         """The posterior given one fact or reading more, as `bc.observe` states it outside all
         plates; evidence and weights go on from here.
 
@@ -324,8 +323,13 @@ def _joined(parts: list[tuple[Layout, Gaussian]]) -> tuple[Layout, Gaussian]:
     return Layout(axes, plates=False), Gaussian(jnp.concatenate(mean, axis=batch), blocks)
 
 
-def _listed(fields: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (fields,) if isinstance(fields, str) else tuple(fields)
+def _listed(fields) -> tuple[str, ...]:
+    names = (fields,) if isinstance(fields, str) else fields
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+        raise RefusedType(
+            f"expected the name of a field, or a tuple of names; got {type(fields).__name__}"
+        )
+    return tuple(names)
 
 
 def _told(layout: Layout, component: Gaussian) -> tuple[str, str]:

@@ -184,17 +184,22 @@ def impose(name: str, functional, field, value, scale=None):
     return _state(name, functional, field, value, scale, counts_evidence=False)
 
 
+def refuse_no_functional(name: str, functional) -> None:
+    """Refuse what states nothing of a field."""
+    if not callable(functional):
+        raise RefusedType(
+            f"the functional of {name!r} must be a functional or a function of the field; got "
+            f"{type(functional).__name__}"
+        )
+
+
 def _state(name, functional, field, value, scale, *, counts_evidence):
     fields = field if isinstance(field, tuple) else (field,)
     if isinstance(functional, Stack):
         raise RefusedValue(
             f"{name!r} holds several functionals; state them one by one, each under its own name"
         )
-    if not callable(functional):
-        raise RefusedType(
-            f"the functional of {name!r} must be a functional or a function of the field; got "
-            f"{type(functional).__name__}"
-        )
+    refuse_no_functional(name, functional)
     if isinstance(scale, str) and scale != "quadrature":
         raise RefusedValue(
             f"scale of {name!r} must be None, a number, an array or 'quadrature'; got {scale!r}"
@@ -204,13 +209,14 @@ def _state(name, functional, field, value, scale, *, counts_evidence):
             f"{name!r} states a law of {len(functional.parts)} fields; give it their tuple, in "
             f"order, and not {len(fields)}"
         )
+    axes = functional.value_axes if isinstance(functional, SingleFunctional) else ()
     if scale is not None and not isinstance(scale, str):
+        scale = numbers(f"scale of {name!r}", scale, *axes)
         shape = np.shape(scale) if isinstance(scale, list | tuple) else jnp.shape(scale)
         spread = positive(f"scale of {name!r}", scale, shape, zero=True)
         scale = spread if isinstance(scale, list | tuple) else scale
         scale = None if concrete(spread) and not np.any(spread) else scale
-    names = functional.names if isinstance(functional, SingleFunctional) else ()
-    value = real(f"value of {name!r}", numbers(f"value of {name!r}", value, names))
+    value = real(f"value of {name!r}", numbers(f"value of {name!r}", value, *axes))
     site = FunctionalObservation(name, functional, fields, value.shape, scale, counts_evidence)
     return numpyro.sample(name, site, obs=value, infer={"kind": "constraint"})
 

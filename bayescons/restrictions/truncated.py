@@ -115,8 +115,8 @@ class TruncatedPosterior:
 def truncated(
     belief: Gaussian | Posterior,
     /,
-    *inequalities: Inequality | Inequalities,
-    **fields: Inequality | Inequalities,
+    *inequalities,
+    **fields,
 ) -> Truncated | TruncatedPosterior:
     """The law of Gaussian fields given inequalities, u ~ N(m, K) given F u >= g.
 
@@ -138,13 +138,18 @@ def truncated(
         `Truncated`; of a posterior `TruncatedPosterior`, whose draws and mode are by name.
 
     Raises:
-        TypeError: for a belief that is neither.
+        TypeError: for a belief that is neither, and for what is no inequality.
         ValueError: for no inequality, for functionals of fields of another shape, or for a batch of
             beliefs.
         KeyError: for a field of another name.
         InconsistentConstraintsError: for a row whose value the belief knows exactly, and which
             violates its bound.
     """
+    for given in (*inequalities, *fields.values()):
+        if not isinstance(given, Inequality | Inequalities):
+            raise RefusedType(
+                f"expected inequalities, such as nonnegative(grid); got {type(given).__name__}"
+            )
     if isinstance(belief, Posterior):
         return _of_posterior(belief, inequalities, fields)
     if not isinstance(belief, Gaussian):
