@@ -39,29 +39,48 @@ class NearlyDependentWarning(UserWarning):
     """
 
 
-def nearly_dependent(covariance: AbstractCovariance) -> np.ndarray | None:
+def nearly_dependent(covariance: AbstractCovariance, *, first: bool = False) -> np.ndarray | None:
     """Of every row that was treated as implied, the standard deviation of what it says beyond the
     others, as a share of its own: zero where it does follow from them, and for all other rows.
 
     Args:
         covariance: after conditioning.
+        first: look at the first member of a batch only, for instance of a mixture's components: it
+            is the functionals, which they share, that make rows nearly follow.
 
     Returns:
-        Shape (*batch, *axes, r), or None where no row nearly follows, as far as is known: nothing
-        is said while numbers are being traced.
+        Shape (*batch, *axes, r), without batch where `first`, or None where no row nearly follows,
+        as far as is known: nothing is said while numbers are being traced.
     """
     if not isinstance(covariance, Conditioned) or not tracing.known_now(covariance):
         return None
-    implied = ~np.asarray(covariance.row_covariance.used)
-    if covariance.noise is not None:
-        implied = implied & (np.asarray(covariance.noise) == 0)
+    implied = _implied(covariance)
+    if first:
+        implied = implied[(0,) * covariance.batch_dims]
     places = np.flatnonzero(implied.reshape(-1, implied.shape[-1]).any(axis=0))
     if not places.size:
         return None
-    shares = np.zeros(implied.shape)
-    units = np.eye(implied.shape[-1])[places]
-    shares[..., places] = np.where(implied[..., places], _shares(covariance, units), 0.0)
+    with tracing.computed_now():
+        if first:
+            covariance = jax.tree.map(lambda x: x[(0,) * covariance.batch_dims], covariance)
+        shares = np.zeros(implied.shape)
+        units = np.eye(implied.shape[-1])[places]
+        shares[..., places] = np.where(implied[..., places], _shares(covariance, units), 0.0)
     return shares if shares.any() else None
+
+
+def _implied(covariance: Conditioned) -> np.ndarray:
+    """Exact rows on which S⁺ does not rest, in their own order, shape (*batch, *axes, r). In NumPy:
+    known numbers are looked at while others are traced.
+    """
+    factored = covariance.row_covariance
+    kept = np.asarray(factored.pivots_kept) > 0
+    implied = np.empty_like(kept)
+    order = np.zeros((1,), int) if kept.shape[-1] == 1 else np.asarray(factored.order)
+    np.put_along_axis(implied, np.broadcast_to(order, kept.shape), ~kept, axis=-1)
+    if covariance.noise is not None:
+        implied = implied & (np.asarray(covariance.noise) == 0)
+    return implied
 
 
 def warn_of(constraint, result) -> bool:

@@ -60,13 +60,6 @@ class RowCovariance:
         return jnp.sum(self.pivots_kept)
 
     @property
-    def used(self) -> jax.Array:
-        """True for the rows pivots_kept, on which S⁺ rests, in their own order, shape (*axes,
-        r).
-        """
-        return _scatter(self.pivots_kept, self.order) > 0
-
-    @property
     def redundant(self) -> jax.Array:
         """True for rows implied by those stated before them, in their own order, shape (*axes,
         r).

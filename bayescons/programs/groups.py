@@ -14,7 +14,6 @@ from numpyro import handlers
 
 from bayescons import tracing
 from bayescons.functionals.functions import NotProvenAffineError
-from bayescons.gaussians.abstract import AbstractCovariance
 from bayescons.gaussians.conditioning import Constraint, stack, update
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.dependence import nearly_dependent
@@ -143,7 +142,9 @@ def check(conditioned: list, doubtful, name_fault: Callable) -> None:
         doubtful: whether a door was asked for something wrong.
         name_fault: called where there is reason; raises an error that names what is wrong.
     """
-    near = any(nearly_dependent(_first(group.posterior)) is not None for group in conditioned)
+    near = any(
+        nearly_dependent(g.posterior.covariance, first=True) is not None for g in conditioned
+    )
     broken = not all(np.isfinite(np.asarray(group.posterior.mean)).all() for group in conditioned)
     statuses = [np.asarray(group.status) for group in conditioned]
     if near or broken or any(s.any() for s in statuses) or bool(np.asarray(doubtful).any()):
@@ -153,13 +154,6 @@ def check(conditioned: list, doubtful, name_fault: Callable) -> None:
         raise InconsistentConstraintsError(
             f"exact statements contradict each other, by {worst:.1e} prior standard deviations"
         )
-
-
-def _first(belief: Gaussian) -> AbstractCovariance:
-    """The covariance, of a mixture that of its first component: it is the functionals that make
-    rows nearly follow.
-    """
-    return jax.tree.map(lambda x: x[(0,) * len(belief.batch_shape)], belief.covariance)
 
 
 def name_fault(structure: ProgramStructure, sites: dict, program: Callable) -> None:
