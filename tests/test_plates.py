@@ -379,6 +379,47 @@ def test_likelihoods_below_a_plate_of_fields_are_absorbed():
         assert np.abs(posterior.mean["u"][i] - expected).max() <= ROUNDING
         total += evidence
     assert abs(posterior.log_evidence - total) <= 10 * ROUNDING
+    blocks = posterior["u"].covariance.row_covariance.row_std.shape
+    assert blocks == (3, 8)  # and not 24 rows together
+
+
+def test_likelihoods_of_two_fields_in_a_plate_are_absorbed_member_by_member():
+    y = np.random.default_rng(1).normal(size=(40, 2))
+
+    def program():
+        with numpyro.plate("case", 40):
+            u = numpyro.sample("u", dist.Normal(jnp.zeros((40, 3)), 1.0).to_event(1))
+            w = numpyro.sample("w", dist.Normal(0.0, 2.0))
+            far = jnp.stack([u[..., 0] + w, u[..., 2] - w], axis=-1)
+            numpyro.sample("y", dist.Normal(far, 0.1).to_event(1), obs=y)
+
+    posterior = bc.conjugate(program)()
+    rows = np.array([[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 1.0, -1.0]])
+    variance = np.diag([1.0, 1.0, 1.0, 4.0])
+    for i in range(40):
+        expected, *_ = dense(np.zeros(4), variance, rows, y[i], np.full(2, 0.1))
+        found = np.append(posterior.mean["u"][i], posterior.mean["w"][i])
+        assert np.abs(found - expected).max() <= ROUNDING
+    _, joint = posterior.together(("u", "w"))
+    assert joint.covariance.row_covariance.row_std.shape == (40, 2)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_what_is_stated_of_one_member_inside_a_plate_is_said_of_every_member(noisy):
+    one, scale = np.array([1.0, 2.0]), np.array([0.1, 0.2]) if noisy else None
+
+    def program(value, scale):
+        with numpyro.plate("case", 3):
+            u = numpyro.sample("u", dist.Normal(jnp.zeros((3, 4)), 1.0).to_event(1))
+            bc.observe("ends", lambda u: u[jnp.array([0, 3])], u, value, scale)
+
+    posterior = bc.conjugate(program)(one, scale)
+    written = bc.conjugate(program)(np.tile(one, (3, 1)), np.tile(scale, (3, 1)) if noisy else None)
+    assert np.array_equal(posterior.mean["u"], written.mean["u"])
+    assert np.array_equal(posterior.log_evidence, written.log_evidence)
+    weight = 1 / (1 + (0.0 if scale is None else scale) ** 2)
+    ends = np.asarray(posterior.mean["u"])[:, [0, 3]]
+    assert np.abs(ends - weight * one).max() <= ROUNDING
 
 
 # --- what is refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from bayescons.descriptions import called, described
 from bayescons.functionals.abstract import AbstractFunctional, SingleFunctional, static
 from bayescons.grids import Grid
 from bayescons.refusals import Refusal, RefusedType, RefusedValue
+from bayescons.separation import separate_axes
 
 SIZES = (1e-6, 1e-2, 1.0, 1e3, 1e9)  # of the fields at which linearity is tried
 DIRECTIONS = 6  # pairs of fields of each size that have nothing to do with each other
@@ -73,7 +74,7 @@ class FunctionFunctional(SingleFunctional):
         about: how the function was called.
     """
 
-    equations: Callable = static()  # noqa: RUF009
+    equations: tracing.Equations = static()  # noqa: RUF009
     shape: tuple[int, ...] = static(default=())
     parameters: tuple = ()
     about: str = dataclasses.field(default="a function of the field", compare=False)
@@ -89,6 +90,11 @@ class FunctionFunctional(SingleFunctional):
     def value_shape(self) -> tuple[int, ...]:
         """Shape of f(u)."""
         return jax.eval_shape(self._affine, self._zeros()).shape
+
+    @property
+    def identity_axes(self) -> Mapping[int, int]:
+        """Axes that the function leaves apart, as far as its equations show."""
+        return separate_axes(self.equations)
 
     @property
     def offset(self) -> jax.Array:

@@ -13,7 +13,9 @@ import numpy as np
 from numpyro import handlers
 
 from bayescons import tracing
+from bayescons.functionals.abstract import SingleFunctional
 from bayescons.functionals.functions import NotProvenAffineError
+from bayescons.functionals.mapped import Mapped
 from bayescons.gaussians.conditioning import Constraint, stack, update
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.dependence import nearly_dependent
@@ -176,8 +178,17 @@ def group_of(above: CollectStatements, layout: Layout) -> Group:
         if set(fields) <= set(layout.names):
             known, value = above.known[name]
             functional = layout.functional(known, fields)
-            constraint = Constraint(functional, value, known.scale, name)
+            of_all = (_of_all_members(functional, array) for array in (value, known.scale))
+            constraint = Constraint(functional, *of_all, name)
             stated[known.counts_evidence].append(constraint)
     prior = join([above.priors[name] for name in layout.names], layout.lead)
     imposed, observed = (stack(stated[e]) if stated[e] else None for e in (False, True))
     return Group(layout, prior, imposed, observed)
+
+
+def _of_all_members(functional: SingleFunctional, array):
+    """What is stated of one member, of all of them."""
+    inside = isinstance(functional, Mapped) and array is not None and not isinstance(array, str)
+    if inside and jnp.shape(array) == functional.part.value_shape:
+        return jnp.broadcast_to(array, functional.value_shape)
+    return array
