@@ -8,24 +8,26 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayescons.arrays import numbers
-from bayescons.descriptions import Description, counted, described
+from bayescons.axes import Axis, axis, axis_from
+from bayescons.descriptions import Description, described
 from bayescons.refusals import RefusedValue
-
-SIDES = ("lower", "upper")
 
 
 @described
 class Grid(Mapping):
     """A tensor grid with named axes, `Grid(t=times, x=positions)`.
 
+    Coordinates alone are nodes, at which a field has values. What else an axis may be says its type
+    (`bayescons.axes`): `Cells(edges)`, over which values are averages; a `Ring(points, period)`,
+    which closes on itself; an `Index(size)`, cells without a place.
+
     A field on the grid is an array of shape `grid.shape`, axes in the order in which they were
     named; leading axes beyond these hold a batch of fields. Coordinates are kept in NumPy, on the
     host and in float64: they shape a program and are never traced.
 
     Args:
-        **coordinates: one strictly increasing, finite, one-dimensional array per axis, in the unit
-            of the axis.
+        **coordinates: for each axis an `Axis`, or one strictly increasing, finite, one-dimensional
+            array of nodes, in the unit of the axis.
 
     Raises:
         ValueError: for an axis that is empty, not one-dimensional, not finite or not strictly
@@ -39,57 +41,62 @@ class Grid(Mapping):
           x  5 points in [0, 1]
         >>> grid.shape, grid.names
         ((3, 5), ('t', 'x'))
+        >>> bc.Grid(lon=bc.axes.Ring([0.0, 120.0, 240.0], 360.0), z=bc.axes.Cells([0.0, 1.0, 3.0]))
+        Grid of 3 × 2 points
+          lon  3 points of a ring, from 0, period 360
+          z    2 cells in [0, 3]
     """
 
     def __init__(self, **coordinates):
         if not coordinates:
             raise RefusedValue("a grid needs at least one named axis; write Grid(t=..., x=...)")
-        self._coordinates = {
-            name: _coordinate(name, values) for name, values in coordinates.items()
-        }
+        self._axes = {name: axis(name, given) for name, given in coordinates.items()}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping) -> Grid:
+        """The grid of `settings`."""
+        return cls(**{name: axis_from(each) for name, each in settings.items()})
+
+    @property
+    def settings(self) -> dict:
+        """What JSON can hold of it."""
+        return {name: each.settings for name, each in self._axes.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._coordinates[self.names[self.axis(name)]]
+        return self.along(name).points
 
     def __iter__(self):
-        return iter(self._coordinates)
+        return iter(self._axes)
 
     def __len__(self) -> int:
-        return len(self._coordinates)
+        return len(self._axes)
 
     def __contains__(self, name) -> bool:
-        return name in self._coordinates
+        return name in self._axes
 
     def description(self) -> Description:
         """Each axis, with its number of points and its ends."""
-        axes = (
-            (n, f"{counted(len(c), 'point')} in [{c[0]:g}, {c[-1]:g}]")
-            for n, c in self._coordinates.items()
-        )
         sizes = " × ".join(map(str, self.shape))
+        axes = ((name, each.told) for name, each in self._axes.items())
         return Description(f"Grid of {sizes} points", tuple(axes))
 
     def __eq__(self, other) -> bool:
-        """Whether names, their order and all coordinates are the same."""
-        return (
-            isinstance(other, Grid)
-            and self.names == other.names
-            and all(np.array_equal(self[name], other[name]) for name in self.names)
-        )
+        """Whether names, their order and all axes are the same."""
+        return isinstance(other, Grid) and (*self._axes.items(),) == (*other._axes.items(),)
 
     def __hash__(self) -> int:
-        """That of its names and coordinates."""
-        return hash((self.names, *(c.tobytes() for c in self._coordinates.values())))
+        """That of its names and axes."""
+        return hash((*self._axes.items(),))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Axis names, in order."""
-        return tuple(self._coordinates)
+        return tuple(self._axes)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of points along each axis: the shape of a field."""
-        return tuple(len(c) for c in self._coordinates.values())
+        return tuple(map(len, self._axes.values()))
 
     @property
     def size(self) -> int:
@@ -98,11 +105,15 @@ class Grid(Mapping):
 
     def axis(self, name: str) -> int:
         """Position of a named axis in a field's shape."""
-        if name not in self._coordinates:
+        if name not in self._axes:
             raise RefusedValue(
                 f"unknown axis {name!r}; the grid has {', '.join(map(repr, self.names))}"
             )
         return self.names.index(name)
+
+    def along(self, name: str) -> Axis:
+        """What a named axis is."""
+        return self._axes[self.names[self.axis(name)]]
 
     def mesh(self) -> dict[str, np.ndarray]:
         """Coordinates broadcast against each other (open mesh): `f(**grid.mesh())` has shape
@@ -111,27 +122,7 @@ class Grid(Mapping):
         return dict(
             zip(
                 self.names,
-                np.meshgrid(*self._coordinates.values(), indexing="ij", sparse=True),
+                np.meshgrid(*self.values(), indexing="ij", sparse=True),
                 strict=True,
             )
         )
-
-
-def _coordinate(name: str, values) -> np.ndarray:
-    values = np.array(numbers(f"axis {name!r}", values), dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise RefusedValue(
-            f"axis {name!r} must be a one-dimensional array of coordinates; got shape "
-            f"{values.shape}"
-        )
-    if not np.isfinite(values).all():
-        raise RefusedValue(f"axis {name!r} holds NaN or infinite coordinates")
-    if not (np.diff(values) > 0).all():
-        worst = int(np.argmin(np.diff(values)))
-        raise RefusedValue(
-            f"axis {name!r} must increase strictly; point {worst + 1} ({values[worst + 1]:g}) does "
-            f"not lie above point {worst} ({values[worst]:g}). Sort the coordinates, and the field "
-            "with them"
-        )
-    values.flags.writeable = False
-    return values

@@ -252,7 +252,7 @@ def _score(cases: TestCases, belief: Gaussian) -> dict[str, np.ndarray]:
     """Metrics of each function, shape (F,)."""
     mean, variance, truth = np.asarray(belief.mean), np.asarray(belief.variance), cases.truth
     near, sd = _near(truth.shape[1]), np.sqrt(variance)
-    spreads = bc.functional_scale(belief, cases.boundary.functional)
+    spreads = bc.gaussians.functional_scale(belief, cases.boundary.functional)
     scores = {
         NEAR: coverage(
             mean[:, near], variance[:, near], truth[:, near], level=LEVEL, tolerance=0.0

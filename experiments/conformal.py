@@ -37,6 +37,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bayescons as bc
+from bayescons.axes.quadrature import quadrature_weights
 from bayescons.diagnostics import coverage, crps, energy_score, normal_quantile, scale_factor
 from bayescons.diagnostics.conformal import (
     conformal_factor,
@@ -44,7 +45,6 @@ from bayescons.diagnostics.conformal import (
     reconditioned,
     simultaneous_width,
 )
-from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.plots.fields import FONT, TRUTH
 from bayescons.surrogates import moment_matched
 from experiments import fields, panels

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
+from bayescons.axes.quadrature import quadrature_weights
 from bayescons.diagnostics import scale_factor
-from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.restrictions.shape_constraints import monotone
 from experiments.black_boxes import ensemble, neural_process, stretched_neural_process, trained
 from experiments.cases import Slice, held_out

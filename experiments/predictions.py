@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.axes.quadrature import quadrature_weights
 from bayescons.diagnostics import (
     coverage,
     crps,
@@ -21,7 +22,6 @@ from bayescons.diagnostics import (
     mean_squared_error,
     mixture_log_likelihood,
 )
-from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.programs import importance_weights
 from bayescons.surrogates import Ensemble
 from experiments.cases import JUMPS, Slice

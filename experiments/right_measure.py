@@ -38,7 +38,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bayescons as bc
-from bayescons.functionals.quadrature import quadrature_weights
+from bayescons.axes.quadrature import quadrature_weights
 from bayescons.plots.fields import COLOURS, TRUTH
 from bayescons.restrictions import constrained, gauss_newton, laplace
 from bayescons.surrogates import separable

@@ -244,8 +244,8 @@ def solver(case: Case, settings: Settings, method: str) -> Callable[[bc.Gaussian
             for f in (net, lambda v: jnp.asarray(steps) @ net(v))
         )
         mean = functional(posterior.mean)
-        inflow = jnp.asarray(steps) @ mean, bc.functional_scale(posterior, whole)
-        return Estimate(mean, bc.functional_scale(posterior, functional), inflow, field)
+        inflow = jnp.asarray(steps) @ mean, bc.gaussians.functional_scale(posterior, whole)
+        return Estimate(mean, bc.gaussians.functional_scale(posterior, functional), inflow, field)
 
     return jax.jit(solve)
 

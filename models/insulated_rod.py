@@ -14,7 +14,7 @@ import numpy as np
 import numpyro
 
 import bayescons as bc
-from bayescons.functionals.quadrature import quadrature_weights
+from bayescons.axes.quadrature import quadrature_weights
 from bayescons.networks import pretrained
 from bayescons.problems import ForcedHeat
 from bayescons.surrogates import operator_belief, operator_effects

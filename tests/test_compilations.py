@@ -149,7 +149,7 @@ ARRAYS = {
     "condition": lambda x: bc.condition(belief(x), constraint(x)).mean,
     "update": lambda x: bc.update(belief(x), constraint(x)).rank,
     "log_evidence": lambda x: bc.log_evidence(belief(x), constraint(x)),
-    "functional_scale": lambda x: bc.functional_scale(belief(x), MASS),
+    "functional_scale": lambda x: bc.gaussians.functional_scale(belief(x), MASS),
     "quadrature_scale": lambda x: bc.quadrature_scale(belief(x), MASS),
 }
 

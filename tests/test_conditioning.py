@@ -619,7 +619,9 @@ def test_the_scale_of_a_functional_is_its_prior_standard_deviation(structure):
     constraint = facts(structure, "mass and wall")
     rows = rows_of(structure, constraint)
     expected = np.sqrt(np.maximum(np.diag(rows @ belief(structure).covariance @ rows.T), 0))
-    scales = np.concatenate(bc.functional_scale(belief(structure).gaussian, constraint.functional))
+    scales = np.concatenate(
+        bc.gaussians.functional_scale(belief(structure).gaussian, constraint.functional)
+    )
     np.testing.assert_allclose(
         scales, expected, rtol=0, atol=1e-7 if structure == "conditioned exactly" else 1e-12
     )
@@ -664,7 +666,7 @@ def test_a_bad_scale_of_a_fact_is_refused(scale, says):
 def test_a_quadrature_scale_is_for_integrals():
     with pytest.raises(
         ValueError,
-        match=r"is the error of an integral; this functional is none\. Give its scale as a number",
+        match=r"is the error of an integral between nodes; this functional is none",
     ):
         bc.condition(_prior, Constraint(_wall, 1.0, "quadrature", "wall"))
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import bayescons as bc
-from bayescons.functionals.quadrature import quadrature_weights
+from bayescons.axes.quadrature import quadrature_weights
 from bayescons.sampling import Method, chains
 from bayescons.surrogates import Ensemble
 from experiments import __main__ as command

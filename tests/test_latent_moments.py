@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import bayescons as bc
-from bayescons.functionals.quadrature import quadrature_weights
+from bayescons.axes.quadrature import quadrature_weights
 from bayescons.networks import AttentiveNeuralProcess, Normal
 from bayescons.problems import Stefan, contexts
 from bayescons.surrogates import Ensemble, latent_draws, latent_moments, moment_matched, moments

@@ -186,8 +186,8 @@ def test_the_boundary_holds_in_the_mean_and_in_every_draw_and_has_no_variance(fa
             jnp.max(jnp.abs(draws))
         )
         assert (
-            float(bc.functional_scale(belief, row)) ** 2
-            <= ROUNDING * float(bc.functional_scale(prior, row)) ** 2
+            float(bc.gaussians.functional_scale(belief, row)) ** 2
+            <= ROUNDING * float(bc.gaussians.functional_scale(prior, row)) ** 2
         )
     if family is wave:
         assert float(jnp.max((belief.variance / prior.variance)[jnp.array([0, -1])])) <= ROUNDING

@@ -9,7 +9,7 @@ import pytest
 import scoringrules
 from flax import nnx
 
-from bayescons.functionals.quadrature import quadrature_weights
+from bayescons.axes.quadrature import quadrature_weights
 from bayescons.networks import AttentiveNeuralProcess
 from bayescons.problems import Advection, Stefan
 from bayescons.training import evidence_bound, functions

@@ -5,7 +5,7 @@ spacings.
 import numpy as np
 import pytest
 
-from bayescons.functionals.quadrature import RULES, bridge_widths, quadrature_weights
+from bayescons.axes.quadrature import RULES, bridge_widths, quadrature_weights
 
 EPS = float(np.finfo(float).eps)
 EQUAL = np.linspace(-1.0, 2.0, 11)

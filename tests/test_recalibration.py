@@ -56,7 +56,7 @@ def test_totals_hold_in_the_mean_in_every_draw_and_have_no_variance(structure, f
             rtol=0,
             atol=1e-12 * np.abs(totals).max(),
         )
-    spread = bc.functional_scale(after, FACTS["mass"][0][1])
+    spread = bc.gaussians.functional_scale(after, FACTS["mass"][0][1])
     np.testing.assert_allclose(spread, 0.0, atol=1e-6)  # of a variance at the rounding of ones
 
 
@@ -122,8 +122,8 @@ def test_each_field_of_a_batch_may_have_its_own_factor(shared):
     assert (after.batch_shape, after.event_shape) == ((3,), GRID.shape)
     for i, factor in enumerate(factors):
         np.testing.assert_allclose(after.variance[i], factor**2 * single.variance, rtol=8 * EPS)
-    spread = bc.functional_scale(after, FACTS["mass"][0][1])
-    one = np.asarray(bc.functional_scale(single, FACTS["mass"][0][1]))
+    spread = bc.gaussians.functional_scale(after, FACTS["mass"][0][1])
+    one = np.asarray(bc.gaussians.functional_scale(single, FACTS["mass"][0][1]))
     np.testing.assert_allclose(spread, factors[:, None] * one, rtol=64 * EPS)
 
 

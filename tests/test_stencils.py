@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayescons.functionals.stencils import derivative_weights, end_stencil, interior_stencils
+from bayescons.axes.stencils import derivative_weights, end_stencil, interior_stencils
 
 EPS = float(np.finfo(float).eps)
 UNEQUAL = np.array([-1.0, -0.7, -0.55, 0.0, 0.4, 0.9, 1.0, 1.6, 2.0])

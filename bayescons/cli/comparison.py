@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 
+from bayescons.axes.quadrature import quadrature_weights
 from bayescons.diagnostics import (
     FrontSummary,
     conservation_error,
@@ -29,7 +30,6 @@ from bayescons.diagnostics import (
     scores,
 )
 from bayescons.functionals import dirichlet, integral
-from bayescons.functionals.quadrature import quadrature_weights
 from bayescons.gaussians.conditioning import Constraint, update
 from bayescons.gaussians.gaussian import Gaussian, diagonal
 from bayescons.grids import Grid

@@ -12,13 +12,15 @@ from bayescons.functionals.abstract import (
 from bayescons.functionals.balances import Balance, balance, cell_balance
 from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
 from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, robin
-from bayescons.functionals.conservation import integral
+from bayescons.functionals.conservation import average, integral
 from bayescons.functionals.functions import FunctionFunctional, functional, is_affine
 from bayescons.functionals.initial_values import initial
 from bayescons.functionals.joint import OnJointVector, split_fields
 from bayescons.functionals.mapped import Mapped, mapped
+from bayescons.functionals.measures import shell_volume, spherical_area
 from bayescons.functionals.points import PointEvaluation
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.regularity import second_difference
 from bayescons.functionals.residuals import Residuals, residuals
 from bayescons.functionals.stack import Stack
+from bayescons.functionals.weighted import WeightedSum

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bayescons.axes import Cells, Nodes
 from bayescons.descriptions import described
 from bayescons.functionals.abstract import JointFunctional, static
 from bayescons.functionals.products import TensorProduct
-from bayescons.functionals.quadrature import bridge_widths, quadrature_weights
 from bayescons.grids import Grid
 from bayescons.refusals import RefusedValue
 
@@ -84,7 +84,12 @@ class Balance(JointFunctional):
 
 
 def balance(
-    grid: Grid, over: str = "x", *, time: str = "t", rule: str = "trapezoid", fluxes: str = "times"
+    grid: Grid,
+    over: str = "x",
+    *,
+    time: str = "t",
+    rule: str | None = None,
+    fluxes: str = "times",
 ) -> Balance:
     """∫ u(t, x) dx - ∫ u(t₀, x) dx + ∫_{t₀}^t (F(t', x_upper) - F(t', x_lower)) dt' = 0, one row
     for every time but the first.
@@ -129,22 +134,27 @@ def balance(
         [0. 0.]
     """
     at = _axes(grid, over, time, fluxes)
-    x = grid[over]
+    x = grid.along(over)
+    ends = np.array([x.end("lower"), x.end("upper")])
     told = f"∫ u d{over} less that at the first {time}", f"what has left through the ends of {over}"
-    walls = _Space(
-        quadrature_weights(x, rule), np.array([-1.0, 1.0]), x[[0, -1]], bridge_widths(x), told
-    )
+    walls = _Space(x.weights(rule), np.array([-1.0, 1.0]), ends, x.bridges, told)
     return _law(grid, at, fluxes, np.tri(len(grid[time]) - 1), walls)
 
 
 def cell_balance(
-    grid: Grid, over: str = "x", *, time: str = "t", rule: str = "trapezoid", fluxes: str = "times"
+    grid: Grid,
+    over: str = "x",
+    *,
+    time: str = "t",
+    rule: str | None = None,
+    fluxes: str = "times",
 ) -> Balance:
     """w_i (u(t_{k+1}, x_i) - u(t_k, x_i)) + ∫_k (F_{i+1/2} - F_{i-1/2}) dt' = 0: the law cell by
     cell, one row for every cell and step.
 
-    Cell i is what the quadrature rule takes for the surroundings of x_i, of width w_i: for
-    "trapezoid" from midpoint to midpoint, half as wide at the walls. Fluxes are those through all
+    Cell i is that of the axis where it has `Cells`; on nodes it is what the quadrature rule takes
+    for the surroundings of x_i, of width w_i: for "trapezoid" from midpoint to midpoint, half as
+    wide at the walls. Fluxes are those through all
     faces, points + 1 of them: the first and the last are the walls. Summed over cells and steps the
     rows are those of `balance`.
 
@@ -163,10 +173,12 @@ def cell_balance(
             "Simpson's weights are no widths of cells; use rule='trapezoid' or 'midpoint'"
         )
     at = _axes(grid, over, time, fluxes)
-    x = grid[over]
-    weights = quadrature_weights(x, rule)
-    first = x[0] if rule == "trapezoid" else (x[0] + x[1]) / 2 - weights[0]
-    faces = first + np.append(0.0, np.cumsum(weights))
+    x = grid.along(over)
+    weights, first = x.weights(rule), x.end("lower")
+    if isinstance(x, Nodes) and rule == "midpoint":
+        first = (x.points[0] + x.points[1]) / 2 - weights[0]
+    known = isinstance(x, Cells)
+    faces = x.edges if known else first + np.append(0.0, np.cumsum(weights))
     told = "what each cell gains in a step", "what leaves through its faces meanwhile"
     cells = _Space(np.diag(weights), _differences(len(x)), faces, None, told)
     return _law(grid, at, fluxes, np.eye(len(grid[time]) - 1), cells)
@@ -224,6 +236,11 @@ def _axes(grid: Grid, over: str, time: str, fluxes: str) -> tuple[int, int]:
             f"{', '.join(map(repr, grid.names))} with time={time!r} and over={over!r}. In more "
             "dimensions give a function of field and outflow: bc.observe(name, lambda u, f: ..., "
             "(u, f), 0.0)"
+        )
+    if not isinstance(grid.along(time), Nodes):
+        raise RefusedValue(
+            f"a balance is between times, and the axis {time!r} holds {grid.along(time).told}. "
+            "Build the grid on the times themselves"
         )
     if len(grid[time]) < 2:
         raise RefusedValue(

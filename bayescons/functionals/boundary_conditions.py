@@ -16,11 +16,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete, rank_tolerance, real
+from bayescons.axes import SIDES, Cells
 from bayescons.descriptions import Description, counted, described, words
 from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, robin
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.stack import Stack
-from bayescons.grids import SIDES, Grid
+from bayescons.grids import Grid
 from bayescons.refusals import RefusedValue
 
 KINDS = ("dirichlet", "neumann", "robin", "periodic")
@@ -47,7 +48,8 @@ class BoundaryCondition:
             that alone.
         kind: "dirichlet" (the value), "neumann" (the slope), "robin" (α times the value plus β
             times the slope) or "periodic".
-        order: order of accuracy of the one-sided slope, 1 to 4: `order` + 1 points.
+        order: order of accuracy of the one-sided slope, 1 to 4: `order` + 1 points; and of the
+            value, where it is reconstructed from averages over cells.
         coefficients: (α, β) of a Robin condition; slopes are in the direction of increasing x at
             both ends.
         at: coordinate of the wall, or of both ends for a periodic axis, where the grid is to be
@@ -103,7 +105,7 @@ class BoundaryCondition:
         if self.kind == "periodic":
             return periodic(grid, self.axis)
         if self.kind == "dirichlet":
-            return dirichlet(grid, self.axis, self.end)
+            return dirichlet(grid, self.axis, self.end, self.order)
         if self.kind == "neumann":
             return neumann(grid, self.axis, self.end, self.order)
         value, slope = self.coefficients
@@ -130,15 +132,17 @@ class BoundaryCondition:
             )
         if self.order not in ORDERS:
             raise RefusedValue(f"the order of a one-sided slope is 1, 2, 3 or 4; got {self.order}")
-        points, needed = (
-            grid[self.axis],
-            {"dirichlet": 1, "periodic": 2}.get(self.kind, self.order + 1),
+        along = grid.along(self.axis)
+        points, cells = along.points, isinstance(along, Cells)
+        needed = {"dirichlet": self.order if cells else 1, "periodic": 2}.get(
+            self.kind, self.order + 1
         )
         if needed > len(points):
+            what = "cells" if cells else "points"
             raise RefusedValue(
-                f"{self} needs {needed} points; the axis has {len(points)}. Lower the order, or "
-                "take more points"
-                if self.kind in ("neumann", "robin")
+                f"{self} needs {needed} {what}; the axis has {len(points)}. Lower the order, or "
+                f"take more {what}"
+                if self.kind in ("neumann", "robin") or cells
                 else f"{self} needs {needed} points; the axis has {len(points)}"
             )
         walls = (
@@ -149,10 +153,7 @@ class BoundaryCondition:
             else {self.end: self.at}
         )
         for end, wall in walls.items():
-            point, spacing = (
-                points[0 if end == "lower" else -1],
-                np.ptp(points) / max(len(points) - 1, 1),
-            )
+            point, spacing = along.end(end), np.ptp(points) / max(len(points) - 1, 1)
             if abs(point - wall) > 1e-6 * (spacing or 1.0):
                 raise RefusedValue(
                     f"{self} holds at {self.axis} = {wall:g}, but the {end} point of the axis is "
@@ -232,7 +233,7 @@ class BoundaryConditions:
 
     @property
     def _identity(self) -> tuple:
-        return self.sides, tuple((name, points.tobytes()) for name, points in self.grid.items())
+        return self.sides, self.grid
 
     @property
     def functional(self) -> Stack:

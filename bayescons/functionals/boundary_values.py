@@ -11,20 +11,23 @@ from jax.typing import ArrayLike
 from bayescons.arrays import concrete, finite, numbers
 from bayescons.descriptions import words
 from bayescons.functionals.products import TensorProduct
-from bayescons.functionals.stencils import end_stencil
 from bayescons.grids import Grid
 from bayescons.refusals import RefusedValue
 
 SUPERSCRIPTS = {2: "²", 3: "³", 4: "⁴"}  # of derivatives, as they are told
 
 
-def dirichlet(grid: Grid, axis: str, side: str) -> TensorProduct:
-    """(G u)(t) = u(t, x_end): the value at an end of an axis.
+def dirichlet(grid: Grid, axis: str, side: str, order: int = 2) -> TensorProduct:
+    """(G u)(t) = u(t, x_end): the value at an end of an axis. On nodes it is the field's value at
+    the end point; on `Cells` the wall is half a cell outside of the first centre, and the value
+    there is that of the polynomial with the averages of the `order` cells next to it.
 
     Args:
         grid: where the field lives.
         axis: name of the axis that ends there, e.g. "x".
         side: "lower" (first point) or "upper" (last point).
+        order: of the reconstruction from averages over cells: O(h^order) for a smooth field. At a
+            front between these cells it overshoots; 1 is the average of the first cell.
 
     Returns:
         A functional with one row for every point of the other axes.
@@ -34,12 +37,13 @@ def dirichlet(grid: Grid, axis: str, side: str) -> TensorProduct:
         >>> print(bc.dirichlet(grid, "x", "upper")(jnp.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])))
         [2. 5.]
     """
-    weights = end_stencil(grid[axis], side, derivative=0, order=1)
+    weights = grid.along(axis).end_weights(side, 0, order)
     return _along(grid, axis, weights, f"u {_at(grid, axis, side)}")
 
 
 def neumann(grid: Grid, axis: str, side: str, order: int = 2) -> TensorProduct:
-    """(G u)(t) = ∂u/∂x (t, x_end), by a one-sided stencil of `order` + 1 points.
+    """(G u)(t) = ∂u/∂x (t, x_end), by a one-sided stencil of `order` + 1 points, or of as many
+    cells of which the averages are known.
 
     The derivative is taken in the direction of increasing x on both sides; an outward normal
     derivative at the lower end is its negative.
@@ -55,7 +59,7 @@ def neumann(grid: Grid, axis: str, side: str, order: int = 2) -> TensorProduct:
         >>> round(float(bc.neumann(grid, "x", "upper")(grid["x"] ** 2)), 6)
         2.0
     """
-    weights = end_stencil(grid[axis], side, derivative=1, order=order)
+    weights = grid.along(axis).end_weights(side, 1, order)
     return _along(grid, axis, weights, f"∂u/∂{axis} {_at(grid, axis, side)}, order {order}")
 
 
@@ -88,7 +92,7 @@ def robin(
         raise RefusedValue(
             "a Robin condition needs a coefficient other than zero; got value=0 and slope=0"
         )
-    ends = (end_stencil(grid[axis], side, derivative, order) for derivative in (0, 1))
+    ends = (grid.along(axis).end_weights(side, derivative, order) for derivative in (0, 1))
     weights = sum(c * w for c, w in zip(coefficients, ends, strict=True))
     told = " + ".join(
         f"{words(c)} {what}" for c, what in zip(coefficients, ("u", f"∂u/∂{axis}"), strict=True)
@@ -100,15 +104,17 @@ def periodic(grid: Grid, axis: str, derivative: int = 0, order: int = 2) -> Tens
     """(G u)(t) = ∂^k u (t, x_upper) - ∂^k u (t, x_lower), to be observed at 0: both ends are the
     same point.
 
-    For a grid that holds both end points. `derivative=0` matches values, 1 slopes; state both for a
-    smooth periodic field.
+    For a grid that holds both end points; one that is stored without the last is a
+    `bayescons.axes.Ring`, which closes as it is. `derivative=0` matches values, 1 slopes; state
+    both for a smooth periodic field.
 
     Example:
         >>> grid = bc.Grid(x=jnp.linspace(0.0, 1.0, 5))
         >>> round(float(bc.periodic(grid, "x")(grid["x"])), 6)
         1.0
     """
-    upper, lower = (end_stencil(grid[axis], side, derivative, order) for side in ("upper", "lower"))
+    along = grid.along(axis)
+    upper, lower = (along.end_weights(side, derivative, order) for side in ("upper", "lower"))
     power = SUPERSCRIPTS.get(derivative, "")
     what = f"∂{power}u/∂{axis}{power}" if derivative else "u"
     return _along(grid, axis, upper - lower, f"{what} at the upper end of {axis} less at the lower")
@@ -128,7 +134,7 @@ def _coefficient(name: str, number):
 
 def _at(grid: Grid, axis: str, side: str) -> str:
     """Which end of an axis, and where it is."""
-    return f"at {axis} = {grid[axis][0 if side == 'lower' else -1]:g}, the {side} end"
+    return f"at {axis} = {grid.along(axis).end(side):g}, the {side} end"
 
 
 def _along(grid: Grid, axis: str, weights: np.ndarray | jax.Array, about: str) -> TensorProduct:

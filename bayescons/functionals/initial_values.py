@@ -20,5 +20,5 @@ def initial(grid: Grid, axis: str = "t") -> TensorProduct:
         >>> print(bc.initial(grid)(jnp.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])))
         [0. 1. 2.]
     """
-    first = f"u at the first {axis}, {axis} = {grid[axis][0]:g}"
+    first = f"u at the first {axis}, {axis} = {grid.along(axis).end('lower'):g}"
     return dataclasses.replace(dirichlet(grid, axis, "lower"), about=first)

@@ -92,19 +92,23 @@ class TensorProduct(SingleFunctional):
 
     def labels(self) -> list[str]:
         """What tells one row from another, e.g. "[t=0.05]", in the order of the raveled values."""
-        if not self.value_shape:
-            return [""]
-        if len(self.names) != len(self.value_shape):
-            return [str(list(map(int, i))) for i in np.ndindex(self.value_shape)]
-        return [
-            "["
-            + ", ".join(
-                f"{n}={float(c[j]):.6g}"
-                for n, c, j in zip(self.names, self.coordinates, index, strict=True)
-            )
-            + "]"
-            for index in np.ndindex(self.value_shape)
-        ]
+        return axis_labels(self.names, self.coordinates, self.value_shape)
+
+
+def axis_labels(names: tuple[str, ...], coordinates: tuple, shape: tuple[int, ...]) -> list[str]:
+    """Where each value of an array is, in the order of its raveled values."""
+    if not shape:
+        return [""]
+    if len(names) != len(shape):
+        return [str(list(map(int, i))) for i in np.ndindex(shape)]
+    return [
+        "["
+        + ", ".join(
+            f"{n}={float(c[j]):.6g}" for n, c, j in zip(names, coordinates, index, strict=True)
+        )
+        + "]"
+        for index in np.ndindex(shape)
+    ]
 
 
 def _contract(w, field, axis: int):

@@ -5,13 +5,13 @@ or linear (without).
 from __future__ import annotations
 
 from bayescons.functionals.products import TensorProduct
-from bayescons.functionals.stencils import interior_stencils
 from bayescons.grids import Grid
 
 
 def second_difference(grid: Grid, axis: str = "x") -> TensorProduct:
     """(G u)(t, x_i) = ∂²u/∂x² at every interior point, by the three-point stencil; in units of u /
-    x².
+    x². On a ring every point has two neighbours; averages over cells give the second derivative of
+    the parabola that has those of three cells.
 
     Observed at 0 with a scale it smooths, an artificial diffusion; its rows couple neighbours, so a
     diagonal belief becomes a dense block per line along `axis` (r = n - 2 rows a block).
@@ -24,9 +24,8 @@ def second_difference(grid: Grid, axis: str = "x") -> TensorProduct:
         >>> print(bc.second_difference(grid)(grid["x"] ** 2))
         [2. 2. 2.]
     """
-    at = grid.axis(axis)
-    rows = tuple(interior_stencils(grid[axis]) if a == at else None for a in range(len(grid.shape)))
-    coordinates = {n: grid[n][1:-1] if n == axis else grid[n] for n in grid.names}
-    return TensorProduct.on(
-        grid, rows, coordinates, f"∂²u/∂{axis}² at every interior point of {axis}"
-    )
+    stencils, places = grid.along(axis).second_differences()
+    rows = tuple(stencils if name == axis else None for name in grid.names)
+    coordinates = {name: places if name == axis else grid[name] for name in grid.names}
+    where = "every" if len(places) == len(grid[axis]) else "every interior"
+    return TensorProduct.on(grid, rows, coordinates, f"∂²u/∂{axis}² at {where} point of {axis}")

@@ -22,5 +22,6 @@ from bayescons.gaussians.conditioning import (
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.dependence import NearlyDependentWarning
+from bayescons.gaussians.ensembles import ensemble
 from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
 from bayescons.gaussians.scales import functional_scale, quadrature_scale

@@ -12,6 +12,7 @@ from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.joint import OnJointVector, split_fields
 from bayescons.functionals.mapped import Mapped
 from bayescons.functionals.products import TensorProduct
+from bayescons.functionals.weighted import WeightedSum
 from bayescons.gaussians import row_covariance as gram
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.refusals import RefusedValue
@@ -23,12 +24,8 @@ def functional_scale(prior: Gaussian, functional: AbstractFunctional):
 
     Example:
         >>> grid = bc.Grid(x=[0.0, 0.5, 1.0])
-        >>> round(
-        ...     float(
-        ...         bc.functional_scale(bc.diagonal(jnp.zeros(3), 1.0), bc.integral(grid, over="x"))
-        ...     ),
-        ...     4,
-        ... )
+        >>> belief = bc.diagonal(jnp.zeros(3), 1.0)
+        >>> round(float(bc.gaussians.functional_scale(belief, bc.integral(grid, over="x"))), 4)
         0.6124
     """
 
@@ -83,34 +80,53 @@ def quadrature_scale(
     rules = [
         part
         for part in parts
-        if isinstance(part[0], TensorProduct) and any(b is not None for b in part[0].bridges)
+        if isinstance(part[0], TensorProduct | WeightedSum)
+        and any(b is not None for b in part[0].bridges)
     ]
     if not rules:
         raise RefusedValue(
-            "scale='quadrature' is the error of an integral; this functional is none. Give its "
-            "scale as a number"
+            "scale='quadrature' is the error of an integral between nodes; this functional is "
+            "none, or a sum over cells, which is exact. Give its scale as a number, or none"
         )
     return jnp.sqrt(sum(_rule_variance(*rule) for rule in rules))
 
 
-def _rule_variance(functional: TensorProduct, moments: tuple) -> jax.Array:
+def _rule_variance(functional: TensorProduct | WeightedSum, moments: tuple) -> jax.Array:
     """Σ_i h_i² E[Δu_i²] / 12 over the axes integrated over, in the shape of the functional's value
     (batch axes in front).
     """
     total = 0.0
     for axis, widths in enumerate(functional.bridges):
         if widths is not None:
-            increments = _expected_increments(moments, axis - len(functional.shape))
-            squared = [None if w is None else jnp.asarray(w) ** 2 for w in functional.weights]
-            squared[axis] = jnp.asarray(widths) ** 2 / 12
+            at = axis - len(functional.shape)
+            rows = isinstance(functional, TensorProduct)
+            around = jnp.shape(widths)[-1 if rows else axis] == functional.shape[axis]
+            increments = _expected_increments(moments, at, around)
             lead = increments.ndim - len(functional.shape)
-            rule = TensorProduct(tuple(squared), shape=increments.shape[lead:])
+            rule = _squared(functional, axis, widths, increments.shape[lead:])
             total = total + over_batch(rule, lead)(increments)
     return total
 
 
-def _expected_increments(moments: tuple, axis: int) -> jax.Array:
-    """E[Δu_i²] along an axis (counted from the last), from mean and variance or from draws."""
+def _squared(functional, axis: int, widths, shape: tuple[int, ...]) -> TensorProduct | WeightedSum:
+    """The functional of increments along an axis that gives the variance of the rule there."""
+    variance = jnp.asarray(widths) ** 2 / 12
+    if isinstance(functional, WeightedSum):
+        return WeightedSum(variance, shape=shape, over=functional.over)
+    squared = [None if w is None else jnp.asarray(w) ** 2 for w in functional.weights]
+    squared[axis] = variance
+    return TensorProduct(tuple(squared), shape=shape)
+
+
+def _expected_increments(moments: tuple, axis: int, around: bool) -> jax.Array:
+    """E[Δu_i²] along an axis (counted from the last), from mean and variance or from draws; around
+    a ring the last increment is back to the first point.
+    """
+    if around:
+        first = [jnp.take(m, jnp.arange(1), axis=axis) for m in moments]
+        moments = tuple(
+            jnp.concatenate([m, f], axis=axis) for m, f in zip(moments, first, strict=True)
+        )
     squares = jnp.diff(moments[0], axis=axis) ** 2
     if len(moments) == 1:
         return jnp.mean(squares, axis=0)

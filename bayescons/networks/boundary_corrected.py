@@ -75,7 +75,7 @@ class BoundaryCorrected(nnx.Module):
         return {
             "base": type(self.network).__name__,
             "network": self.network.settings,
-            "grid": {name: points.tolist() for name, points in self.boundary.grid.items()},
+            "grid": self.boundary.grid.settings,
             "sides": [dataclasses.asdict(side) for side in self.boundary.sides],
             "mode": self.correction.name,
             **self.correction.settings,
@@ -98,14 +98,14 @@ class BoundaryCorrected(nnx.Module):
         Args:
             base: name of the network's class.
             network: its arguments.
-            grid: points by name of axis.
+            grid: settings of the grid.
             sides: arguments of each `BoundaryCondition`.
             mode: name of the correction.
             rngs: for the weights.
             of_correction: settings of the correction.
         """
         boundary = BoundaryConditions(
-            Grid(**grid), tuple(BoundaryCondition(**side) for side in sides)
+            Grid.from_settings(grid), tuple(BoundaryCondition(**side) for side in sides)
         )
         correction = correction_named(mode).from_settings(of_correction)
         return cls(BASES[base](**network, rngs=rngs), boundary, correction, rngs=rngs)

@@ -225,7 +225,7 @@ class FeatureCorrection(ConjugateCorrection[FeatureLift]):
         """
         field, features, values, boundary = prediction
         axis = boundary.axes[0]
-        along = BoundaryConditions(Grid(**{axis: boundary.grid[axis]}), boundary.sides)
+        along = BoundaryConditions(Grid(**{axis: boundary.grid.along(axis)}), boundary.sides)
         return lift.belief(field, features, boundary), _known(along, values)
 
 

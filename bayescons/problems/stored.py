@@ -141,7 +141,7 @@ def _description(problem, key, n, grid) -> dict[str, Any]:
         if key is None
         else [str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key)).tolist()]
     )
-    points = None if grid is None else {name: np.asarray(c).tolist() for name, c in grid.items()}
+    points = None if grid is None else grid.settings
     stated = {
         "format": _FORMAT,
         "problem": problem.name,

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from bayescons.grids import SIDES
 from bayescons.refusals import RefusedValue
+
+SIDES = ("lower", "upper")
 
 
 def derivative_weights(points: np.ndarray, at: float, derivative: int = 1) -> np.ndarray:
@@ -88,4 +89,70 @@ def interior_stencils(points: np.ndarray, derivative: int = 2) -> np.ndarray:
     rows = np.zeros((len(points) - 2, len(points)))
     for i in range(len(points) - 2):
         rows[i, i : i + 3] = derivative_weights(points[i : i + 3], points[i + 1], derivative)
+    return rows
+
+
+def cell_end_stencil(edges: np.ndarray, side: str, derivative: int, order: int) -> np.ndarray:
+    """Weights over the averages of cells for a derivative at the outermost edge.
+
+    With U(x) = ∫ u dx from the wall, known at the edges as sums of averages times widths, ∂^k u is
+    the derivative k + 1 of the polynomial through U at the k + p + 1 edges nearest to the wall: of
+    the polynomial of degree below k + p that has the averages of k + p cells.
+
+    Args:
+        edges: of the cells, strictly increasing, shape (n + 1,).
+        side: "lower" or "upper".
+        derivative: its order k; 0 is the value.
+        order: of accuracy, p >= 1.
+
+    Returns:
+        Weights, shape (n,).
+    """
+    width, cells = derivative + order, len(edges) - 1
+    if side not in SIDES:
+        raise RefusedValue(
+            f"unknown side {side!r}; write 'lower' (first cell) or 'upper' (last cell)"
+        )
+    if order < 1:
+        raise RefusedValue(f"the order of accuracy must be at least 1; got {order}")
+    if width > cells:
+        raise RefusedValue(
+            f"derivative {derivative} at order {order} needs {width} cells; the axis has {cells}"
+        )
+    lower = side == "lower"
+    near = edges[: width + 1] if lower else edges[cells - width :]
+    of_primitive = derivative_weights(near, near[0 if lower else -1], derivative + 1)
+    # U at edge j is the sum of the cells before it, so a cell counts in all edges behind it.
+    behind = np.cumsum(of_primitive[::-1])[::-1][1:]
+    weights = np.zeros(cells)
+    weights[slice(0, width) if lower else slice(cells - width, None)] = behind * np.diff(near)
+    return weights
+
+
+def cell_stencils(edges: np.ndarray) -> np.ndarray:
+    """Rows of the second derivative of the parabola with the averages of three neighbouring cells,
+    shape (n - 2, n).
+    """
+    cells = len(edges) - 1
+    if cells < 3:
+        raise RefusedValue(f"a second difference needs at least three cells; the axis has {cells}")
+    rows = np.zeros((cells - 2, cells))
+    for i in range(cells - 2):
+        # of a parabola it is the same everywhere: at the outermost edge too
+        rows[i, i : i + 3] = cell_end_stencil(edges[i : i + 4], "lower", 2, 1)
+    return rows
+
+
+def ring_stencils(points: np.ndarray, period: float, derivative: int = 2) -> np.ndarray:
+    """Rows of the three-point derivative at every point of a ring, shape (n, n)."""
+    count = len(points)
+    if count < 3:
+        raise RefusedValue(f"a second difference needs at least three points; the ring has {count}")
+    around = np.concatenate([[points[-1] - period], points, [points[0] + period]])
+    rows = np.zeros((count, count))
+    for i in range(count):
+        three = around[i : i + 3]
+        rows[i, [(i - 1) % count, i, (i + 1) % count]] = derivative_weights(
+            three, three[1], derivative
+        )
     return rows
