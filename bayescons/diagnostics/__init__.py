@@ -1,5 +1,5 @@
 """Diagnostics: how good a prediction is, whether it is calibrated and how to make it so, and where
-its fronts are.
+its fronts and contours are.
 """
 
 from bayescons.diagnostics.calibration import (
@@ -21,6 +21,15 @@ from bayescons.diagnostics.conformal import (
     simultaneous_coverage,
     simultaneous_width,
 )
+from bayescons.diagnostics.contour_summaries import ContourSummary, contour_summary
+from bayescons.diagnostics.contours import (
+    contour_length,
+    contour_position,
+    contour_radius,
+    enclosed_area,
+    enclosed_centroid,
+)
+from bayescons.diagnostics.crossings import ContourPosition
 from bayescons.diagnostics.ecdf import EcdfDifference, ecdf_difference
 from bayescons.diagnostics.energy import energy_score
 from bayescons.diagnostics.front_position import FrontSummary, front_position, front_summary
@@ -41,6 +50,8 @@ from bayescons.diagnostics.simulation_based import SBC, sbc
 __all__ = [
     "SBC",
     "Calibration",
+    "ContourPosition",
+    "ContourSummary",
     "CoverageCurve",
     "EcdfDifference",
     "FrontSummary",
@@ -48,10 +59,16 @@ __all__ = [
     "closed_form",
     "conformal_factor",
     "conservation_error",
+    "contour_length",
+    "contour_position",
+    "contour_radius",
+    "contour_summary",
     "coverage",
     "coverage_curve",
     "crps",
     "ecdf_difference",
+    "enclosed_area",
+    "enclosed_centroid",
     "energy_score",
     "front_position",
     "front_summary",
