@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bayescons.functionals.balances import balance, cell_balance
 from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
 from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, robin
-from bayescons.functionals.conservation import integral
+from bayescons.functionals.conservation import average, integral
 from bayescons.functionals.functions import functional
 from bayescons.functionals.initial_values import initial
 from bayescons.functionals.regularity import second_difference
@@ -16,7 +16,7 @@ from bayescons.functionals.residuals import residuals
 from bayescons.gaussians.conditioning import Constraint, condition, log_evidence, update
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
-from bayescons.gaussians.scales import functional_scale, quadrature_scale
+from bayescons.gaussians.scales import quadrature_scale
 from bayescons.grids import Grid
 from bayescons.programs.conjugate import conjugate
 from bayescons.programs.exact import exact
@@ -26,9 +26,11 @@ from bayescons.programs.statements import VanishingNoiseError, impose, observe
 
 if TYPE_CHECKING:
     from bayescons import (
+        axes,
         diagnostics,
         functionals,
         gaussians,
+        labelled,
         linting,
         networks,
         plots,
@@ -59,6 +61,7 @@ __all__ = [
     "StiffnessWarning",
     "UnreliableWeightsWarning",
     "VanishingNoiseError",
+    "average",
     "balance",
     "cell_balance",
     "check",
@@ -70,7 +73,6 @@ __all__ = [
     "dirichlet",
     "exact",
     "functional",
-    "functional_scale",
     "impose",
     "initial",
     "integral",
@@ -102,9 +104,11 @@ _LATER = {
     "sbc": "bayescons.diagnostics.simulation_based",
 }
 _PACKAGES = (
+    "axes",
     "diagnostics",
     "functionals",
     "gaussians",
+    "labelled",
     "linting",
     "networks",
     "plots",

@@ -14,7 +14,9 @@ from bayescons.refusals import Refusal
 EXTRAS = {
     "networks": ("flax", "optax", "orbax.checkpoint", "safetensors", "tinygp"),
     "plots": ("matplotlib",),
-    "files": ("h5py", "h5netcdf"),
+    "files": ("h5py", "h5netcdf", "cftime"),
+    "zarr": ("zarr",),
+    "units": ("pint",),
     "cli": ("tyro", "rich"),
 }
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bayescons"
 # The floors that need jax alone (numpy and scipy come with it), and those where the Gaussian, a
 # NumPyro distribution, is at home.
-GROUND = {"grids", "arrays", "descriptions", "functionals"}
+GROUND = {"grids", "axes", "arrays", "separation", "descriptions", "functionals"}
 GAUSSIAN = {"gaussians", "tracing"}
 ARRAYS = {"jax", "numpy", "scipy", "jaxtyping", "bayescons"} | set(sys.stdlib_module_names)
 # Library -> the only parts of bayescons that may import it.
@@ -20,7 +20,7 @@ HOMES = {
     "arviz_base": {"results", "diagnostics"},
     "arviz_stats": {"results", "programs", "diagnostics"},
     "arviz_plots": {"results", "diagnostics"},
-    "xarray": {"results", "sampling", "diagnostics", "plots", "cli"},
+    "xarray": {"results", "sampling", "diagnostics", "plots", "labelled", "cli"},
     "flax": {"networks", "training"},
     "optax": {"training", "sampling"},
     "orbax": {"training"},

@@ -14,6 +14,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+import xarray
 from flax import nnx
 
 import bayescons as bc
@@ -65,6 +66,7 @@ FUNCTIONALS = {
     "periodic": bc.periodic(GRID, "x"),
     "initial": bc.initial(GRID),
     "second difference": bc.second_difference(GRID),
+    "weighted": bc.integral(GRID, weight=np.ones(GRID.shape)),
     "function": bc.functional(lambda u: u.sum(), GRID),
     "stack": Stack((bc.integral(GRID), bc.initial(GRID))),
     "mapped": Mapped(bc.integral(ROD), (0,), (4, 5), ("runs",)),
@@ -77,6 +79,11 @@ FUNCTIONALS = {
 }
 
 
+LABELLED = xarray.Dataset(
+    {"mean": ("x", np.zeros(3)), "scale": ("x", np.ones(3))}, coords={"x": [0.0, 0.5, 1.0]}
+)
+
+
 @functools.cache
 def examples() -> dict:
     """Name -> object, of everything that is made by calling something."""
@@ -87,6 +94,12 @@ def examples() -> dict:
     laws = {"one": MASS, "none": None}
     made = {
         "grid": GRID,
+        "cells": bc.axes.Cells([0.0, 1.0, 2.0]),
+        "circle": bc.axes.Ring([0.0, 1.0], 2.0),
+        "index": bc.axes.Index(3),
+        "nodes": bc.axes.Nodes([0.0, 1.0]),
+        "fact": bc.labelled.integral("x", 1.0),
+        "predictions": bc.labelled.predictions(LABELLED),
         "belief": BELIEF,
         "batch": bc.diagonal(jnp.zeros((4, 3, 5)), 1.0, batch_dims=1) | MASS,
         "large": bc.diagonal(jnp.zeros(1_000_000), 1.0),

@@ -36,38 +36,60 @@ Facts = UseAppendAction[tuple[str, ...]]
 class Condition:
     """Condition predictions on conserved totals and boundary values.
 
-    INPUT, NetCDF or .npz, holds a Gaussian prediction over a grid: coordinates (t, x, y, z), and
-    over them `mean` and `scale` (standard deviations) or `variance`. Axes in front of the grid's
-    hold a batch of predictions. Or it holds an ensemble, `draws`, with the draws along its first
-    axis.
+    INPUT holds a Gaussian prediction over a grid: `mean` and `scale` (standard deviations) or
+    `variance`; or an ensemble, `draws`. What its arrays are is understood by the conventions of
+    the field and printed first: which axes are grid, batch and members, averages over cells
+    (bounds, cell_methods), areas (cell_measures, latitude and longitude), rings, masks, units,
+    dates. What is not clear is asked for. In files without names for axes (.npz, HDF5) the grid's
+    are t, x, y, z, and come last.
 
-    TOTAL and VALUE are numbers or names of arrays in INPUT, with one entry for every point of the
-    axes that remain (and for every prediction of the batch, if they differ): a total over x on a
-    (t, x) grid has one entry per time. They hold exactly,
-    unless a standard deviation follows: x=TOTAL+-0.01, or x=TOTAL+-quadrature for the error of the
-        quadrature rule.
+    VALUE is a number or the name of an array in INPUT, with one entry for every point of the axes
+    that remain (and for every prediction of the batch, if they differ): a total over x on a
+    (t, x) grid has one entry per time. It holds exactly, unless a standard deviation follows:
+    x=TOTAL+-0.01, or x=TOTAL+-quadrature for the error of the quadrature rule.
 
     Example:
       bayescons condition pred.npz --integral x=mass --dirichlet x:lower=1 --out post.nc
+      bayescons condition tas.nc --mean tas --scale sd --average lat,lon=287 --out o.nc
     """
 
     input: Annotated[Positional[Path], arg(metavar="INPUT", help_behavior_hint="")]
-    """NetCDF or .npz file. Nothing pickled is ever read."""
-    out: Annotated[Path, arg(metavar="OUT.nc")]
-    """NetCDF file to write: mean, variance, totals before and after, log evidence, draws."""
-    integral: Annotated[Facts, arg(metavar="AXIS=TOTAL")] = ()
+    """NetCDF, Zarr, HDF5 or .npz. Nothing pickled is ever read."""
+    out: Annotated[
+        Path | None, arg(metavar="OUT.nc", help_behavior_hint="(required, but for --dry-run)")
+    ] = None
+    """File to write, .nc or .zarr: INPUT with its arrays conditioned, and as they were (NAME_prior), the laws before and after, log evidence."""
+    integral: Annotated[Facts, arg(metavar="AXES=VALUE")] = ()
     """The integral over an axis, or over several: x,y=TOTAL."""
+    average: Annotated[Facts, arg(metavar="AXES=VALUE")] = ()
+    """The average over axes, as large as their cells are: lat,lon=287.4."""
     dirichlet: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()
-    """The value at the end of an axis; SIDE is lower or upper. An initial condition is t:lower=VALUE."""
+    """The value at the end of an axis; SIDE is lower or upper, as the coordinate increases. An initial condition is t:lower=VALUE."""
     neumann: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()
     """The slope at the end of an axis, in the direction in which the axis increases."""
-    rule: Literal["trapezoid", "midpoint", "simpson"] = "trapezoid"
-    """Quadrature rule of the integrals. Midpoint takes the values as cell averages."""
+    robin: Annotated[Facts, arg(metavar="AXIS:SIDE:A:B=VALUE")] = ()
+    """A times the value and B times the slope at the end of an axis, together."""
+    periodic: Annotated[Facts, arg(metavar="AXIS")] = ()
+    """Both ends of an axis are one point, stored twice. (An axis stored without its last point is a --ring.)"""
+    rule: Literal["auto", "trapezoid", "midpoint", "simpson"] = "auto"
+    """Quadrature rule between values at points: by default the trapezoid; midpoint takes them as cell averages. Sums over cells need none."""
     axes: Annotated[
         str | None,
-        arg(metavar="NAMES", help_behavior_hint="(default: those of t, x, y, z in INPUT)"),
+        arg(metavar="NAMES", help_behavior_hint="(default: those of space, and those of the laws)"),
     ] = None
-    """Axes of the grid, in the order of the arrays: t,x. Where the coordinates have other names: t=time,x=depth."""
+    """Axes of the grid: t,x. With other names for them: t=time,x=depth. All others count a batch."""
+    members: Annotated[
+        str | None, arg(metavar="NAME", help_behavior_hint="(default: number, member, draw, ...)")
+    ] = None
+    """Axis that counts the members of an ensemble."""
+    ring: Annotated[Facts, arg(metavar="AXIS[=PERIOD]")] = ()
+    """An axis that closes on itself and is stored without its last point; longitudes are known to."""
+    cells: Annotated[Facts, arg(metavar="AXIS=BOUNDS")] = ()
+    """An axis whose values are averages over cells with these bounds (n, 2) or edges (n + 1): NAME in INPUT, or FILE:NAME."""
+    weights: Annotated[Facts, arg(metavar="NAME")] = ()
+    """Areas, volumes or thickness by which totals and averages are summed: NAME in INPUT, or FILE:NAME; several multiply."""
+    where: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all)")] = None
+    """Mask, above zero where the field is: NAME in INPUT, or `nan` for where its arrays are no NaN."""
     mean: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: mean)")] = None
     """Array of the means."""
     scale: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: scale)")] = None
@@ -79,13 +101,23 @@ class Condition:
     ensemble: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: draws)")] = (
         None
     )
-    """Array of draws, in place of means and standard deviations. M of them become K = F F' + s²I, F their deviations / sqrt(M - 1)."""
+    """Array of an ensemble, in place of means and standard deviations. M members become K = F F' + s²I, F their deviations / sqrt(M - 1)."""
     nugget: Annotated[float, arg(metavar="SHARE")] = 1e-3
-    """For an ensemble: s as a share of the draws' standard deviation (root mean square over the grid)."""
+    """For an ensemble: s as a share of the members' standard deviation (root mean square over the grid)."""
     draws: Annotated[int, arg(metavar="N")] = 0
-    """How many draws of the conditioned field to write."""
+    """How many draws of the conditioned field to write, into a group `posterior` as ArviZ has it."""
     seed: int = 0
     """Seed of the draws."""
+    group: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the root)")] = (
+        None
+    )
+    """Group of INPUT that holds the arrays."""
+    dry_run: bool = False
+    """Print how INPUT is understood and how far the laws are from the prediction, and write nothing."""
+    anyway: bool = False
+    """Carry out laws that are more than 1,000 prior standard deviations away."""
+    overwrite: bool = False
+    """OUT may be INPUT."""
 
 
 @dataclasses.dataclass(frozen=True)

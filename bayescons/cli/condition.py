@@ -2,225 +2,281 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from bayescons.arrays import over_batch
 from bayescons.cli.command import Condition
-from bayescons.cli.errors import InputError, refusals
-from bayescons.cli.output import attributes, netcdf_file
-from bayescons.cli.predictions import Arrays, Predictions, open_arrays, read_belief, read_value
+from bayescons.cli.errors import InputError, own_refusals
+from bayescons.cli.interrupts import check
+from bayescons.cli.output import attributes
 from bayescons.cli.terminal import say, show_table, working
-from bayescons.functionals import dirichlet, integral, neumann
-from bayescons.gaussians.conditioning import Constraint, Update, stack, update
-from bayescons.grids import Grid
-from bayescons.results import trees as results
+from bayescons.labelled import Law, Predictions, SurprisingLawWarning, predictions, solved
+from bayescons.labelled.files import opened, values
+from bayescons.labelled.outcome import Conditioned, as_dataset, restored, spread_of
+from bayescons.labelled.positions import named
+from bayescons.labelled.writing import placed, written
 
 EXPECTED = {
-    "integral": "AXIS=TOTAL, as in --integral x=0.5 or --integral x=mass",
+    "integral": "AXES=VALUE, as in --integral x=0.5 or --integral x,y=mass",
+    "average": "AXES=VALUE, as in --average lat,lon=287.4",
     "dirichlet": "AXIS:SIDE=VALUE, as in --dirichlet x:lower=1 or --dirichlet x:upper=wall",
     "neumann": "AXIS:SIDE=VALUE, as in --neumann x:upper=0 or --neumann x:lower=slope",
+    "robin": "AXIS:SIDE:A:B=VALUE, as in --robin x:upper:1:0.5=0",
 }
 
 
-class Statement(NamedTuple):
-    """One fact as typed: `--integral x=mass+-0.1` is (integral, x, "", mass, 0.1)."""
-
-    kind: str
-    axis: str
-    side: str
-    value: str
-    scale: str
-
-    @property
-    def name(self) -> str:
-        """What messages and tables call it."""
-        return f"{self.kind} {self.axis}" + (f":{self.side}" if self.side else "")
-
-
 def run(options: Condition, command: Sequence[str]) -> None:
-    """Read, condition, write, and print what changed.
+    """Read, say what was understood, condition, write, and print what changed.
 
     Raises:
         InputError: for input that cannot be used, or an output that cannot be written.
     """
-    statements = [parse(kind, text) for kind in EXPECTED for text in getattr(options, kind)]
-    if not statements:
+    laws = [parse(kind, text, options) for kind in EXPECTED for text in getattr(options, kind)]
+    laws += [Law("periodic", (axis.strip(),)) for axis in options.periodic]
+    if not laws:
         raise InputError(
-            "nothing to condition on; state at least one of --integral x=TOTAL, --dirichlet "
-            "x:lower=VALUE, --neumann"
+            "nothing to condition on; state at least one of --integral x=TOTAL, --average, "
+            "--dirichlet x:lower=VALUE, --neumann, --robin, --periodic"
         )
     if options.draws < 0:
         raise InputError(f"--draws must be zero or more; got {options.draws}")
-    with open_arrays(options.input) as arrays:
-        naming = {
-            name: getattr(options, name)
-            for name in ("mean", "scale", "variance", "ensemble", "nugget")
-        }
-        predictions = read_belief(arrays, options.axes, **naming)
-        constraints = [
-            _constraint(arrays, predictions, statement, options.rule) for statement in statements
-        ]
-    with netcdf_file(options.out) as temporary:
-        with working("conditioning"), refusals():
-            result = update(predictions.belief, stack(constraints))
-        with working("writing"):
-            variables = _variables(predictions, constraints, result)
-            if options.draws:
-                sampled = result.posterior.sample(jax.random.key(options.seed), (options.draws,))
-                variables["draws"] = (
-                    ("draw", *predictions.batch, *predictions.grid.names),
-                    np.asarray(sampled),
-                )
-            told = {
-                "input": str(options.input),
-                "belief": predictions.form,
-                "seed": options.seed,
-                "rule": options.rule,
-            }
-            results.write(_dataset(predictions, variables, attributes(command, **told)), temporary)
-    _report(options, predictions, statements, constraints, result)
+    if not 0 <= options.seed < 2**63:
+        raise InputError(f"--seed must be a whole number from 0 to 2**63 - 1; got {options.seed}")
+    if options.out is None and not options.dry_run:
+        raise InputError("where to write is missing: --out OUT.nc, or --dry-run to write nothing")
+    with own_refusals():
+        if options.out is not None and not options.dry_run:
+            placed(options.out, source=options.input, overwrite=options.overwrite)
+        with opened(options.input, group=options.group) as file:
+            before, laws, stated = _understood(file, options, laws)
+            understood = file.encoding["understood"]
+    with warnings.catch_warnings(record=True) as caught, own_refusals():
+        warnings.simplefilter("always", SurprisingLawWarning)
+        with working("conditioning"):
+            done = solved(before, laws, anyway=options.anyway)
+            dataset = None if options.dry_run else _dataset(done, options, command)
+    say(f"{options.input}: {understood}")
+    for line in before.told():
+        say(line)
+    _report(done, stated)
+    for warning in caught:
+        if issubclass(warning.category, SurprisingLawWarning):
+            say(f"warning: {warning.message}")
+    if dataset is None:
+        say("nothing is written: --dry-run")
+        return
+    check()
+    with working("writing"), own_refusals():
+        written(dataset, options.out, source=options.input, overwrite=options.overwrite)
+    say(f"written to {options.out}")
 
 
-def parse(kind: str, text: str) -> Statement:
-    """Read AXIS=VALUE or AXIS:SIDE=VALUE, with +-SCALE behind it or not."""
+def parse(kind: str, text: str, options: Condition) -> Law:
+    """Read AXES=VALUE or AXIS:SIDE=VALUE, with +-SCALE behind it or not, as a law."""
     place, equals, right = text.partition("=")
-    axis, colon, side = place.strip().partition(":")
+    axes, *further = (part.strip() for part in place.split(":"))
     value, plus_minus, scale = (part.strip() for part in right.partition("+-"))
-    complete = equals and axis and value and bool(scale) == bool(plus_minus)
-    if not complete or bool(colon) == (kind == "integral") or bool(side) != bool(colon):
+    complete = equals and axes and value and bool(scale) == bool(plus_minus) and all(further)
+    expected = {"integral": 0, "average": 0, "dirichlet": 1, "neumann": 1, "robin": 3}[kind]
+    coefficients = [_number(part) for part in further[1:]]
+    if not complete or len(further) != expected or None in coefficients:
         raise InputError(
             f"cannot read --{kind} {text!r}; expected {EXPECTED[kind]} (a number, or the name of "
             "an array in INPUT), with a standard deviation behind it or not: +-0.01"
         )
-    return Statement(kind, axis, side, value, scale)
-
-
-def _constraint(
-    arrays: Arrays, predictions: Predictions, statement: Statement, rule: str
-) -> Constraint:
-    grid, option = predictions.grid, f"--{statement.kind} {statement.axis}"
-    over = (
-        tuple(axis.strip() for axis in statement.axis.split(","))
-        if statement.kind == "integral"
-        else (statement.axis,)
-    )
-    with refusals(option):
-        functional = _functional(grid, statement, over, rule)
-    kept = [name for name in grid.names if name not in over]
-    value = read_value(arrays, predictions, statement.value, kept, f"value of {statement.name!r}")
-    scale = statement.scale or None
-    if scale not in (None, "quadrature"):
-        scale = read_value(arrays, predictions, scale, kept, f"scale of {statement.name!r}")
-    return Constraint(functional, value, scale, statement.name)
-
-
-def _functional(grid: Grid, statement: Statement, over: tuple[str, ...], rule: str):
-    if statement.kind == "integral":
-        return integral(grid, over, rule)
-    return {"dirichlet": dirichlet, "neumann": neumann}[statement.kind](
-        grid, statement.axis, statement.side
+    total = not further
+    names = tuple(name.strip() for name in axes.split(","))
+    return Law(
+        kind,
+        names,
+        _value(value, f"value of --{kind} {text!r}"),
+        _value(scale, f"scale of --{kind} {text!r}") if scale else None,
+        "" if total else further[0],
+        weights=(options.weights or None) if total else None,
+        coefficients=tuple(coefficients) if coefficients else (1.0, 1.0),
+        rule=options.rule if total and options.rule != "auto" else None,
     )
 
 
-def _variables(predictions: Predictions, constraints: list[Constraint], result: Update) -> dict:
-    """Arrays of the output: name -> (axes, values)."""
-    batch, axes = predictions.batch, (*predictions.batch, *predictions.grid.names)
-    posterior = result.posterior
-    variables = {
-        "mean": (axes, np.asarray(posterior.mean)),
-        "variance": (axes, np.asarray(posterior.variance)),
-        "log_evidence": (batch, np.asarray(result.log_evidence)),
-        "independent_rows": (batch, np.asarray(result.rank, int)),
-    }
-    for name, constraint in zip(_variable_names(constraints), constraints, strict=True):
-        before, after = (_values(belief, constraint) for belief in (predictions.belief, posterior))
-        kept = (*batch, *constraint.functional.names)
-        variables |= {
-            name: (kept, np.broadcast_to(np.asarray(constraint.value, float), before.shape)),
-            f"{name}_before": (kept, before),
-            f"{name}_after": (kept, after),
-        }
-    return variables
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
-def _variable_names(constraints: list[Constraint]) -> list[str]:
-    """Names of the output's arrays: total_x, dirichlet_x_lower; a repeated one is numbered."""
-    plain = [
-        c.name.replace("integral", "total").replace(" ", "_").replace(",", "_").replace(":", "_")
-        for c in constraints
-    ]
-    earlier = [plain[:i].count(name) for i, name in enumerate(plain)]
-    return [
-        f"{name}_{count + 1}" if count else name for name, count in zip(plain, earlier, strict=True)
-    ]
+def _value(text: str, what: str) -> float | str:
+    """A number, or the name of an array."""
+    number = _number(text)
+    if number is not None and not math.isfinite(number):
+        raise InputError(f"the {what} must be finite; got {text!r}")
+    return text if number is None else number
 
 
-def _values(belief, constraint: Constraint) -> np.ndarray:
-    """G mean, for each of the batch."""
-    return np.asarray(over_batch(constraint.functional, len(belief.batch_shape))(belief.mean))
+def _understood(
+    file: Any, options: Condition, laws: Sequence[Law]
+) -> tuple[Predictions, tuple[Law, ...], list[Law]]:
+    """The predictions of a file, all laws to be stated of them, and those that were typed or held
+    already, as they are told.
+    """
+    file, laws = restored(_loaded(file.copy()), laws)
+    names = [options.mean or "mean", options.scale or "scale", options.variance or "variance"]
+    ensemble = options.ensemble or ("draws" if names[0] not in file.variables else None)
+    fields = [name for name in (*names, ensemble) if name is not None and name in file.variables]
+    dataset, axes = named(file, options.axes, fields, ensemble)
+    resolved = [_resolved(law, dataset) for law in laws]
+    cells = dict(_split("cells", text) for text in options.cells)
+    known = {name: _array(text, dataset, "cells") for name, text in cells.items()}
+    rings = [text.partition("=") for text in options.ring]
+    periods = {name.strip(): _period(period) for name, _, period in rings}
+    before = predictions(
+        dataset,
+        mean=options.mean,
+        scale=options.scale,
+        variance=options.variance,
+        ensemble=options.ensemble,
+        laws=resolved,
+        axes=axes,
+        members=options.members,
+        where=options.where,
+        rings=periods,
+        cells=known,
+        nugget=options.nugget,
+    )
+    return before, tuple(resolved), list(laws)
 
 
-def _dataset(predictions: Predictions, variables: dict, told: dict):
+def _split(option: str, text: str) -> tuple[str, str]:
+    axis, equals, right = (part.strip() for part in text.partition("="))
+    if not (axis and equals and right):
+        raise InputError(f"cannot read --{option} {text!r}; expected AXIS=BOUNDS, as in z=z_bnds")
+    return axis, right
+
+
+def _period(text: str) -> float | None:
+    number = _number(text)
+    if text.strip() and number is None:
+        raise InputError(f"cannot read --ring ...={text}; expected AXIS or AXIS=PERIOD, as in x=1")
+    return number
+
+
+def _loaded(dataset: Any) -> Any:
+    """A dataset whose arrays are read, each fault a sentence."""
+    for name in dataset.variables:
+        if name not in dataset.indexes:  # xarray has read these
+            dataset.variables[name].data = values(dataset, name)
+    return dataset
+
+
+def _array(text: str, dataset: Any, what: str) -> Any:
+    """NAME in INPUT, or FILE:NAME, whose array is added to the dataset."""
+    if text in dataset.variables:
+        return dataset[text]
+    path, colon, name = text.rpartition(":")
+    if not colon:
+        known = ", ".join(map(repr, dataset.variables))
+        raise InputError(
+            f"there is no array {text!r} for the {what}; there is {known}. Of another file write "
+            "FILE:NAME"
+        )
+    with opened(Path(path)) as file:
+        if name not in file.variables:
+            raise InputError(f"{path} has no array {name!r}; it has {', '.join(file.variables)}")
+        values(file, name)
+        found = file[name].load().reset_coords(drop=True)
+    if name in dataset.variables:
+        raise InputError(f"INPUT has an array {name!r} too; rename it in {path}")
+    dataset[name] = found
+    return dataset[name]
+
+
+def _resolved(law: Law, dataset: Any) -> Law:
+    """A law whose weights are in the dataset."""
+    if law.weights is None:
+        return law
+    weights = tuple(_array(w, dataset, "weights").name for w in law.weights)
+    return dataclasses.replace(law, weights=weights)
+
+
+def _dataset(done: Conditioned, options: Condition, command: Sequence[str]) -> Any:
+    """What is written: a dataset, or a tree where draws are asked for."""
     import xarray
 
-    return xarray.Dataset(variables, coords=dict(predictions.grid), attrs=told)
+    dataset = as_dataset(done, seed=options.seed)
+    told = {"belief": done.predictions.form, "seed": options.seed}
+    dataset.attrs |= attributes(command, input=str(options.input), **told)
+    if not options.draws:
+        return dataset
+    key = jax.random.key(options.seed)
+    drawn = np.asarray(done.result.posterior.sample(key, (options.draws,)))
+    known = done.predictions
+    if known.mask is not None:
+        drawn = np.where(known.mask, drawn, np.nan)
+    axes = ("chain", "draw", *known.axes)
+    field = xarray.DataArray(drawn[None], dims=axes, coords=dict(dataset.coords))
+    field = field.assign_coords(chain=[0], draw=np.arange(options.draws))
+    posterior = xarray.Dataset({known.template.name: known.ascending(field)})
+    return xarray.DataTree.from_dict({"/": dataset, "/posterior": posterior})
 
 
-def _report(
-    options: Condition, predictions: Predictions, statements, constraints, result: Update
-) -> None:
-    """Print what was read, each constraint before and after, the evidence, and where the result
-    is.
-    """
-    batch = predictions.belief.batch_shape
-    say(f"{options.input}: {_counted(math.prod(batch), 'prediction')}, {predictions.form}")
-    say(f"{predictions.grid!r}")
+def _report(done: Conditioned, typed: Sequence[Law]) -> None:
+    """Print each law before and after, the evidence, and what else is worth a look."""
+    before, result = done.predictions, done.result
     rows = []
-    for statement, constraint in zip(statements, constraints, strict=True):
+    for law, fact, distance in zip(typed, done.laws, done.surprise, strict=True):
         errors = [
-            np.abs(_values(b, constraint) - np.asarray(constraint.value)).max()
-            for b in (predictions.belief, result.posterior)
+            np.nanmax(np.abs(fact.values(b) - fact.stated_values()), initial=0.0)
+            for b in (before.belief, result.posterior)
         ]
+        exact = fact.scale is None
         rows.append(
             (
-                statement.name,
-                statement.value,
-                "exact" if constraint.scale is None else statement.scale,
-                str(math.prod(constraint.functional.value_shape)),
+                law.name,
+                law.value if isinstance(law.value, str) else _told(law.value),
+                "exact" if exact else str(law.scale),
+                str(math.prod(fact.functional.value_shape)),
+                "" if distance is None else f"{distance:.2g}",
                 *(f"{error:.2e}" for error in errors),
             )
         )
-    show_table(["constraint", "value", "scale", "rows", "error before", "after"], rows, text=3)
-    say("Errors are the largest |G mean - value| over rows and predictions.")
+    heads = ["law", "value", "scale", "rows", "sd away", "error before", "after"]
+    show_table(heads, rows, text=3)
+    for fact in done.laws:
+        if fact.told:
+            say(f"{fact.law.name}: {fact.told}" + (f", in {fact.units}" if fact.units else ""))
+    say(
+        "Errors are the largest |G mean - value| over rows and predictions; sd away is the largest "
+        "distance in standard deviations of the prediction."
+    )
     redundant = int(np.sum(np.asarray(result.redundant)))
     if redundant:
-        say(
-            f"{_counted(redundant, 'row')} of {np.size(result.redundant)} follow from the others "
-            "and change nothing."
-        )
+        count = f"{redundant} row{'s' * (redundant != 1)}"
+        say(f"{count} of {np.size(result.redundant)} follow from the others and change nothing.")
     say(f"log evidence: {_spread(np.asarray(result.log_evidence))}")
-    directions, independent = predictions.directions, int(np.max(result.rank))
-    if directions is not None and independent > directions:
+    _note_directions(done)
+    share = spread_of(done)
+    say(f"standard deviation (root mean square): {100 * share:.4g} % of what it was")
+
+
+def _told(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else "as before"
+
+
+def _note_directions(done: Conditioned) -> None:
+    draws, independent = done.predictions.draws, int(np.max(done.result.rank))
+    if draws is not None and independent > len(draws) - 1:
         say(
-            f"note: the ensemble varies in {directions} directions and {independent} facts are "
+            f"note: the ensemble varies in {len(draws) - 1} directions and {independent} facts are "
             "independent: most of the correction falls on the independent part added to it. Use "
             "more draws, fewer facts, or facts with a scale"
         )
-    ratio = np.sqrt(
-        np.mean(np.asarray(result.posterior.variance))
-        / np.mean(np.asarray(predictions.belief.variance))
-    )
-    say(f"standard deviation (root mean square): {100 * ratio:.4g} % of what it was")
-    say(f"written to {options.out}")
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _spread(evidence: np.ndarray) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -19,9 +19,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from bayescons.cli.errors import InputError
-from bayescons.cli.predictions import listed, open_arrays
+from bayescons.cli.errors import InputError, refusals
 from bayescons.grids import Grid
+from bayescons.labelled.files import opened, values
 from bayescons.programs.reinterpretation import Reinterpretation
 
 
@@ -107,14 +107,35 @@ def _read(path: Path, signature: inspect.Signature) -> dict[str, np.ndarray]:
     """The arrays of a data file, each the name of an argument; floats as float64, integers and
     truth values as they are.
     """
-    with open_arrays(path) as arrays:
-        unknown = [name for name in arrays.names if name not in signature.parameters]
+    with refusals(), opened(path) as file:
+        names = [str(name) for name in file.variables]
+        unknown = [name for name in names if name not in signature.parameters]
         if unknown:
             takes = listed(list(signature.parameters))
             raise InputError(
                 f"{path} holds {listed(unknown)}, which the program does not take; it takes {takes}"
             )
-        return {name: arrays.read(name, "argument", kinds="fiub")[0] for name in arrays.names}
+        return {name: _argument(path, name, values(file, name)) for name in names}
+
+
+def _argument(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise InputError(
+            f"the argument {name!r} of {path} must hold real numbers; it holds {array.dtype}"
+        )
+    bad = int(array.size - np.isfinite(array).sum())
+    if bad:
+        raise InputError(
+            f"the argument {name!r} of {path} holds {bad} NaN or infinite entries of {array.size}; "
+            "remove or replace them first"
+        )
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, the first twenty of them."""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(map(repr, names[:20])) + more if names else "no arrays at all"
 
 
 def _run_file(path: Path) -> ModuleType:

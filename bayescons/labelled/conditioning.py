@@ -1,0 +1,139 @@
+"""Labelled predictions given laws: each law as a functional of the grid with its value, the update,
+and what it leaves as a dataset.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bayescons.arrays import over_batch
+from bayescons.gaussians.conditioning import stack, update
+from bayescons.gaussians.gaussian import Gaussian
+from bayescons.gaussians.scales import functional_scale
+from bayescons.labelled.laws import Law
+from bayescons.labelled.outcome import Conditioned, as_dataset, restored
+from bayescons.labelled.predictions import Predictions, predictions
+from bayescons.labelled.stating import Stated, stated
+from bayescons.refusals import RefusedValue
+
+LARGEST = 1e150  # of which the square, summed over a field, is a number
+SURPRISING, ABSURD = 5.0, 1000.0  # prior standard deviations between a value and the belief
+
+
+class SurprisingLawWarning(UserWarning):
+    """A law states a value many prior standard deviations away from what is believed."""
+
+
+def solved(predictions: Predictions, laws: Sequence[Law], *, anyway: bool = False) -> Conditioned:
+    """Carry out the update.
+
+    Raises:
+        ValueError: laws that cannot be meant, contradict each other or are more than 1,000 prior
+            standard deviations away from the belief, unless `anyway`.
+
+    Warns:
+        SurprisingLawWarning: more than 5.
+    """
+    if not laws:
+        raise RefusedValue(
+            "nothing to condition on; state at least one law: labelled.integral('x', total)"
+        )
+    facts = tuple(stated(law, predictions) for law in laws)
+    _refuse_overflow(predictions, facts)
+    surprise = tuple(_surprise(fact, predictions.belief) for fact in facts)
+    for fact, distance in zip(facts, surprise, strict=True):
+        _judge(fact, distance, predictions, anyway)
+    result = update(predictions.belief, stack([fact.constraint for fact in facts]))
+    return Conditioned(predictions, facts, result, surprise)
+
+
+def _refuse_overflow(predictions: Predictions, facts: Sequence[Stated]) -> None:
+    """Refuse numbers whose squares double precision does not hold."""
+    belief = predictions.belief
+    given = {"the mean": belief.mean, "the variance": belief.variance}
+    given |= {f"the value of {fact.law.name!r}": fact.value for fact in facts}
+    for what, array in given.items():
+        if not np.abs(np.asarray(array)).max(initial=0.0) < LARGEST:
+            raise RefusedValue(
+                f"the numbers overflow: {what} is beyond {LARGEST:g}, and its square beyond double "
+                "precision. Give it in other units"
+            )
+
+
+def _surprise(fact: Stated, belief: Gaussian) -> float | None:
+    """The largest |b - G m| / sqrt(G K G') of an exact law."""
+    if fact.scale is not None:
+        return None
+    found = over_batch(fact.functional, len(belief.batch_shape))(belief.mean)
+    spread = np.asarray(functional_scale(belief, fact.functional))
+    missed = np.abs(fact.value - np.asarray(found))
+    known = ~fact.void & (spread > 0)
+    return float(np.max(missed / np.where(known, spread, np.inf), initial=0.0))
+
+
+def _judge(fact: Stated, distance: float | None, predictions: Predictions, anyway: bool) -> None:
+    if distance is None or distance <= SURPRISING:
+        return
+    causes = (
+        f"how it was summed ({fact.told or 'as stated'}), units (of the field: "
+        f"{predictions.units or 'not stated'}), a fill value among the data, or an axis that is a "
+        "ring or holds averages over cells and is not known to"
+    )
+    told = (
+        f"{fact.law.name!r} is {distance:.3g} prior standard deviations away from what is believed"
+    )
+    if distance > ABSURD and not anyway:
+        raise RefusedValue(
+            f"{told}. Likely causes: {causes}. If it is meant, say --anyway, or anyway=True"
+        )
+    warnings.warn(f"{told}. Look at {causes}", SurprisingLawWarning, stacklevel=4)
+
+
+def condition(
+    dataset: Any, laws: Sequence[Law], *, anyway: bool = False, seed: int = 0, **reading: Any
+) -> Any:
+    """The predictions of a dataset, given laws.
+
+    What the dataset holds is understood by the conventions of its field (`predictions`): which axes
+    are grid, batch and members; averages over cells and points; rings; areas; masks; units and
+    dates. `print(bc.labelled.predictions(ds, ...))` shows how, and nothing is guessed silently.
+
+    Args:
+        dataset: an xarray.Dataset.
+        laws: `integral`, `average`, `dirichlet`, `neumann`, `robin`, `periodic` of this package.
+        anyway: carry out laws that are more than 1,000 prior standard deviations away.
+        seed: of the noise that members of an ensemble are given by laws with a scale.
+        reading: mean, scale, variance, ensemble, axes, members, where, rings, cells, nugget, as of
+            `predictions`.
+
+    Returns:
+        The dataset with the conditioned arrays under the names of the given ones, which are kept as
+        `<name>_prior`; members of an ensemble are conditioned one by one, and its mean and variance
+        are added. Beside them the log evidence, and for each law its value, and what the mean says
+        of it before and after. NaN outside of the mask. Names, order of axes, coordinates,
+        attributes and precision are those of the input.
+
+    Raises:
+        ValueError: for what is not clear or cannot be meant, with the remedy.
+
+    Warns:
+        SurprisingLawWarning: a law more than 5 prior standard deviations away.
+
+    Example:
+        >>> import xarray
+        >>> ds = xarray.Dataset(
+        ...     {"u": ("x", [1.0, 1.0, 1.0]), "u_sd": ("x", [0.5, 0.5, 0.5])},
+        ...     coords={"x": [0.0, 0.5, 1.0]},
+        ... )
+        >>> law = bc.labelled.integral("x", 1.5)
+        >>> post = bc.labelled.condition(ds, [law], mean="u", scale="u_sd")
+        >>> print(post["u"].values.round(3), float(post["integral_x_after"]))
+        [1.333 1.667 1.333] 1.5
+    """
+    before, laws = restored(dataset, laws)
+    done = solved(predictions(before, laws=laws, **reading), laws, anyway=anyway)
+    return as_dataset(done, seed=seed)

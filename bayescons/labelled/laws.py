@@ -1,0 +1,166 @@
+"""Laws about labelled arrays: what is known of a field, with its axes and values by their names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from bayescons.descriptions import Description, described, words
+from bayescons.refusals import RefusedValue
+
+Kind = Literal["integral", "average", "dirichlet", "neumann", "robin", "periodic"]
+TOTALS = ("integral", "average")
+
+
+@described
+@dataclasses.dataclass(frozen=True, eq=False)
+class Law:
+    """One fact about a labelled field.
+
+    Attributes:
+        kind: what is known.
+        axes: integrated over; or the one that ends there.
+        value: a number, the name of an array of the dataset, or an xarray.DataArray, over the axes
+            left and those of the batch, or some of them.
+        scale: standard deviation, likewise; None for an exact fact, "quadrature" for the error of
+            an integral's rule.
+        side: "lower" or "upper", in ascending order of the coordinate; "" for totals.
+        weights: measures in place of the axes' own, names of arrays of the dataset or DataArrays,
+            whose product counts; None for what the file says.
+        coefficients: of a Robin condition.
+        order: of a slope at a wall, and of a value reconstructed from averages over cells.
+        units: of a value given as a number, where they shall be compared.
+        rule: of quadrature between nodes, `axes.quadrature.RULES`; None is the axes' own.
+    """
+
+    kind: Kind
+    axes: tuple[str, ...]
+    value: Any = 0.0
+    scale: Any = None
+    side: str = ""
+    weights: tuple | None = None
+    coefficients: tuple[float, float] = (1.0, 1.0)
+    order: int = 2
+    units: str | None = None
+    rule: str | None = None
+
+    def __post_init__(self):
+        if self.kind not in TOTALS and len(self.axes) != 1:
+            raise RefusedValue(
+                f"a {self.kind} condition is at the end of one axis; got {self.axes}"
+            )
+
+    @property
+    def name(self) -> str:
+        """What messages and tables call it: "integral x,y", "dirichlet x:lower"."""
+        return f"{self.kind} {','.join(self.axes)}" + (f":{self.side}" if self.side else "")
+
+    def description(self) -> Description:
+        """What is known, its value and its noise."""
+        value = self.value if isinstance(self.value, str | int | float) else "an array"
+        noise = "exact" if self.scale is None else f"standard deviation {_told(self.scale)}"
+        return Description(f"Law, {self.name}", (("value", str(value)), ("noise", noise)))
+
+
+def _told(scale) -> str:
+    return words(scale) if isinstance(scale, int | float) else str(scale)
+
+
+def _names(axes: str | Sequence[str]) -> tuple[str, ...]:
+    given = axes.split(",") if isinstance(axes, str) else axes
+    names = tuple(name.strip() for name in given)
+    if not names or not all(names):
+        raise RefusedValue(f"expected names of axes, as in 'lat,lon'; got {axes!r}")
+    return names
+
+
+def _weights(weights) -> tuple | None:
+    if weights is None:
+        return None
+    return tuple(weights) if isinstance(weights, list | tuple) else (weights,)
+
+
+def integral(
+    over: str | Sequence[str],
+    value,
+    scale=None,
+    *,
+    weights=None,
+    units: str | None = None,
+    rule: str | None = None,
+) -> Law:
+    """The integral over some axes is known.
+
+    Example:
+        >>> bc.labelled.integral("lat,lon", 1.0e15, weights="areacella").name
+        'integral lat,lon'
+    """
+    weights = _weights(weights)
+    return Law("integral", _names(over), value, scale, weights=weights, units=units, rule=rule)
+
+
+def average(
+    over: str | Sequence[str],
+    value,
+    scale=None,
+    *,
+    weights=None,
+    units: str | None = None,
+    rule: str | None = None,
+) -> Law:
+    """The average over some axes is known, weighted as their cells are large.
+
+    Example:
+        >>> bc.labelled.average("lat,lon", 287.4).name
+        'average lat,lon'
+    """
+    weights = _weights(weights)
+    return Law("average", _names(over), value, scale, weights=weights, units=units, rule=rule)
+
+
+def dirichlet(
+    axis: str, side: str, value, scale=None, *, order: int = 2, units: str | None = None
+) -> Law:
+    """The value at an end of an axis is known.
+
+    Example:
+        >>> bc.labelled.dirichlet("x", "lower", 1.0).name
+        'dirichlet x:lower'
+    """
+    return Law("dirichlet", _names(axis), value, scale, side, order=order, units=units)
+
+
+def neumann(
+    axis: str, side: str, value, scale=None, *, order: int = 2, units: str | None = None
+) -> Law:
+    """The slope at an end of an axis is known, in the direction in which it increases.
+
+    Example:
+        >>> bc.labelled.neumann("x", "upper", 0.0).name
+        'neumann x:upper'
+    """
+    return Law("neumann", _names(axis), value, scale, side, order=order, units=units)
+
+
+def robin(
+    axis: str, side: str, coefficients: tuple[float, float], value, scale=None, *, order: int = 2
+) -> Law:
+    """α times the value and β times the slope at an end of an axis are known together; coefficients
+    (α, β).
+
+    Example:
+        >>> bc.labelled.robin("x", "upper", (1.0, 0.5), 0.0).name
+        'robin x:upper'
+    """
+    return Law("robin", _names(axis), value, scale, side, coefficients=coefficients, order=order)
+
+
+def periodic(axis: str) -> Law:
+    """Both ends of an axis are one point, which is stored twice.
+
+    Example:
+        >>> bc.labelled.periodic("x").name
+        'periodic x'
+    """
+    return Law("periodic", _names(axis))

@@ -1,0 +1,217 @@
+"""What conditioned predictions leave: a dataset like the one given, with what it was conditioned
+on, so that it can be conditioned further.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayescons.gaussians.conditioning import Constraint, Update, stack, update
+from bayescons.gaussians.gaussian import Gaussian
+from bayescons.gaussians.scales import quadrature_scale
+from bayescons.labelled.laws import Law
+from bayescons.labelled.predictions import Predictions
+from bayescons.labelled.stating import Stated
+from bayescons.refusals import RefusedValue
+
+RECORD = "bayescons_conditioned"  # attribute that says what a dataset was conditioned on
+PACKED = ("scale_factor", "add_offset", "valid_range", "valid_min", "valid_max")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conditioned:
+    """Predictions given laws.
+
+    Attributes:
+        predictions: before.
+        laws: as stated of the grid.
+        result: the update.
+        surprise: of each law, the largest distance of an exact value from the belief in prior
+            standard deviations; None for laws with a scale.
+    """
+
+    predictions: Predictions
+    laws: tuple[Stated, ...]
+    result: Update
+    surprise: tuple[float | None, ...]
+
+
+def as_dataset(done: Conditioned, *, seed: int = 0) -> Any:
+    """The dataset of `condition`."""
+    known, posterior = done.predictions, done.result.posterior
+    dataset = known.dataset.copy()
+    field = known.template
+    replaced = {}
+    if "ensemble" in known.names:
+        members = _members(done, seed)
+        replaced[known.names["ensemble"]] = _labelled(known, members, field, known.members)
+        for what, values in (("mean", posterior.mean), ("variance", posterior.variance)):
+            dataset[f"{field.name}_{what}"] = _labelled(known, values, field)
+    else:
+        word, name = next((w, n) for w, n in known.names.items() if w != "mean")
+        spread = posterior.variance if word == "variance" else jnp.sqrt(posterior.variance)
+        replaced[known.names["mean"]] = _labelled(known, posterior.mean, field)
+        replaced[name] = _labelled(known, spread, known.dataset[name], like=field)
+    for name, array in replaced.items():
+        dataset[f"{name}_prior"] = known.dataset[name]
+        dataset[name] = array
+    batch = known.batch
+    dataset["log_evidence"] = (batch, np.asarray(done.result.log_evidence), {"units": "nat"})
+    dataset["independent_rows"] = (batch, np.asarray(done.result.rank, int))
+    for name, fact in zip(variable_names(done.laws), done.laws, strict=True):
+        _add_law(dataset, known, name, fact, posterior)
+    dataset.attrs[RECORD] = json.dumps(_record(done))
+    return dataset
+
+
+def _add_law(dataset, known: Predictions, name: str, fact: Stated, posterior: Gaussian) -> None:
+    """A law's value, and what the mean says of it before and after."""
+    axes = (*known.batch, *fact.functional.names)
+    attrs = {"long_name": fact.functional.about} | ({"units": fact.units} if fact.units else {})
+    for suffix, values in (
+        ("", fact.stated_values()),
+        ("_before", fact.values(known.belief)),
+        ("_after", fact.values(posterior)),
+    ):
+        array = _unturned(known, axes, np.broadcast_to(values, fact.void.shape))
+        dataset[f"{name}{suffix}"] = (axes, array, attrs)
+
+
+def _unturned(known: Predictions, axes: tuple[str, ...], values: np.ndarray) -> np.ndarray:
+    """Values in the order of the file again."""
+    turned = {d.name for d in known.dimensions if d.descending}
+    return np.asarray(values[tuple(slice(None, None, -1 if n in turned else 1) for n in axes)])
+
+
+def _labelled(
+    known: Predictions, values, original, members: tuple[str, ...] = (), like=None
+) -> Any:
+    """Values as an array like one of the file: order of axes, names, attributes, precision."""
+    import xarray
+
+    like = original if like is None else like
+    values = np.asarray(values)
+    if known.mask is not None:
+        values = np.where(known.mask, values, np.nan)
+    lead = [like.sizes[name] for name in members]
+    values = values.reshape(*lead, *values.shape[1:]) if members else values
+    axes = (*members, *known.axes)
+    dtype = like.dtype if like.dtype.kind == "f" else np.dtype(float)
+    array = xarray.DataArray(_unturned(known, axes, values).astype(dtype), dims=axes)
+    array = array.transpose(*(name for name in like.dims if name in axes))
+    array.attrs = {k: v for k, v in original.attrs.items() if k not in PACKED}
+    return array
+
+
+def _members(done: Conditioned, seed: int) -> jax.Array:
+    """Every member given the laws, u_j + K G' S⁺ (b + ε_j - G u_j)."""
+    known, belief = done.predictions, done.predictions.belief
+    facts = [fact.constraint for fact in done.laws]
+    keys = jax.random.split(jax.random.key(seed), len(facts))
+    values = [_perturbed(done, *each, len(known.draws)) for each in zip(keys, facts, strict=True)]
+
+    def one(member, *value):
+        given = [dataclasses.replace(f, value=v) for f, v in zip(facts, value, strict=True)]
+        return update(Gaussian(member, belief.covariance), stack(given)).posterior.mean
+
+    return jax.vmap(one)(jnp.asarray(known.draws), *values)
+
+
+def _perturbed(done: Conditioned, key, fact: Constraint, members: int) -> jax.Array:
+    """b + ε_j, for each member."""
+    value, belief = jnp.asarray(fact.value), done.predictions.belief
+    shape = (members, *value.shape)
+    value = jnp.broadcast_to(value[None], shape)
+    if fact.scale is None:
+        return value
+    quadrature = isinstance(fact.scale, str)
+    scale = quadrature_scale(belief, fact.functional) if quadrature else jnp.asarray(fact.scale)
+    return value + jnp.broadcast_to(scale[None], shape) * jax.random.normal(key, shape)
+
+
+def variable_names(laws: Sequence[Stated]) -> list[str]:
+    """Names of the laws' arrays: integral_x, dirichlet_x_lower; a repeated one is numbered."""
+    plain = [fact.law.name.replace(" ", "_").replace(",", "_").replace(":", "_") for fact in laws]
+    earlier = [plain[:i].count(name) for i, name in enumerate(plain)]
+    return [f"{n}_{c + 1}" if c else n for n, c in zip(plain, earlier, strict=True)]
+
+
+def _record(done: Conditioned) -> dict:
+    """What a dataset was conditioned on, for conditioning it further."""
+    laws = []
+    for name, fact in zip(variable_names(done.laws), done.laws, strict=True):
+        law = fact.law
+        by_name = law.weights is None or all(isinstance(w, str) for w in law.weights)
+        kept = law.scale is None or isinstance(law.scale, int | float | str)
+        laws.append(
+            {
+                "kind": law.kind,
+                "axes": law.axes,
+                "value": name,
+                "scale": law.scale if kept else "not kept",
+                "side": law.side,
+                "weights": law.weights if by_name else "not kept",
+                "coefficients": law.coefficients,
+                "order": law.order,
+                "rule": law.rule,
+            }
+        )
+    return {"arrays": list(done.predictions.names.values()), "laws": laws}
+
+
+def restored(dataset: Any, laws: Sequence[Law]) -> tuple[Any, tuple[Law, ...]]:
+    """The dataset before it was conditioned, and all laws, where it has been conditioned earlier:
+    what holds already is stated again together with what is new, since a mean and variances alone
+    do not keep it.
+
+    Raises:
+        ValueError: where what it was conditioned on cannot be stated again.
+    """
+    laws = tuple(laws)
+    text = getattr(dataset, "attrs", {}).get(RECORD)
+    if text is None:
+        return dataset, laws
+    record = json.loads(text)
+    earlier = []
+    for law in record["laws"]:
+        if "not kept" in (law["scale"], law["weights"]):
+            raise RefusedValue(
+                f"the dataset was conditioned on {law['kind']} {','.join(law['axes'])} with arrays "
+                "that it does not hold, so that law would be lost. State all laws in one call"
+            )
+        weights = None if law["weights"] is None else tuple(law["weights"])
+        earlier.append(
+            Law(
+                law["kind"],
+                tuple(law["axes"]),
+                dataset[law["value"]],
+                law["scale"],
+                law["side"],
+                weights,
+                tuple(law["coefficients"]),
+                law["order"],
+                rule=law["rule"],
+            )
+        )
+    before = dataset.copy()
+    for name in record["arrays"]:
+        before[name] = dataset[f"{name}_prior"]
+    before = before.drop_vars([f"{name}_prior" for name in record["arrays"]])
+    del before.attrs[RECORD]
+    return before, (*earlier, *laws)
+
+
+def spread_of(done: Conditioned) -> float:
+    """Root mean square standard deviation after, as a share of that before."""
+    before, after = (
+        np.asarray(b.variance) for b in (done.predictions.belief, done.result.posterior)
+    )
+    return math.sqrt(after.mean() / before.mean())

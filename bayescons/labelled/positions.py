@@ -1,0 +1,142 @@
+"""Arrays whose axes have no names, as in .npz files and HDF5 without dimension scales: told apart
+by position and shape, which are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bayescons.labelled.files import values
+from bayescons.labelled.lazy import BY_POSITION
+from bayescons.refusals import RefusedValue
+
+USUAL = ("t", "x", "y", "z")
+
+
+def named(
+    dataset: Any, axes: str | None, fields: Sequence[str], ensemble: str | None
+) -> tuple[Any, tuple[str, ...] | None]:
+    """A dataset in which the arrays of a belief have names for all their axes.
+
+    Arrays without names have the grid's axes last, in order, of the lengths of their coordinates;
+    what stands before them counts a batch, "batch" or "batch_0", ...; in an ensemble, one axis
+    before the grid's counts the members, "draw".
+
+    Args:
+        dataset: of which some arrays may go by position.
+        axes: as typed, "t,x" or "t=time,x=depth": of the grid, in the order of the arrays, with the
+            names of their coordinates.
+        fields: names of the arrays of the belief that are there.
+        ensemble: name of the ensemble among them.
+
+    Returns:
+        The dataset, axes renamed as typed; the grid's axes, or None where the file's own names are
+        to tell.
+
+    Raises:
+        ValueError: shapes that do not fit, coordinates that are not there.
+    """
+    pairs = _pairs(axes)
+    anonymous = any(dataset[name].attrs.get(BY_POSITION) for name in fields)
+    if not anonymous:
+        if pairs is None:
+            return dataset, None
+        return _renamed(dataset, pairs), tuple(name for name, _ in pairs)
+    if pairs is None:
+        pairs = [(name, name) for name in USUAL if name in dataset.variables]
+    if not pairs:
+        raise RefusedValue(
+            "the arrays have no names for their axes, and there are no coordinates t, x, y or z; "
+            f"there is {', '.join(map(repr, dataset.variables))}. Name the axes of the grid, in "
+            "the order of the arrays: --axes time,depth, or --axes t=time,x=depth"
+        )
+    coordinates = {name: _coordinate(dataset, source) for name, source in pairs}
+    return _by_position(dataset, coordinates, fields, ensemble), tuple(coordinates)
+
+
+def _pairs(axes: str | None) -> list[tuple[str, str]] | None:
+    if axes is None:
+        return None
+    pairs = [tuple(part.strip() for part in pair.split("=")) for pair in axes.split(",")]
+    names = {pair[0] for pair in pairs}
+    if any(len(p) > 2 or not all(p) for p in pairs) or len(names) < len(pairs):
+        raise RefusedValue(
+            f"cannot read --axes {axes!r}; expected names of the axes of the grid, each once, as "
+            "in t,x or t=time,x=depth"
+        )
+    return [(pair[0], pair[-1]) for pair in pairs]
+
+
+def _renamed(dataset, pairs):
+    missing = [source for _, source in pairs if source not in dataset.dims]
+    if missing:
+        raise RefusedValue(
+            f"there is no axis {missing[0]!r}; there are {', '.join(map(repr, dataset.dims))}"
+        )
+    return dataset.rename({source: name for name, source in pairs if source != name})
+
+
+def _coordinate(dataset, name: str) -> np.ndarray:
+    if name not in dataset.variables:
+        raise RefusedValue(
+            f"there is no array {name!r} for the coordinates of an axis; there is "
+            f"{', '.join(map(repr, dataset.variables))}"
+        )
+    found = values(dataset, name)
+    if found.ndim != 1:
+        raise RefusedValue(
+            f"the coordinates {name!r} must be a one-dimensional array; got shape {found.shape}"
+        )
+    return found
+
+
+def _by_position(dataset, coordinates, fields, ensemble):
+    import xarray
+
+    shape = tuple(map(len, coordinates.values()))
+    variables = {
+        name: dataset[name].variable for name in dataset.variables if name not in coordinates
+    }
+    for name in fields:
+        old = dataset[name]
+        if old.ndim == 0:
+            continue
+        lead = _lead(name, old.shape, shape, coordinates, of_ensemble=name == ensemble)
+        attrs = {k: v for k, v in old.attrs.items() if k != BY_POSITION}
+        variables[name] = xarray.Variable(
+            (*lead, *coordinates), old.variable._data, attrs, old.encoding
+        )
+    found = xarray.Dataset(
+        variables, coords={n: (n, c) for n, c in coordinates.items()}, attrs=dataset.attrs
+    )
+    found.encoding = dataset.encoding
+    return found
+
+
+def _lead(name, size, shape, coordinates, *, of_ensemble: bool) -> tuple[str, ...]:
+    """Names of the axes before the grid's."""
+    count = len(size) - len(shape)
+    if count < 0 or size[count:] != shape:
+        sizes = ", ".join(f"{n}: {len(c)}" for n, c in coordinates.items())
+        behind = count > 0 and size[: len(shape)] == shape
+        raise RefusedValue(
+            f"{name!r} must have the shape of the grid {shape} ({sizes}), batch axes in front; got "
+            f"{size}. "
+            + (
+                "What comes behind the grid's axes goes in front: np.moveaxis(array, -1, 0)"
+                if behind
+                else "If its axes are in another order, write it: --axes "
+                + ",".join(reversed(coordinates))
+            )
+        )
+    if of_ensemble and count == 0:
+        raise RefusedValue(
+            f"the ensemble {name!r} must have an axis of draws in front of the grid's {shape}; got "
+            f"{size}"
+        )
+    if of_ensemble and count == 1:
+        return ("draw",)
+    return ("batch",) if count == 1 else tuple(f"batch_{i}" for i in range(count))
