@@ -209,6 +209,22 @@ def test_arrays_without_names_go_by_position(tmp_path, axes, container, single, 
     )
 
 
+def test_pdebench_holds_averages_over_cells_and_one_time_too_many(tmp_path, capsys):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["tensor"] = 1 + 0.1 * np.random.default_rng(0).normal(size=(3, 2, 8))
+        file["sd"] = np.full((3, 2, 8), 0.1)
+        file["x-coordinate"], file["t-coordinate"] = (np.arange(8) + 0.5) / 8, np.arange(3.0)
+    out = tmp_path / "o.nc"
+    law = ["--mean", "tensor", "--scale", "sd", "--integral", "x=1", "--out", str(out)]
+    assert main(["condition", str(tmp_path / "a.hdf5"), *law]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the last of 3 entries of 't-coordinate', for which there are no data, left out" in said
+    assert "grid axis x: 8 cells in [0, 1]" in said
+    post = xarray.load_dataset(out, engine="h5netcdf")
+    np.testing.assert_allclose(post["tensor"].mean("x"), 1.0, rtol=1e-14)
+
+
 # --- what the output keeps
 
 

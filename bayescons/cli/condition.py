@@ -56,7 +56,7 @@ def run(options: Condition, command: Sequence[str]) -> None:
             placed(options.out, source=options.input, overwrite=options.overwrite)
         with opened(options.input, group=options.group) as file:
             before, laws, stated = _understood(file, options, laws)
-            understood = file.encoding["understood"]
+            understood = before.dataset.encoding["understood"]
     with warnings.catch_warnings(record=True) as caught, own_refusals():
         warnings.simplefilter("always", SurprisingLawWarning)
         with working("conditioning"):

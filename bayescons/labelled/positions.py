@@ -14,6 +14,7 @@ from bayescons.labelled.lazy import BY_POSITION
 from bayescons.refusals import RefusedValue
 
 USUAL = ("t", "x", "y", "z")
+PDEBENCH = "-coordinate"  # behind the names of its coordinates
 
 
 def named(
@@ -46,7 +47,8 @@ def named(
             return dataset, None
         return _renamed(dataset, pairs), tuple(name for name, _ in pairs)
     if pairs is None:
-        pairs = [(name, name) for name in USUAL if name in dataset.variables]
+        sources = [(name, each) for name in USUAL for each in (name, name + PDEBENCH)]
+        pairs = [(name, each) for name, each in sources if each in dataset.variables]
     if not pairs:
         raise RefusedValue(
             "the arrays have no names for their axes, and there are no coordinates t, x, y or z; "
@@ -54,7 +56,16 @@ def named(
             "the order of the arrays: --axes time,depth, or --axes t=time,x=depth"
         )
     coordinates = {name: _coordinate(dataset, source) for name, source in pairs}
-    return _by_position(dataset, coordinates, fields, ensemble), tuple(coordinates)
+    sources = dict(pairs)
+    coordinates = {
+        name: _as_many(dataset, fields, sources[name], points, i - len(pairs))
+        for i, (name, points) in enumerate(coordinates.items())
+    }
+    averaged = [n for n, source in pairs if source.endswith(PDEBENCH) and n != "t"]
+    found = _by_position(dataset, coordinates, fields, ensemble)
+    for name in fields if averaged else ():  # it holds averages over cells about its coordinates
+        found[name].attrs["cell_methods"] = " ".join(f"{axis}: mean" for axis in averaged)
+    return found, tuple(coordinates)
 
 
 def _pairs(axes: str | None) -> list[tuple[str, str]] | None:
@@ -91,6 +102,18 @@ def _coordinate(dataset, name: str) -> np.ndarray:
             f"the coordinates {name!r} must be a one-dimensional array; got shape {found.shape}"
         )
     return found
+
+
+def _as_many(dataset, fields, source: str, points: np.ndarray, axis: int) -> np.ndarray:
+    """The coordinates of an axis. PDEBench writes one time more than it has data for; the last is
+    left out, and said to be.
+    """
+    sizes = {dataset[n].shape[axis] for n in fields if dataset[n].ndim >= -axis}
+    if not source.endswith(PDEBENCH) or sizes != {len(points) - 1}:
+        return points
+    told = f"the last of {len(points)} entries of {source!r}, for which there are no data, left out"
+    dataset.encoding["understood"] = f"{dataset.encoding.get('understood', '')}; {told}"
+    return points[:-1]
 
 
 def _by_position(dataset, coordinates, fields, ensemble):
