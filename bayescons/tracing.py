@@ -163,13 +163,18 @@ class Static:
     value: Hashable
 
 
-def compiled(function: Callable) -> Callable:
+def compiled(function: Callable, *, quickly: bool = False) -> Callable:
     """`jax.jit` that keeps the code of at most `EXECUTABLES` calls, and frees the oldest.
 
     Code is found again under the structure, shapes and types of the arguments. `jax.jit` itself
     never lets go of what it has compiled, so a program asked for at a thousand shapes would hold a
     thousand executables.
+
+    Args:
+        function: of pytrees of arrays.
+        quickly: compile in less time code that takes more, for what is run once.
     """
+    options = {"xla_backend_optimization_level": 0} if quickly else None
     executables: OrderedDict = OrderedDict()
     _caches.append(executables)
 
@@ -182,7 +187,7 @@ def compiled(function: Callable) -> Callable:
             if code is None:
                 # A function of its own for each: jax.jit keeps by function, and frees with it. Its
                 # first call traces it, and nobody else may call it before.
-                code = jax.jit(lambda *args: function(*args))
+                code = jax.jit(lambda *args: function(*args), compiler_options=options)
                 result = evaluated(code, *args)
                 executables[name] = code
                 if len(executables) > EXECUTABLES:

@@ -9,6 +9,7 @@ contradict each other for some values of it only. Nothing here judges; that is
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -268,7 +269,7 @@ def _statements(structure: ProgramStructure, keys) -> list[tuple[Gaussian, Const
     ]
 
 
-_stated = tracing.compiled(_statements)
+_stated = tracing.compiled(_statements, quickly=True)
 
 
 def _one(structure: ProgramStructure, key) -> tuple[list[dict], dict]:
@@ -283,7 +284,7 @@ def _one(structure: ProgramStructure, key) -> tuple[list[dict], dict]:
     return numbers, _stiffness(above, fields)
 
 
-@tracing.compiled
+@functools.partial(tracing.compiled, quickly=True)
 def _all_numbers(structure: ProgramStructure, keys) -> tuple[list[dict], dict]:
     return jax.vmap(_one, in_axes=(None, 0))(structure, keys)
 
