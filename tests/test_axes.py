@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import pytest
+from scipy import sparse
 
 import bayescons as bc
 from bayescons.axes import Cells, Index, Nodes, Ring
-from bayescons.functionals import shell_volume, spherical_area
+from bayescons.functionals import regional, shell_volume, spherical_area
 from bayescons.functionals.weighted import WeightedSum
 
 EPS = float(np.finfo(float).eps)
@@ -326,6 +327,65 @@ def test_a_weight_may_be_random_in_a_program():
 def test_a_measure_or_an_axis_that_cannot_be_meant_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         given()
+
+
+# --- regions
+
+ZONES = np.array([[0, 0, 1, 1, -1], [0, 2, 2, 1, 1], [3, 3, 3, 3, 3], [-1, -1, 0, 2, 2]])
+OVERLAPPING = {
+    "all": np.ones((4, 5)),
+    "north": np.repeat([[1], [1], [0], [0]], 5, 1),
+    "half": ZONES / 4 + 0.25,
+}
+
+
+def masks(regions):
+    if isinstance(regions, dict):
+        return np.stack(list(regions.values()))
+    return np.stack([regions == i for i in range(4)])
+
+
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("form", ["numbers", "names", "array", "sparse"])
+def test_totals_of_regions_are_the_sums_that_loops_give(form, average):
+    regions = OVERLAPPING if form == "names" else ZONES
+    given = {
+        "array": masks(ZONES),
+        "sparse": sparse.csr_array(masks(ZONES).reshape(4, 20).astype(float)),
+    }.get(form, regions)
+    functional = regional(
+        OCEAN, ("y", "x"), given, measure={"y,x": AREA}, weight={"z,y,x": WET}, average=average
+    )
+    shares = masks(regions).astype(float)
+    expected = np.einsum("ryx,yx,zyx,tzyx->tzr", shares, AREA, WET, FIELD)
+    if average:
+        expected = expected / np.einsum("ryx,yx,zyx->zr", shares, AREA, WET)
+    np.testing.assert_allclose(functional(FIELD), expected, rtol=64 * EPS, atol=64 * EPS)
+    v = RNG.normal(size=functional.value_shape)
+    left, right = np.sum(v * functional.linear(FIELD)), np.sum(FIELD * functional.adjoint(v))
+    assert abs(left - right) <= 1e3 * EPS
+    belief = bc.diagonal(FIELD + 0.1, 0.5)
+    posterior = bc.condition(belief, bc.Constraint(functional, expected, name="zones"))
+    np.testing.assert_allclose(functional(posterior.mean), expected, rtol=1e4 * EPS, atol=1e4 * EPS)
+    assert posterior.covariance.row_covariance.row_std.shape == (2, 3, len(shares))
+    assert functional.labels()[-1] == f"[t=1, z=2, {'half' if form == 'names' else 3}]"
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        (ZONES.T, "expected whole numbers of shape"),
+        (ZONES * 2, "region 1 holds no point"),
+        ({"sea": np.ones(3)}, "region 'sea' has shape"),
+        ({"sea": np.zeros((4, 5))}, "region 'sea' holds no point"),
+        ({"sea": np.full((4, 5), np.nan)}, "NaN"),
+        (np.full((4, 5), -1), "there is no region"),
+        (sparse.eye_array(4), "is a matrix of 4 columns|are a matrix of 4 columns"),
+    ],
+)
+def test_regions_that_cannot_be_meant_are_refused(regions, message):
+    with pytest.raises(ValueError, match=message):
+        regional(OCEAN, ("y", "x"), regions, measure={"y,x": AREA})
 
 
 # --- the sphere, and shells

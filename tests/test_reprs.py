@@ -66,6 +66,7 @@ FUNCTIONALS = {
     "periodic": bc.periodic(GRID, "x"),
     "initial": bc.initial(GRID),
     "second difference": bc.second_difference(GRID),
+    "regions": functionals.regional(GRID, "x", {"a": np.ones(5)}),
     "weighted": bc.integral(GRID, weight=np.ones(GRID.shape)),
     "function": bc.functional(lambda u: u.sum(), GRID),
     "stack": Stack((bc.integral(GRID), bc.initial(GRID))),

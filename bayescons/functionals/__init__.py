@@ -20,6 +20,7 @@ from bayescons.functionals.mapped import Mapped, mapped
 from bayescons.functionals.measures import shell_volume, spherical_area
 from bayescons.functionals.points import PointEvaluation
 from bayescons.functionals.products import TensorProduct
+from bayescons.functionals.regions import RegionalSum, regional
 from bayescons.functionals.regularity import second_difference
 from bayescons.functionals.residuals import Residuals, residuals
 from bayescons.functionals.stack import Stack

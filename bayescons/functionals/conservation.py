@@ -99,6 +99,17 @@ def average(
     return _functional(grid, over, _normalised(grid, over, sum_of), about)
 
 
+def weights_of(
+    grid: Grid, over: tuple[str, ...], rule: str | None, measure: Given, weight: Given
+) -> tuple[np.ndarray, str]:
+    """All weights of a total over some axes in one array, of length one along axes that they do not
+    vary along, and how they were made, in words. Arguments and errors as of `integral`.
+    """
+    over = _over(grid, over, "a total")
+    sum_of = _sum_of(grid, over, rule, measure, weight)
+    return _product(grid, over, sum_of, sum_of.along), _told(grid, sum_of, rule)
+
+
 class _SumOf(NamedTuple):
     """What is summed up over axes: a row of weights along each of `along`, and further factors.
 
