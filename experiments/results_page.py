@@ -31,9 +31,9 @@ def page(name: str, rows: Sequence[Row], origin: dict) -> str:
         for ending, caption in experiment.FIGURES.items()
     ]
     versions = ", ".join(f"{package} {version}" for package, version in origin["versions"].items())
+    usual = f"python -m experiments {name} --preset {origin['preset']} --seed {origin['seed']}"
     made = (
-        f"Made by `python -m experiments {name} --preset {origin['preset']} --seed "
-        f"{origin['seed']}` on {origin['date']}; "
+        f"Made by `{origin.get('command', usual)}` on {origin['date']}; "
         f"{', '.join(sorted({row.device for row in rows}))}; {versions}. The rows are in "
         f"[{name}.json]({name}.json)."
     )
