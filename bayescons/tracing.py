@@ -141,6 +141,17 @@ def alone() -> threading.RLock:
     return _lock
 
 
+def in_double(function: Callable) -> Callable:
+    """A function that computes in double precision, whatever the session does."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        with jax.enable_x64(True):
+            return function(*args, **kwargs)
+
+    return call
+
+
 def one_at_a_time(function: Callable) -> Callable:
     """A function that one thread at a time is in, together with all that are `alone`."""
 

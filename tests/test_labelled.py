@@ -680,3 +680,43 @@ def test_an_ensemble_in_python_has_the_covariance_of_its_members():
             bc.gaussians.ensemble(bad, members=1, batch_dims=1)
     with pytest.raises(ValueError, match="a number above zero"):
         bc.gaussians.ensemble(draws, nugget=0.0)
+
+
+# --- what the layouts of solvers say
+
+
+def test_a_periodic_axis_of_a_file_is_a_ring():
+    x = np.arange(8) / 8
+    ds = xarray.Dataset(
+        {"mean": ("x", 1 + np.sin(2 * np.pi * x)), "scale": 0.1},
+        coords={"x": ("x", x, {"periodic": 1})},
+    )
+    done = solved(understood(ds), [integral("x", 1.0)])
+    assert done.surprise[0] <= 1e-12
+    assert isinstance(done.predictions.grid.along("x"), bc.axes.Ring)
+    uneven = ds.assign_coords(x=("x", x**2, {"periodic": 1}))
+    with pytest.raises(ValueError, match="--ring x=PERIOD"):
+        understood(uneven)
+
+
+@pytest.mark.parametrize(("kind", "volume"), [("spherical", 4 * np.pi / 3), ("polar", np.pi)])
+def test_a_radius_of_a_round_grid_counts_the_volumes_of_shells(kind, volume):
+    edges = np.linspace(0.0, 1.0, 9)
+    ds = xarray.Dataset(
+        {
+            "mean": ("r", np.ones(8)),
+            "scale": 0.1,
+            "r_bnds": (("r", "nv"), np.stack([edges[:-1], edges[1:]], 1)),
+        },
+        coords={"r": ("r", (edges[1:] + edges[:-1]) / 2, {"bounds": "r_bnds"})},
+        attrs={"grid_type": kind},
+    )
+    for law in (integral("r", volume), average("r", 1.0)):
+        assert solved(understood(ds), [law]).surprise[0] <= 1e-12
+
+
+def test_the_door_computes_in_double_whatever_the_session_does():
+    ds = xarray.Dataset({"mean": ("x", NODES), "scale": 0.5}, coords={"x": NODES})
+    with jax.enable_x64(False):
+        post = bc.labelled.condition(ds, [integral("x", 5.0)])
+    assert abs(float(post["mean"].values @ trapezoid(NODES)) - 5.0) <= 16 * EPS

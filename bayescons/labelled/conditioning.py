@@ -17,10 +17,10 @@ from bayescons.gaussians.scales import functional_scale
 from bayescons.labelled.laws import Law
 from bayescons.labelled.outcome import Conditioned, as_dataset, restored
 from bayescons.labelled.predictions import Predictions, predictions
-from bayescons.labelled.stating import Stated, stated
+from bayescons.labelled.stating import LARGEST, Stated, stated
 from bayescons.refusals import RefusedValue
+from bayescons.tracing import in_double
 
-LARGEST = 1e150  # of which the square, summed over a field, is a number
 SURPRISING, ABSURD = 5.0, 1000.0  # prior standard deviations between a value and the belief
 
 
@@ -28,6 +28,7 @@ class SurprisingLawWarning(UserWarning):
     """A law states a value many prior standard deviations away from what is believed."""
 
 
+@in_double
 def solved(predictions: Predictions, laws: Sequence[Law], *, anyway: bool = False) -> Conditioned:
     """Carry out the update.
 
@@ -93,6 +94,7 @@ def _judge(fact: Stated, distance: float | None, predictions: Predictions, anywa
     warnings.warn(f"{told}. Look at {causes}", SurprisingLawWarning, stacklevel=4)
 
 
+@in_double
 def condition(
     dataset: Any, laws: Sequence[Law], *, anyway: bool = False, seed: int = 0, **reading: Any
 ) -> Any:

@@ -21,6 +21,7 @@ from bayescons.labelled.laws import Law
 from bayescons.labelled.predictions import Predictions
 from bayescons.labelled.stating import Stated
 from bayescons.refusals import RefusedValue
+from bayescons.tracing import in_double
 
 RECORD = "bayescons_conditioned"  # attribute that says what a dataset was conditioned on
 PACKED = ("scale_factor", "add_offset", "valid_range", "valid_min", "valid_max")
@@ -44,6 +45,7 @@ class Conditioned:
     surprise: tuple[float | None, ...]
 
 
+@in_double
 def as_dataset(done: Conditioned, *, seed: int = 0) -> Any:
     """The dataset of `condition`."""
     known, posterior = done.predictions, done.result.posterior

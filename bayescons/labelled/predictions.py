@@ -20,6 +20,7 @@ from bayescons.labelled.labels import Labels, found, labels, listed
 from bayescons.labelled.laws import Law
 from bayescons.labelled.units import compared
 from bayescons.refusals import RefusedType, RefusedValue
+from bayescons.tracing import in_double
 
 NUGGET = 1e-3
 
@@ -63,6 +64,7 @@ class Predictions(Labels):
         return Description("Predictions", tuple(rows))
 
 
+@in_double
 def predictions(
     dataset: Any,
     *,
