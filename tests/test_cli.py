@@ -200,7 +200,7 @@ def test_the_table_names_each_fact_and_its_error_before_and_after(source, capsys
             ["--integral", "x=column"],
             "must be a number or have shape (3,) over (t), or (2, 3) with the batch in front; got (3, 1)",
         ),
-        (["--integral", "x=mass+--1"], "must be at least zero everywhere"),
+        (["--integral", "x=mass+--1"], "must be standard deviations, zero or more"),
         (["--dirichlet", "x:lower=1+-quadrature"], "this functional is none"),
         (
             ["--dirichlet", "x:lower=1", "--dirichlet", "x:lower=2"],

@@ -644,6 +644,72 @@ def test_options_that_cannot_be_meant_are_refused(tmp_path, capsys, options, mes
     assert not (tmp_path / "o.nc").exists()
 
 
+def test_one_number_may_be_the_scale_of_all_points(tmp_path):
+    np.savez(tmp_path / "in.npz", x=NODES, mean=NODES, sd=np.full(5, 0.3))
+    posts = []
+    for scale in ("0.3", "sd"):
+        out = tmp_path / f"{scale}.nc"
+        law = ["--integral", "x=5", "--scale", scale, "--out", str(out)]
+        assert main(["condition", str(tmp_path / "in.npz"), *law]) == 0
+        posts.append(xarray.load_dataset(out, engine="h5netcdf"))
+    assert np.array_equal(posts[0]["mean"], posts[1]["mean"])
+    assert np.array_equal(posts[0]["scale"], posts[1]["sd"])
+
+
+def test_a_front_is_located_before_and_after(tmp_path, capsys):
+    x, t = np.linspace(0, 1, 41), np.array([0.1, 0.2])
+    front = 0.5 + 0.1 * np.random.default_rng(0).normal(size=(30, 1, 1)) + t[:, None]
+    np.savez(
+        tmp_path / "a.npz", t=t, x=x, draws=np.clip((front - x) * 10 + 0.5, 0, 1), mass=0.5 + t
+    )
+    law = ["--integral", "x=mass", "--front", "0.5", "--out", str(tmp_path / "o.nc")]
+    assert main(["condition", str(tmp_path / "a.npz"), *law]) == 0
+    assert "Front at 0.5: first place along x, of 400 draws" in capsys.readouterr().out
+    post = xarray.load_dataset(tmp_path / "o.nc", engine="h5netcdf")
+    before, after = post["front_before"], post["front_after"]
+    assert before.dims == ("statistic", "t")
+    assert (after.sel(statistic="sd") < 0.7 * before.sel(statistic="sd")).all()
+    # the profile falls by a line about its front, so that the mass is the front's place
+    np.testing.assert_allclose(after.sel(statistic="mean"), 0.5 + t, atol=0.02)
+    assert (after.sel(statistic="absent") == 0).all()
+
+
+def test_a_contour_is_told_by_the_area_that_it_encloses(tmp_path, capsys):
+    x, y = np.linspace(0, 1, 21), np.linspace(0, 1, 17)
+    radius = 0.3 + 0.02 * np.random.default_rng(0).normal(size=(30, 1, 1))
+    draws = np.clip((radius - np.hypot(x - 0.5, y[:, None] - 0.5)) * 5 + 0.5, 0, 1)
+    np.savez(tmp_path / "a.npz", y=y, x=x, draws=draws)
+    options = ["--axes", "y,x", "--integral", "y,x=0.29", "--front", "0.5", "--dry-run"]
+    assert main(["condition", str(tmp_path / "a.npz"), *options]) == 0
+    said = capsys.readouterr().out
+    before, after = (
+        float(next(line.split()[1] for line in said.splitlines() if line.split()[:1] == [which]))
+        for which in ("before", "after")
+    )
+    assert abs(before - np.pi * 0.09) < 0.02
+    assert abs(after - before) < 0.05
+    assert (
+        main(
+            [
+                "condition",
+                str(tmp_path / "a.npz"),
+                "--axes",
+                "y,x",
+                "--integral",
+                "y,x=0.29",
+                "--front",
+                "0.5",
+                "--out",
+                str(tmp_path / "o.nc"),
+                "--draws",
+                "50",
+            ]
+        )
+        == 0
+    )
+    assert "area over y and x, of 50 draws" in capsys.readouterr().out
+
+
 def test_walls_of_the_command_line_are_those_of_the_library(tmp_path):
     np.savez(tmp_path / "in.npz", x=NODES, mean=NODES, scale=np.full(5, 0.3))
     facts = ["--robin", "x:upper:1:0.5=2+-0.1", "--neumann", "x:lower=1", "--average", "x=1.5"]
@@ -713,6 +779,21 @@ def test_a_radius_of_a_round_grid_counts_the_volumes_of_shells(kind, volume):
     )
     for law in (integral("r", volume), average("r", 1.0)):
         assert solved(understood(ds), [law]).surprise[0] <= 1e-12
+
+
+def test_an_array_that_may_be_widths_is_pointed_at_and_not_used():
+    ds = xarray.Dataset(
+        {
+            "mean": ("zt", np.ones(3)),
+            "scale": 0.1,
+            "dzt": ("zt", [20.0, 30.0, 40.0], {"units": "m"}),
+        },
+        coords={"zt": ("zt", [10.0, 35.0, 70.0], {"units": "m"})},
+    )
+    before = understood(ds, axes=["zt"])
+    assert "--weights dzt" in " ".join(before.notes)
+    done = solved(before, [integral("zt", 90.0, weights="dzt")])
+    assert done.surprise[0] <= 1e-12
 
 
 def test_the_door_computes_in_double_whatever_the_session_does():

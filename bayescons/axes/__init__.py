@@ -2,6 +2,8 @@
 integrals, values and slopes at walls, second differences.
 """
 
-from bayescons.axes.kinds import Axis, Cells, Index, Nodes, Ring, axis, axis_from
+from bayescons.axes.abstract import Axis
+from bayescons.axes.cells import Cells
+from bayescons.axes.kinds import Index, Nodes, Ring, axis, axis_from
 from bayescons.axes.quadrature import RULES, bridge_widths, quadrature_weights
 from bayescons.axes.stencils import SIDES

@@ -1,113 +1,19 @@
-"""Axes of a grid: where numbers of a field stand along one of them, and what they are.
-
-A number may be the value at a node, the average over a cell, one of a ring that closes on itself,
-or that of a cell without a place (`Index`). What is true along an axis - the weights of an
-integral, a value or a slope at a wall, a second difference - is asked of the axis, so that
-functionals are the same for all of them.
-"""
+"""Axes of values: at nodes, around a ring, of cells that are only counted."""
 
 from __future__ import annotations
 
-import abc
 import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from bayescons.arrays import constant, numbers
+from bayescons.axes.abstract import Axis, increasing, side_of
+from bayescons.axes.cells import Cells
 from bayescons.axes.quadrature import bridge_widths, quadrature_weights
-from bayescons.axes.stencils import (
-    SIDES,
-    cell_end_stencil,
-    cell_stencils,
-    end_stencil,
-    interior_stencils,
-    ring_stencils,
-)
-from bayescons.descriptions import Description, counted, described
+from bayescons.axes.stencils import end_stencil, interior_stencils, ring_stencils
+from bayescons.descriptions import counted
 from bayescons.refusals import RefusedValue
-
-
-@described
-class Axis(abc.ABC):
-    """One axis of a grid.
-
-    Attributes:
-        points: coordinates by which its places are called, shape (n,), strictly increasing.
-        no_ends: why nothing can be stated at its ends, and what to write instead, where it has
-            none.
-    """
-
-    points: np.ndarray
-    no_ends: str
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def __eq__(self, other) -> bool:
-        return type(self) is type(other) and self._identity == other._identity
-
-    def __hash__(self) -> int:
-        return hash((type(self), self._identity))
-
-    def description(self) -> Description:
-        """What its numbers are, and where."""
-        return Description(self.told)
-
-    @property
-    @abc.abstractmethod
-    def told(self) -> str:
-        """In words: how many, of which kind, where."""
-
-    @property
-    @abc.abstractmethod
-    def settings(self) -> dict:
-        """What JSON can hold of it: `axis_from` makes it again."""
-
-    @abc.abstractmethod
-    def weights(self, rule: str | None = None) -> np.ndarray:
-        """Weights w of an integral along the axis, w'u ≈ ∫ u dx, shape (n,).
-
-        Args:
-            rule: of quadrature between nodes; None is the axis's own.
-        """
-
-    @abc.abstractmethod
-    def integration(self, rule: str | None = None) -> str:
-        """In words, how it is integrated over by `weights`."""
-
-    @property
-    def bridges(self) -> np.ndarray | None:
-        """Widths between neighbours, where the integral is a rule between nodes and errs by what
-        the field does there (`quadrature.bridge_widths`): n - 1 of them, or n on a ring. None where
-        sums are exact.
-        """
-        return None
-
-    def end(self, side: str) -> float:
-        """Coordinate of the wall at an end."""
-        _side(side)
-        raise RefusedValue(self.no_ends)
-
-    def end_weights(self, side: str, derivative: int, order: int) -> np.ndarray:
-        """Weights of a derivative at a wall, in the direction of increasing x, shape (n,).
-
-        Args:
-            side: "lower" or "upper".
-            derivative: its order; 0 is the value.
-            order: of accuracy.
-        """
-        del derivative, order
-        _side(side)
-        raise RefusedValue(self.no_ends)
-
-    @abc.abstractmethod
-    def second_differences(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of ∂²/∂x² by three neighbours (r, n), and the coordinates where they are (r,)."""
-
-    @property
-    def _identity(self) -> tuple:
-        return (self.points.tobytes(),)
 
 
 class Nodes(Axis):
@@ -122,7 +28,7 @@ class Nodes(Axis):
     """
 
     def __init__(self, points, name: str | None = None):
-        self.points = _increasing("the axis" if name is None else f"axis {name!r}", points)
+        self.points = increasing("the axis" if name is None else f"axis {name!r}", points)
 
     @property
     def told(self) -> str:
@@ -149,7 +55,7 @@ class Nodes(Axis):
 
     def end(self, side: str) -> float:
         """The first or the last point."""
-        return float(self.points[_side(side)])
+        return float(self.points[side_of(side)])
 
     def end_weights(self, side: str, derivative: int, order: int) -> np.ndarray:
         """One-sided differences of `derivative` + `order` points; for the value the point alone."""
@@ -158,112 +64,6 @@ class Nodes(Axis):
     def second_differences(self) -> tuple[np.ndarray, np.ndarray]:
         """At every point inside."""
         return interior_stencils(self.points), self.points[1:-1]
-
-
-class Cells(Axis):
-    """Averages over cells that lie side by side, ū_i = ∫_i u dx / width_i, as finite volumes have
-    them. Sums of them are exact integrals, and walls lie at the outer edges, half a cell beyond the
-    first and the last centre.
-
-    Values and slopes at a wall are those of the polynomial whose averages are the given ones,
-    `order` of them for a value and `order` + 1 for a slope: exact for polynomials of as many
-    coefficients.
-
-    Args:
-        edges: n + 1 strictly increasing coordinates, or the bounds of each cell, shape (n, 2), as
-            climate files have them.
-        points: by which the cells are called, where these are not their middles.
-        widths: in place of edges, where only these are known: with `points`. Then it is not known
-            where the walls are.
-
-    Raises:
-        ValueError: cells that overlap or leave gaps, points outside of their cells.
-
-    Source: reconstruction from averages by the primitive function, Shu, Essentially non-oscillatory
-        and weighted essentially non-oscillatory schemes (1998), section 2.1.
-
-    Example:
-        >>> grid = bc.Grid(x=bc.axes.Cells([0.0, 0.5, 1.0, 2.0]))
-        >>> print(grid["x"], bc.integral(grid)(jnp.array([1.0, 1.0, 2.0])))
-        [0.25 0.75 1.5 ] 3.0
-    """
-
-    def __init__(self, edges=None, *, points=None, widths=None):
-        if (edges is None) == (widths is None):
-            raise RefusedValue(
-                "cells are given by their edges, or by widths where only these are known: "
-                "Cells(edges), or Cells(points=centres, widths=widths)"
-            )
-        self.edges = None if edges is None else _edges(edges)
-        if self.edges is None:
-            if points is None:
-                raise RefusedValue(
-                    "cells that are given by widths need points to be called by: "
-                    "Cells(points=centres, widths=widths)"
-                )
-            self.points, self.widths = _increasing("centres", points), _widths(widths, points)
-        else:
-            self.widths = constant(np.diff(self.edges))
-            middles = constant((self.edges[1:] + self.edges[:-1]) / 2)
-            self.points = middles if points is None else _within(points, self.edges)
-
-    @property
-    def told(self) -> str:
-        """How many, and where."""
-        if self.edges is None:
-            total = math.fsum(self.widths)
-            return f"{counted(len(self), 'cell')} of {total:g} together, edges not known"
-        return f"{counted(len(self), 'cell')} in [{self.edges[0]:g}, {self.edges[-1]:g}]"
-
-    @property
-    def settings(self) -> dict:
-        """Edges or widths, and points."""
-        if self.edges is None:
-            return {"points": self.points.tolist(), "widths": self.widths.tolist()}
-        return {"edges": self.edges.tolist(), "points": self.points.tolist()}
-
-    def weights(self, rule: str | None = None) -> np.ndarray:
-        """The widths of the cells: sums of averages are exact."""
-        if rule not in (None, "midpoint"):
-            raise RefusedValue(
-                f"numbers along this axis are averages over cells, whose sum is exact; "
-                f"rule={rule!r} is for values at nodes. Leave it out, or build the grid on nodes"
-            )
-        return self.widths
-
-    def integration(self, rule: str | None = None) -> str:
-        """A sum."""
-        del rule
-        return "sums over cells"
-
-    def end(self, side: str) -> float:
-        """The outermost edge."""
-        return float(self._known_edges()[_side(side)])
-
-    def end_weights(self, side: str, derivative: int, order: int) -> np.ndarray:
-        """Of the polynomial with these averages in `derivative` + `order` cells next to the
-        wall.
-        """
-        return cell_end_stencil(self._known_edges(), side, derivative, order)
-
-    def second_differences(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of the parabola with the averages of three neighbours, at the middle of the inner
-        cells.
-        """
-        return cell_stencils(self._known_edges()), self.points[1:-1]
-
-    def _known_edges(self) -> np.ndarray:
-        if self.edges is None:
-            raise RefusedValue(
-                "where the walls of this axis are is not known: its cells were given by their "
-                "widths. Give their edges: Cells(edges)"
-            )
-        return self.edges
-
-    @property
-    def _identity(self) -> tuple:
-        edges = None if self.edges is None else self.edges.tobytes()
-        return (self.points.tobytes(), self.widths.tobytes(), edges)
 
 
 class Ring(Axis):
@@ -291,7 +91,7 @@ class Ring(Axis):
     )
 
     def __init__(self, points, period: float):
-        self.points, self.period = _increasing("a ring", points), float(numbers("period", period))
+        self.points, self.period = increasing("a ring", points), float(numbers("period", period))
         span = float(np.ptp(self.points))
         if not (math.isfinite(self.period) and span < self.period):
             raise RefusedValue(
@@ -340,7 +140,8 @@ class Ring(Axis):
         return ring_stencils(self.points, self.period), self.points
 
     @property
-    def _identity(self) -> tuple:
+    def identity(self) -> tuple:
+        """What makes it equal to another of its kind."""
         return (self.points.tobytes(), self.period)
 
 
@@ -417,78 +218,3 @@ def axis_from(settings) -> Axis:
     if keys not in kinds:
         raise RefusedValue(f"no axis is described by {', '.join(sorted(map(str, keys)))}")
     return kinds[keys](**settings)
-
-
-def _side(side: str) -> int:
-    if side not in SIDES:
-        raise RefusedValue(
-            f"unknown side {side!r}; write 'lower' (first point) or 'upper' (last point)"
-        )
-    return 0 if side == "lower" else -1
-
-
-def _increasing(what: str, given) -> np.ndarray:
-    values = np.array(numbers(what, given), dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise RefusedValue(
-            f"{what} must be a one-dimensional array of coordinates; got shape {values.shape}"
-        )
-    if not np.isfinite(values).all():
-        raise RefusedValue(f"{what} holds NaN or infinite coordinates")
-    if not (np.diff(values) > 0).all():
-        worst = int(np.argmin(np.diff(values)))
-        raise RefusedValue(
-            f"{what} must increase strictly; point {worst + 1} ({values[worst + 1]:g}) does "
-            f"not lie above point {worst} ({values[worst]:g}). Sort the coordinates, and the field "
-            "with them"
-        )
-    return constant(values)
-
-
-def _edges(given) -> np.ndarray:
-    """n + 1 edges, also from the bounds of n cells."""
-    values = np.array(numbers("edges", given), dtype=np.float64)
-    if values.ndim == 2 and values.shape[1] == 2 and len(values):
-        lower, upper = np.sort(values, axis=1).T
-        size = np.abs(values).max()
-        worst = int(np.argmax(np.abs(lower[1:] - upper[:-1]))) if len(values) > 1 else 0
-        if len(values) > 1 and abs(lower[worst + 1] - upper[worst]) > 1e-6 * size:
-            raise RefusedValue(
-                f"the cells do not lie side by side: cell {worst} ends at "
-                f"{upper[worst]:g} and cell {worst + 1} begins at {lower[worst + 1]:g}. Bounds are "
-                "those of each cell in order, and cells may neither overlap nor leave gaps"
-            )
-        values = np.append(lower, upper[-1])
-    if values.ndim != 1 or values.size < 2:
-        raise RefusedValue(
-            f"edges must be one more than the cells, shape (n + 1,), or bounds of "
-            f"shape (n, 2); got shape {values.shape}"
-        )
-    return _increasing("edges", values)
-
-
-def _widths(widths, points) -> np.ndarray:
-    values = np.array(numbers("widths", widths), dtype=np.float64)
-    if values.shape != np.shape(points) or not (np.isfinite(values).all() and (values > 0).all()):
-        raise RefusedValue(
-            f"widths must be one number above zero for each of {np.size(points)} cells; got shape "
-            f"{values.shape}"
-        )
-    return constant(values)
-
-
-def _within(points, edges: np.ndarray) -> np.ndarray:
-    values = _increasing("centres", points)
-    if len(values) != len(edges) - 1:
-        raise RefusedValue(
-            f"{len(edges)} edges are those of {len(edges) - 1} cells; got {len(values)} points"
-        )
-    slack = 1e-6 * np.ptp(edges)
-    outside = (values < edges[:-1] - slack) | (values > edges[1:] + slack)
-    if outside.any():
-        worst = int(np.argmax(outside))
-        raise RefusedValue(
-            f"point {worst}, {values[worst]:g}, does not lie in its cell, "
-            f"[{edges[worst]:g}, {edges[worst + 1]:g}]"
-        )
-    return values

@@ -93,7 +93,7 @@ class Condition:
     mean: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: mean)")] = None
     """Array of the means."""
     scale: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: scale)")] = None
-    """Array of the standard deviations."""
+    """Array of the standard deviations, or one number for all points."""
     variance: Annotated[
         str | None, arg(metavar="NAME", help_behavior_hint="(default: variance)")
     ] = None
@@ -106,6 +106,10 @@ class Condition:
     """For an ensemble: s as a share of the members' standard deviation (root mean square over the grid)."""
     draws: Annotated[int, arg(metavar="N")] = 0
     """How many draws of the conditioned field to write, into a group `posterior` as ArviZ has it."""
+    front: Annotated[
+        float | None, arg(metavar="THRESHOLD", help_behavior_hint="(default: none)")
+    ] = None
+    """Where the field crosses this value, before and after, over 400 draws or as many as --draws: a place along one axis of space, an enclosed area in a plane."""
     seed: int = 0
     """Seed of the draws."""
     group: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the root)")] = (

@@ -12,15 +12,20 @@ from typing import Any
 import jax
 import numpy as np
 
+from bayescons.arrays import ALIKE
 from bayescons.cli.command import Condition
 from bayescons.cli.errors import InputError, own_refusals
+from bayescons.cli.fronts import DRAWS, located, report
 from bayescons.cli.interrupts import check
 from bayescons.cli.output import attributes
 from bayescons.cli.terminal import say, show_table, working
 from bayescons.labelled import Law, Predictions, SurprisingLawWarning, predictions, solved
+from bayescons.labelled.earlier import require_same_reading, restored
 from bayescons.labelled.files import opened, values
-from bayescons.labelled.outcome import Conditioned, as_dataset, restored, spread_of
+from bayescons.labelled.labels import require_same_places
+from bayescons.labelled.outcome import Conditioned, as_dataset, spread_of
 from bayescons.labelled.positions import named
+from bayescons.labelled.refusing import require_memory
 from bayescons.labelled.writing import placed, written
 
 EXPECTED = {
@@ -38,8 +43,9 @@ def run(options: Condition, command: Sequence[str]) -> None:
     Raises:
         InputError: for input that cannot be used, or an output that cannot be written.
     """
-    laws = [parse(kind, text, options) for kind in EXPECTED for text in getattr(options, kind)]
-    laws += [Law("periodic", (axis.strip(),)) for axis in options.periodic]
+    with own_refusals():
+        laws = [parse(kind, text, options) for kind in EXPECTED for text in getattr(options, kind)]
+        laws += [Law("periodic", (axis.strip(),)) for axis in options.periodic]
     if not laws:
         raise InputError(
             "nothing to condition on; state at least one of --integral x=TOTAL, --average, "
@@ -53,19 +59,24 @@ def run(options: Condition, command: Sequence[str]) -> None:
         raise InputError("where to write is missing: --out OUT.nc, or --dry-run to write nothing")
     with own_refusals():
         if options.out is not None and not options.dry_run:
-            placed(options.out, source=options.input, overwrite=options.overwrite)
+            for source in (options.input, *_others(options)):
+                placed(options.out, source=source, overwrite=options.overwrite)
         with opened(options.input, group=options.group) as file:
             before, laws, stated = _understood(file, options, laws)
             understood = before.dataset.encoding["understood"]
+        _require_drawable(before, options.draws)
     with warnings.catch_warnings(record=True) as caught, own_refusals():
         warnings.simplefilter("always", SurprisingLawWarning)
         with working("conditioning"):
             done = solved(before, laws, anyway=options.anyway)
-            dataset = None if options.dry_run else _dataset(done, options, command)
+            places = _front(done, options)
+            dataset = None if options.dry_run else _dataset(done, options, command, places)
     say(f"{options.input}: {understood}")
     for line in before.told():
         say(line)
     _report(done, stated)
+    if places is not None:
+        report(places, independent=done.predictions.draws is None)
     for warning in caught:
         if issubclass(warning.category, SurprisingLawWarning):
             say(f"warning: {warning.message}")
@@ -126,12 +137,14 @@ def _understood(
     """The predictions of a file, all laws to be stated of them, and those that were typed or held
     already, as they are told.
     """
-    file, laws = restored(_loaded(file.copy()), laws)
+    file, laws, earlier = restored(_loaded(file.copy()), laws)
     names = [options.mean or "mean", options.scale or "scale", options.variance or "variance"]
     ensemble = options.ensemble or ("draws" if names[0] not in file.variables else None)
     fields = [name for name in (*names, ensemble) if name is not None and name in file.variables]
-    dataset, axes = named(file, options.axes, fields, ensemble)
+    further = [name for name in (options.where, *options.weights) if name is not None]
+    dataset, axes = named(file, options.axes, fields, ensemble, further)
     resolved = [_resolved(law, dataset) for law in laws]
+    scale = _scale(options.scale, dataset)
     cells = dict(_split("cells", text) for text in options.cells)
     known = {name: _array(text, dataset, "cells") for name, text in cells.items()}
     rings = [text.partition("=") for text in options.ring]
@@ -139,18 +152,36 @@ def _understood(
     before = predictions(
         dataset,
         mean=options.mean,
-        scale=options.scale,
+        scale=scale,
         variance=options.variance,
         ensemble=options.ensemble,
         laws=resolved,
         axes=axes,
         members=options.members,
-        where=options.where,
+        where=earlier.get("where") if options.where is None else options.where,
         rings=periods,
         cells=known,
         nugget=options.nugget,
     )
+    require_same_reading(before, earlier)
     return before, tuple(resolved), list(laws)
+
+
+def _scale(given: str | None, dataset: Any) -> str | None:
+    """Name of the standard deviations; a number becomes an array of the dataset."""
+    number = None if given is None or given in dataset.variables else _number(given)
+    if number is None:
+        return given
+    if "scale" in dataset.variables:
+        raise InputError(f"INPUT has an array 'scale'; --scale {given} would replace it")
+    dataset["scale"] = number
+    return "scale"
+
+
+def _others(options: Condition) -> list[Path]:
+    """Files other than INPUT that are read: FILE of FILE:NAME."""
+    texts = [*options.weights, *(text.partition("=")[2] for text in options.cells)]
+    return [Path(path.strip()) for path, colon, _ in (t.rpartition(":") for t in texts) if colon]
 
 
 def _split(option: str, text: str) -> tuple[str, str]:
@@ -193,8 +224,23 @@ def _array(text: str, dataset: Any, what: str) -> Any:
         found = file[name].load().reset_coords(drop=True)
     if name in dataset.variables:
         raise InputError(f"INPUT has an array {name!r} too; rename it in {path}")
-    dataset[name] = found
+    dataset[name] = _aligned(found, dataset, f"the array {name!r} of {path}")
     return dataset[name]
+
+
+def _aligned(found: Any, dataset: Any, what: str) -> Any:
+    """An array of another file at the coordinates of INPUT: in any order, and where they are alike
+    but for single precision, in its own.
+    """
+    for name in (n for n in found.dims if n in found.coords and n in dataset.coords):
+        one, other = (np.asarray(a[name]) for a in (found, dataset))
+        plain = one.shape == other.shape and one.dtype.kind in "iuf" and other.dtype.kind in "iuf"
+        if plain and np.allclose(one, other, rtol=ALIKE, atol=ALIKE * np.abs(other).max()):
+            found = found.assign_coords({name: dataset[name]})
+        elif one.shape == other.shape and np.array_equal(np.sort(one), np.sort(other)):
+            found = found.reindex({name: dataset[name]})
+    require_same_places(what, found, dataset)
+    return found
 
 
 def _resolved(law: Law, dataset: Any) -> Law:
@@ -205,25 +251,47 @@ def _resolved(law: Law, dataset: Any) -> Law:
     return dataclasses.replace(law, weights=weights)
 
 
-def _dataset(done: Conditioned, options: Condition, command: Sequence[str]) -> Any:
+def _front(done: Conditioned, options: Condition) -> Any:
+    """Where the field crosses a threshold, as a dataset; None where that is not asked for."""
+    if options.front is None:
+        return None
+    return located(done, options.front, options.draws or DRAWS, options.seed)
+
+
+def _dataset(done: Conditioned, options: Condition, command: Sequence[str], places: Any) -> Any:
     """What is written: a dataset, or a tree where draws are asked for."""
     import xarray
 
     dataset = as_dataset(done, seed=options.seed)
+    if places is not None:
+        dataset = dataset.assign(places.variables)
     told = {"belief": done.predictions.form, "seed": options.seed}
     dataset.attrs |= attributes(command, input=str(options.input), **told)
     if not options.draws:
         return dataset
+    known = done.predictions
     key = jax.random.key(options.seed)
     drawn = np.asarray(done.result.posterior.sample(key, (options.draws,)))
-    known = done.predictions
     if known.mask is not None:
         drawn = np.where(known.mask, drawn, np.nan)
     axes = ("chain", "draw", *known.axes)
-    field = xarray.DataArray(drawn[None], dims=axes, coords=dict(dataset.coords))
-    field = field.assign_coords(chain=[0], draw=np.arange(options.draws))
-    posterior = xarray.Dataset({known.template.name: known.ascending(field)})
+    field = known.ascending(xarray.DataArray(drawn[None], dims=axes))
+    places = {n: c for n, c in dataset.coords.items() if c.dims and {*c.dims} <= {*known.axes}}
+    field = field.assign_coords(**places, chain=[0], draw=np.arange(options.draws))
+    posterior = xarray.Dataset({known.template.name: field})
     return xarray.DataTree.from_dict({"/": dataset, "/posterior": posterior})
+
+
+def _require_drawable(known: Predictions, draws: int) -> None:
+    """Refuse draws that do not fit into memory, or beside axes of their names."""
+    taken = [n for n in ("chain", "draw") if n in {*known.dataset.dims, *known.dataset.variables}]
+    if draws and taken:
+        raise InputError(
+            f"--draws writes over the axes chain and draw, and INPUT has {taken[0]!r} itself. "
+            f"Rename it there, ds.rename({taken[0]}='member'), or leave --draws out"
+        )
+    size = 24 * min(draws, 2**62) * known.belief.mean.size  # noise, draws, what is written
+    require_memory(size, f"what --draws {draws} writes")
 
 
 def _report(done: Conditioned, typed: Sequence[Law]) -> None:

@@ -144,7 +144,8 @@ def spherical_area(
     unit, pole = (math.pi / 180, 90.0) if degrees else (1.0, math.pi / 2)
     along = grid.along(lat)
     edges = along.edges if isinstance(along, Cells) else _halfway(along.points, pole)
-    if edges is None or np.abs(edges).max() > pole * (1 + 1e-9):
+    reach = np.abs(along.points if edges is None else [*along.points, *edges]).max()
+    if edges is None or reach > pole * (1 + 1e-9):
         raise RefusedValue(
             f"latitudes {lat!r} must lie within [-{pole:g}, {pole:g}], and their cells be known by "
             f"edges; got {along.told}. Say degrees=False for radians"

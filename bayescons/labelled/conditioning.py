@@ -5,7 +5,7 @@ and what it leaves as a dataset.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from bayescons.arrays import over_batch
 from bayescons.gaussians.conditioning import stack, update
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.gaussians.scales import functional_scale
+from bayescons.labelled.earlier import require_same_reading, restored
 from bayescons.labelled.laws import Law
-from bayescons.labelled.outcome import Conditioned, as_dataset, restored
-from bayescons.labelled.predictions import Predictions, predictions
-from bayescons.labelled.stating import LARGEST, Stated, stated
-from bayescons.refusals import RefusedValue
+from bayescons.labelled.outcome import Conditioned, as_dataset
+from bayescons.labelled.predictions import LARGEST, Predictions, predictions
+from bayescons.labelled.stating import Stated, stated
+from bayescons.refusals import RefusedType, RefusedValue
 from bayescons.tracing import in_double
 
 SURPRISING, ABSURD = 5.0, 1000.0  # prior standard deviations between a value and the belief
@@ -44,10 +45,10 @@ def solved(predictions: Predictions, laws: Sequence[Law], *, anyway: bool = Fals
             "nothing to condition on; state at least one law: labelled.integral('x', total)"
         )
     facts = tuple(stated(law, predictions) for law in laws)
-    _refuse_overflow(predictions, facts)
     surprise = tuple(_surprise(fact, predictions.belief) for fact in facts)
     for fact, distance in zip(facts, surprise, strict=True):
         _judge(fact, distance, predictions, anyway)
+    _refuse_overflow(predictions, facts)
     result = update(predictions.belief, stack([fact.constraint for fact in facts]))
     return Conditioned(predictions, facts, result, surprise)
 
@@ -71,6 +72,11 @@ def _surprise(fact: Stated, belief: Gaussian) -> float | None:
         return None
     found = over_batch(fact.functional, len(belief.batch_shape))(belief.mean)
     spread = np.asarray(functional_scale(belief, fact.functional))
+    if not np.isfinite(spread).all():
+        raise RefusedValue(
+            f"the numbers overflow: the variance of {fact.law.name!r} is beyond double precision. "
+            "Give the field or its weights in other units"
+        )
     missed = np.abs(fact.value - np.asarray(found))
     known = ~fact.void & (spread > 0)
     return float(np.max(missed / np.where(known, spread, np.inf), initial=0.0))
@@ -136,6 +142,16 @@ def condition(
         >>> print(post["u"].values.round(3), float(post["integral_x_after"]))
         [1.333 1.667 1.333] 1.5
     """
-    before, laws = restored(dataset, laws)
-    done = solved(predictions(before, laws=laws, **reading), laws, anyway=anyway)
-    return as_dataset(done, seed=seed)
+    if isinstance(laws, Law) or not all(isinstance(law, Law) for law in laws):
+        raise RefusedType(
+            f"expected a list of laws, [labelled.integral('x', total), ...]; got {laws!r:.100}"
+        )
+    before, laws, earlier = restored(dataset, laws)
+    understood = predictions(before, laws=laws, **_reading(reading, earlier))
+    require_same_reading(understood, earlier)
+    return as_dataset(solved(understood, laws, anyway=anyway), seed=seed)
+
+
+def _reading(reading: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """How a dataset is to be read, with the mask by which it was read earlier."""
+    return {"where": earlier.get("where"), **reading}

@@ -8,6 +8,7 @@ axes, ArviZ's chain and draw.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,35 +48,79 @@ SPACE = (
     *("cell", "cells", "ncells", "nCells"),
 )
 # Greatest values that measurements do not reach and that files have where nothing is known.
-FILLS = (9.969209968386869e36, 1e20, 1e30, 1e36, 1e37, 1e18)
-ODD_FILLS = (999.0, 9999.0, 99999.0, 32767.0, 32768.0)
+FILLS = (
+    *(9.969209968386869e36, 1e15, 1e18, 1e20, 1e30, 1e34, 1e35, 1e36, 1e37),
+    *(1.70141e38, 3.4028234663852886e38),
+)
+ODD_FILLS = (
+    *(999.0, 999.9, 9999.0, 9999.9, 99999.0, 32767.0, 32768.0),
+    *(2147483647.0, 2147483648.0),
+)
+DEGREES, RADIANS = ("degrees", "degree", "deg", "degs", "°"), ("radians", "radian", "rad")
+POLES = {"lat": ("latitude", ("n", "north")), "lon": ("longitude", ("e", "east"))}
+NAMES = {"lat": ("lat", "latitude", "rlat"), "lon": ("lon", "longitude", "rlon")}
+
+
+def text_of(attributes: Mapping, name: str) -> str | None:
+    """An attribute as text; None where there is none. Files hold numbers, bytes and lists too."""
+    found = attributes.get(name)
+    if found is None:
+        return None
+    if isinstance(found, bytes):
+        return found.decode(errors="replace")
+    some = np.asarray(found)
+    return str(some.ravel()[0]) if some.size == 1 and some.dtype.kind != "O" else str(found)
 
 
 def is_latitude(coordinate: Any) -> bool:
-    """Whether a coordinate says that it is a latitude: by units or standard name."""
-    units = str(coordinate.attrs.get("units", "")).lower().replace("_", "")
-    return units in ("degreesnorth", "degreenorth", "degreen", "degreesn") or (
-        coordinate.attrs.get("standard_name") == "latitude"
-    )
+    """Whether a coordinate says that it is a latitude, also of a rotated pole: by units, standard
+    name, or its own name where its units are those of an angle or not stated.
+    """
+    return _is_angle_of("lat", coordinate)
 
 
 def is_longitude(coordinate: Any) -> bool:
-    """Whether a coordinate says that it is a longitude: by units or standard name."""
-    units = str(coordinate.attrs.get("units", "")).lower().replace("_", "")
-    return units in ("degreeseast", "degreeeast", "degreee", "degreese") or (
-        coordinate.attrs.get("standard_name") == "longitude"
-    )
+    """Whether a coordinate says that it is a longitude, as `is_latitude`."""
+    return _is_angle_of("lon", coordinate)
+
+
+def _is_angle_of(which: str, coordinate: Any) -> bool:
+    word, ends = POLES[which]
+    units = _plain(text_of(coordinate.attrs, "units"))
+    if any(units == f"{degree}{end}" for degree in DEGREES for end in ends):
+        return True
+    names = (text_of(coordinate.attrs, name) for name in ("standard_name", "long_name"))
+    said = {name.lower() for name in names if name}
+    known = bool(said & {word, f"grid_{word}"}) or str(coordinate.name).lower() in NAMES[which]
+    return known and units in (*DEGREES, *RADIANS, "", "1")
+
+
+def angle(coordinate: Any) -> str | None:
+    """In what a coordinate is by its units, "degrees" or "radians"; None where they say neither, as
+    of a temperature.
+    """
+    units = _plain(text_of(coordinate.attrs, "units"))
+    if units in RADIANS:
+        return "radians"
+    ends = ("", "true", *(end for _, several in POLES.values() for end in several))
+    known = {f"{degree}{end}" for degree in DEGREES for end in ends}
+    return "degrees" if units in known | {"angulardegree", "arcdegree"} else None
+
+
+def _plain(units: str | None) -> str:
+    return (units or "").lower().replace("_", "").replace(" ", "")
 
 
 def is_space(name: str, coordinate: Any) -> bool:
     """Whether an axis is one of space, or of the model's own time t."""
-    known = name in SPACE or coordinate.attrs.get("axis") in ("X", "Y", "Z")
+    known = name in SPACE or text_of(coordinate.attrs, "axis") in ("X", "Y", "Z")
     return known or is_latitude(coordinate) or is_longitude(coordinate)
 
 
 def bounds_name(dataset: Any, name: str) -> str | None:
     """Name of the bounds of the cells along an axis, where the file has them."""
-    stated = [dataset[name].attrs.get("bounds"), dataset[name].encoding.get("bounds")]
+    coordinate = dataset[name]
+    stated = [text_of(said, "bounds") for said in (coordinate.attrs, coordinate.encoding)]
     usual = [f"{name}_bnds", f"{name}_bounds"]
     return next((b for b in (*stated, *usual) if b is not None and b in dataset.variables), None)
 
@@ -85,9 +130,9 @@ def cell_method(variable: Any, name: str) -> str | None:
     "area".
     """
     found: dict[str, str] = {}
-    text = str(variable.attrs.get("cell_methods", ""))
-    for names, method in re.findall(r"((?:\w+:\s*)+)(\w+)", text):
-        found |= dict.fromkeys(re.findall(r"(\w+):", names), method)
+    text = text_of(variable.attrs, "cell_methods") or ""
+    for names, method in re.findall(r"((?:\w+\s*:\s*)+)(\w+)", text):
+        found |= dict.fromkeys(re.findall(r"(\w+)\s*:", names), method.lower())
     return found.get(name, found.get("area") if _horizontal(name) else None)
 
 
@@ -97,14 +142,14 @@ def _horizontal(name: str) -> bool:
 
 def cell_measures(variable: Any) -> dict[str, str]:
     """What `cell_measures` name: {"area": "areacella"}."""
-    text = variable.attrs.get("cell_measures", variable.encoding.get("cell_measures", ""))
-    return dict(re.findall(r"(\w+):\s*(\w+)", str(text)))
+    text = text_of({**variable.encoding, **variable.attrs}, "cell_measures") or ""
+    return dict(re.findall(r"(\w+)\s*:\s*(\w+)", text))
 
 
 def looks_like_fill(values: np.ndarray) -> float | None:
     """A number that stands for nothing known and was not declared so, or None.
 
-    Such numbers are beyond what is measured, or one of the usual negative ones far below all other
+    Such numbers are beyond what is measured, or one of the usual ones far away from all other
     values.
     """
     known = values[np.isfinite(values)]
@@ -114,8 +159,11 @@ def looks_like_fill(values: np.ndarray) -> float | None:
     for extreme in (low, high):
         if any(np.isclose(abs(extreme), fill, rtol=1e-6) for fill in FILLS):
             return extreme
-    others = known[known != low]
-    odd = any(low == -fill for fill in ODD_FILLS)
-    if odd and others.size and low < others.min() - 3 * max(np.ptp(others), 1e-300):
-        return low
+    for extreme in (low, high):
+        others = known[known != extreme]
+        odd = any(np.isclose(abs(extreme), fill, rtol=1e-7) for fill in ODD_FILLS)
+        if odd and others.size:
+            away = max(others.min() - extreme, extreme - others.max())
+            if away > 3 * max(np.ptp(others), 1e-300):
+                return extreme
     return None

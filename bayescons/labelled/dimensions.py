@@ -10,14 +10,22 @@ import numpy as np
 
 from bayescons.axes import Axis, Cells, Index, Nodes, Ring
 from bayescons.labelled.conventions import (
+    angle,
     bounds_name,
     cell_method,
     is_latitude,
     is_longitude,
+    text_of,
 )
 from bayescons.refusals import RefusedValue
 
 UNITS = {"days": "D", "hours": "h", "minutes": "m", "seconds": "s"}
+FINE = {"milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}  # where a file has them
+SHORT = {
+    **{"d": "days", "h": "hours", "hr": "hours", "hrs": "hours", "min": "minutes"},
+    **{"mins": "minutes", "s": "seconds", "sec": "seconds", "secs": "seconds"},
+    **{"ms": "milliseconds", "msec": "milliseconds", "us": "microseconds", "ns": "nanoseconds"},
+}
 EQUAL = 1e-4  # of a spacing, by which equal spacings in single precision differ
 EARTH = 6.371e6  # metres
 
@@ -72,15 +80,28 @@ def dimension(
     if not _numbered(dataset, name):
         if name in cells or name in rings:
             raise RefusedValue(
-                f"the axis {name!r} has no numbers as coordinates to be a ring or cells"
+                f"the axis {name!r} has no numbers as coordinates to be a ring or cells; give it "
+                f"some: ds.assign_coords({name}=centres)"
             )
         return Dimension(name, Index(size), False, None, "no coordinate")
+    if not size:
+        raise RefusedValue(f"the axis {name!r} of {variable.name!r} has no points at all")
     coordinate = dataset[name]
     points, units, how = _numbers(name, coordinate)
     descending = size > 1 and bool(points[0] > points[-1])
     order = slice(None, None, -1) if descending else slice(None)
     axis, told = _axis(dataset, variable, name, points[order], order, rings, cells)
-    return Dimension(name, axis, descending, units, "; ".join(filter(None, (how, told))))
+    words = (how, _by_name(coordinate), told)
+    return Dimension(name, axis, descending, units, "; ".join(filter(None, words)))
+
+
+def _by_name(coordinate) -> str:
+    """A word about latitudes and longitudes that do not say in which unit they are."""
+    if angle(coordinate) is not None:
+        return ""
+    which = "latitude" if is_latitude(coordinate) else "longitude"
+    known = is_latitude(coordinate) or is_longitude(coordinate)
+    return f"taken for a {which} by its name" if known else ""
 
 
 def _axis(dataset, variable, name, points, order, rings, cells) -> tuple[Axis, str]:
@@ -89,33 +110,39 @@ def _axis(dataset, variable, name, points, order, rings, cells) -> tuple[Axis, s
     if name in rings and name in cells:
         raise RefusedValue(f"the axis {name!r} is said to be a ring and to have cells; say one")
     if name in cells:
-        edges = np.asarray(cells[name], float)
-        edges = edges[order] if edges.ndim == 2 or edges[0] > edges[-1] else edges
-        return Cells(edges, points=_middle(points, edges)), "cells as stated"
+        return _cells(dataset, name, cells[name], points, order), "cells as stated"
     if name in rings:
-        period = rings[name] if rings[name] is not None else _period(name, points)
-        return Ring(points, period), "as stated"
+        return _ring(name, points, rings[name]), "as stated"
+    periodic = text_of(dataset[name].attrs, "periodic") in ("1", "true", "True")
+    periodic = periodic and len(points) > 1
+    if periodic and (bounds is None or _equal(points)):
+        return Ring(points, _period(name, points)), "periodic, as the file says"
     if is_longitude(dataset[name]) and len(points) > 1:
         return _longitudes(name, points, dataset, bounds, order)
     if bounds is not None and method != "point":
-        edges = _numbers(bounds, dataset[bounds], dataset[name])[0][order]
-        return Cells(edges, points=_middle(points, edges)), f"bounds {bounds!r}"
-    if method in ("mean", "sum") and len(points) > 1:
+        return _cells(dataset, name, dataset[bounds], points, order), f"bounds {bounds!r}"
+    if method == "sum":
+        raise RefusedValue(
+            f"{variable.name!r} holds sums over cells along {name!r} (cell_methods), which are no "
+            "averages to be multiplied by widths. Divide by the widths of the cells and say "
+            f"'{name}: mean'"
+        )
+    if method == "mean" and len(points) > 1:
         if not _equal(points):
             raise RefusedValue(
                 f"{variable.name!r} holds averages over cells along {name!r} (cell_methods), "
                 "spaced unequally and without bounds, so that their widths are not known. State "
                 f"their bounds: --cells {name}=NAME, or cells={{{name!r}: bounds}}"
             )
-        return _around(points), f"cell_methods, {method}; equal spacings"
+        return _around(points, _pole(dataset[name])), f"cell_methods, {method}; equal spacings"
     return Nodes(points, name), "" if bounds is None else "cell_methods, point"
 
 
 def _longitudes(name, points, dataset, bounds, order) -> tuple[Axis, str]:
     """All around, or a part."""
-    period = 2 * np.pi if "rad" in str(dataset[name].attrs.get("units", "")) else 360.0
+    period = 2 * np.pi if angle(dataset[name]) == "radians" else 360.0
     step = np.diff(points).mean()
-    around = abs(step * len(points) - period) < EQUAL * len(points) * step
+    around = abs(step * len(points) - period) < min(EQUAL * len(points), 0.5) * step
     if around and _equal(points):
         return Ring(points, period), "longitudes all around"
     if np.ptp(points) >= period * (1 - 1e-6):
@@ -125,25 +152,76 @@ def _longitudes(name, points, dataset, bounds, order) -> tuple[Axis, str]:
             f"ds.isel({name}=slice(0, -1))"
         )
     if bounds is not None:
-        edges = np.asarray(dataset[bounds], float)[order]
-        return Cells(edges, points=_middle(points, edges)), f"bounds {bounds!r}"
+        return _cells(dataset, name, dataset[bounds], points, order), f"bounds {bounds!r}"
+    gaps = np.diff(points)
+    if gaps.max() > min(period / 2, 5 * np.median(gaps)):
+        before, after = points[np.argmax(gaps)], points[np.argmax(gaps) + 1]
+        raise RefusedValue(
+            f"the longitudes {name!r} leave a gap from {before:g} to {after:g}, as where a region "
+            "reaches across the end of the range and was sorted. Let them go on across it, as in "
+            f"178, 180, 182, or state their cells: --cells {name}=NAME"
+        )
     return _around(points), "longitudes of a part, cells halfway between points"
 
 
-def _around(points: np.ndarray) -> Cells:
+def _around(points: np.ndarray, pole: float = np.inf) -> Cells:
+    """Cells that reach halfway to the next points, at the ends as far beyond, not across a pole."""
     inner = (points[1:] + points[:-1]) / 2
-    ends = [2 * points[0] - inner[0]], [2 * points[-1] - inner[-1]]
+    ends = [max(2 * points[0] - inner[0], -pole)], [min(2 * points[-1] - inner[-1], pole)]
     return Cells(np.concatenate([ends[0], inner, ends[1]]), points=points)
 
 
-def _middle(points: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
-    """The coordinates, where they lie in their cells."""
-    if edges.ndim == 2:
-        edges = np.sort(edges, axis=1)
-        return points if (points >= edges[:, 0]).all() and (points <= edges[:, 1]).all() else None
-    inside = len(edges) == len(points) + 1
-    inside = inside and (points >= edges[:-1]).all() and (points <= edges[1:]).all()
-    return points if inside else None
+def _pole(coordinate) -> float:
+    """The greatest latitude; infinity for all else."""
+    if not is_latitude(coordinate):
+        return np.inf
+    return np.pi / 2 if angle(coordinate) == "radians" else 90.0
+
+
+def _cells(dataset, name: str, given, points: np.ndarray, order: slice) -> Cells:
+    """Cells by their bounds, a pair for each point, or by their edges, in the unit of the axis."""
+    what = f"the cells of {name!r}"
+    if getattr(given, "ndim", 0) == 2 and name in getattr(given, "dims", ()):
+        given = given.transpose(name, ...)
+    values = _plain_numbers(what, given, dataset[name])
+    size = len(points)
+    if values.shape not in ((size, 2), (size + 1,)):
+        raise RefusedValue(
+            f"{what} must be bounds of shape ({size}, 2) or edges of shape ({size + 1},); got shape"
+            f" {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise RefusedValue(f"{what} hold NaN or infinite numbers; give all of them, or leave out")
+    turned = values.ndim == 2 or values[0] > values[-1]
+    return Cells(
+        values[order if values.ndim == 2 else slice(None, None, -1 if turned else 1)], points=points
+    )
+
+
+def _plain_numbers(what: str, given, coordinate) -> np.ndarray:
+    """Numbers on the scale of a coordinate: dates where that holds dates, numbers otherwise."""
+    values = np.asarray(given)
+    dates = [v.dtype.kind in "mM" or _dated(v) for v in (values, np.asarray(coordinate))]
+    if dates[0] != dates[1]:
+        words = ["dates or spans of time" if d else f"{values.dtype}" for d in dates]
+        raise RefusedValue(
+            f"{what} are given as {words[0]}, and its coordinate holds "
+            f"{'dates' if dates[1] else 'numbers'}. Give both as the same"
+        )
+    if values.dtype.kind not in "iufmM" and not dates[0]:
+        raise RefusedValue(f"{what} must be numbers; they are {values.dtype}")
+    return _numbers(what, given if dates[0] else values, coordinate)[0]
+
+
+def _ring(name: str, points: np.ndarray, period) -> Ring:
+    if period is None:
+        return Ring(points, _period(name, points))
+    if isinstance(period, bool) or not isinstance(period, int | float | np.number):
+        raise RefusedValue(
+            f"the period of the ring {name!r} must be a number, or None for as many equal steps as "
+            f"there are points; got {period!r}"
+        )
+    return Ring(points, period)
 
 
 def _equal(points: np.ndarray) -> bool:
@@ -177,13 +255,14 @@ def _numbers(name: str, coordinate, like=None) -> tuple[np.ndarray, str | None, 
     """Coordinates as numbers, their unit, and how dates became so."""
     values = np.asarray(coordinate)
     origin = coordinate if like is None else like
+    known = UNITS | FINE
     if values.dtype.kind == "m":
-        unit = _unit(origin, values)
-        return values / np.timedelta64(1, UNITS[unit]), unit, f"spans of time in {unit}"
+        unit = _unit(origin)
+        return values / np.timedelta64(1, known[unit]), unit, f"spans of time in {unit}"
     if values.dtype.kind == "M":
-        unit, first = _unit(origin, values), np.asarray(origin).ravel().min()
+        unit, first = _unit(origin), np.asarray(origin).ravel().min()
         told = f"{unit} since {np.datetime_as_string(first, unit='s')}"
-        return (values - first) / np.timedelta64(1, UNITS[unit]), unit, told
+        return (values - first) / np.timedelta64(1, known[unit]), unit, told
     if values.dtype.kind == "O" and _dated(coordinate):
         import cftime
 
@@ -193,15 +272,18 @@ def _numbers(name: str, coordinate, like=None) -> tuple[np.ndarray, str | None, 
         return np.asarray(numbers, float), "days", f"{told}, calendar {first.calendar}"
     if values.dtype.kind not in "iuf":
         raise RefusedValue(f"the coordinate {name!r} holds {values.dtype} and no numbers")
-    return values.astype(float), coordinate.attrs.get("units"), ""
+    units = text_of(getattr(coordinate, "attrs", {}), "units")
+    return values.astype(float), units and units.partition(" since ")[0], ""
 
 
-def _unit(coordinate, values: np.ndarray) -> str:
+def _unit(coordinate) -> str:
     """The unit that the file has for a time; otherwise the greatest of which all steps are one or
     more.
     """
-    stated = str(coordinate.encoding.get("units", "")).split(" ")[0]
-    if stated in UNITS:
+    values = np.asarray(coordinate)
+    stated = (text_of(coordinate.encoding, "units") or "").strip().lower().partition(" ")[0]
+    stated = SHORT.get(stated, stated if stated.endswith("s") else f"{stated}s")
+    if stated in UNITS | FINE:
         return stated
     steps = np.abs(np.diff(np.sort(values.ravel())))
     steps = steps[steps > np.timedelta64(0, "ns")]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from bayescons.grids import Grid
-from bayescons.labelled.conventions import MEMBERS, TIMES, cell_measures, is_space
+from bayescons.labelled.conventions import MEMBERS, TIMES, cell_measures, is_space, text_of
 from bayescons.labelled.dimensions import Dimension, dimension
 from bayescons.labelled.laws import TOTALS, Law
-from bayescons.refusals import RefusedValue
+from bayescons.refusals import RefusedType, RefusedValue
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Labels:
     @property
     def units(self) -> str | None:
         """Of the field, where the file says."""
-        return self.template.attrs.get("units")
+        return text_of(self.template.attrs, "units")
 
     def arranged(self, array) -> np.ndarray:
         """Values over the axes of batch and grid, or some of them in this order, ascending."""
@@ -78,6 +78,12 @@ def labels(
     """The axes of the arrays of a belief; arguments as of `predictions.predictions`."""
     of_ensemble = "ensemble" in names
     field = found(dataset, names.get("mean", names.get("ensemble")), "field")
+    _refuse_unnamed(field)
+    if members is not None and not of_ensemble:
+        raise RefusedValue(
+            f"members={members!r} is of an ensemble, and a mean with its spread is given. Name the "
+            "ensemble, --ensemble NAME, or leave --members out"
+        )
     counted = _members(field, members) if of_ensemble else ()
     named = _grid_names(dataset, field, counted, axes, laws, of_ensemble=of_ensemble)
     _refuse_unused("rings", rings, named)
@@ -89,6 +95,19 @@ def labels(
     )
     batch = tuple(n for n in field.dims if n not in named and n not in counted)
     return Labels(dataset, names, dimensions, batch, counted)
+
+
+def _refuse_unnamed(field) -> None:
+    """Refuse axes that no grid can be built with."""
+    for name in field.dims:
+        if not isinstance(name, str) or name == "self":
+            raise RefusedValue(
+                f"an axis of {field.name!r} is called {name!r}, which cannot name an axis of a "
+                f"grid. Rename it: ds.rename({{{name!r}: 'x'}})"
+            )
+    empty = [name for name, size in field.sizes.items() if not size]
+    if empty:
+        raise RefusedValue(f"{field.name!r} is empty: its axis {empty[0]!r} has length 0")
 
 
 def listed(dataset) -> str:
@@ -153,6 +172,7 @@ def _grid_names(dataset, field, counted, axes, laws, *, of_ensemble: bool) -> se
     left = [n for n in field.dims if n not in counted and n not in stated | weighted]
     space = {n for n in left if is_space(n, dataset[n])}
     unclear = [n for n in left if n not in space and n not in (*TIMES, *MEMBERS)]
+    unclear += [n for n in field.dims if n in weighted - stated and n in TIMES]
     if of_ensemble and unclear:
         raise RefusedValue(
             f"whether the axis {unclear[0]!r} of the ensemble {field.name!r} is one of the field, "
@@ -172,12 +192,70 @@ def _law_weights(dataset, field, law: Law) -> list:
     if law.kind not in TOTALS:
         return []
     if law.weights is None:
-        named = [n for n in cell_measures(field).values() if n in dataset.variables]
-        return [dataset[n] for n in named if set(dataset[n].dims) & set(law.axes)]
-    return [
-        found(dataset, array, "weights") if isinstance(array, str) else array
-        for array in law.weights
-    ]
+        measure = file_measure(dataset, field, law)
+        return [] if measure is None else [dataset[measure[1]]]
+    return [weights_of(dataset, array) for array in law.weights]
+
+
+def file_measure(dataset, field, law: Law) -> tuple[str, str] | None:
+    """What a file says that a total is summed by, ("area", "areacella"), where it holds it: of
+    several the one over most of the axes. An integral over a part of the axes of an area or a
+    volume is not summed by it.
+
+    Raises:
+        ValueError: the array is over other axes than the field.
+    """
+    fitting, over = [], set(law.axes)
+    for what, name in cell_measures(field).items():
+        if name not in dataset.variables:
+            continue
+        axes = set(found(dataset, name, f"cell_measures, {what}").dims)
+        beyond = axes - over - (set(field.dims) if law.kind == "average" else {*TIMES})
+        if axes & over and not axes <= set(field.dims):
+            raise RefusedValue(
+                f"cell_measures of {field.name!r} name {name!r}, which is over "
+                f"({', '.join(map(str, dataset[name].dims))}), and the field over "
+                f"({', '.join(map(str, field.dims))}). State the measure: --weights NAME"
+            )
+        if axes & over and not beyond:
+            fitting.append((len(axes & over), what, name))
+    return max(fitting)[1:] if fitting else None
+
+
+def weights_of(dataset, given):
+    """Weights as a labelled array: one of the dataset, by name, or an xarray.DataArray at the same
+    coordinates.
+    """
+    import xarray
+
+    if isinstance(given, str):
+        return found(dataset, given, "weights")
+    if not isinstance(given, xarray.DataArray):
+        raise RefusedType(
+            "weights are the name of an array of the dataset or an xarray.DataArray, whose axes "
+            f"have names; got {type(given).__name__}. Write weights='area' after "
+            "ds.assign(area=(('y', 'x'), array))"
+        )
+    if given.dtype.kind not in "fiub":
+        raise RefusedValue(f"the weights {given.name!r} hold {given.dtype} and no real numbers")
+    require_same_places(f"the weights {given.name!r}", given, dataset)
+    return given
+
+
+def require_same_places(what: str, given, dataset) -> None:
+    """Refuse a labelled array of another length than the dataset's, or at other coordinates."""
+    for name in given.dims:
+        if name in dataset.sizes and given.sizes[name] != dataset.sizes[name]:
+            raise RefusedValue(
+                f"{what} has {given.sizes[name]} entries along {name!r}; expected are "
+                f"{dataset.sizes[name]}"
+            )
+        both = name in given.coords and name in dataset.coords
+        if both and not np.array_equal(given[name], dataset[name]):
+            raise RefusedValue(
+                f"{what} stands at other coordinates of {name!r} than the field. Bring it into the "
+                f"field's order: array.reindex({name}=ds[{name!r}])"
+            )
 
 
 def _refuse_unused(what: str, given: Mapping, named: set[str]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bayescons.descriptions import Description, described, words
 from bayescons.refusals import RefusedValue
@@ -46,9 +47,18 @@ class Law:
     rule: str | None = None
 
     def __post_init__(self):
+        if self.kind not in get_args(Kind):
+            raise RefusedValue(f"a law is one of {', '.join(get_args(Kind))}; got {self.kind!r}")
         if self.kind not in TOTALS and len(self.axes) != 1:
             raise RefusedValue(
                 f"a {self.kind} condition is at the end of one axis; got {self.axes}"
+            )
+        if isinstance(self.order, bool) or not isinstance(self.order, int):
+            raise RefusedValue(f"the order is a whole number, 1 or more; got {self.order!r}")
+        if not _are_numbers(self.coefficients, 2):
+            raise RefusedValue(
+                "coefficients of a Robin condition are two numbers, of the value and of the slope; "
+                f"got {self.coefficients!r}"
             )
 
     @property
@@ -67,9 +77,18 @@ def _told(scale) -> str:
     return words(scale) if isinstance(scale, int | float) else str(scale)
 
 
+def _are_numbers(given, count: int) -> bool:
+    return (
+        isinstance(given, tuple | list)
+        and len(given) == count
+        and all(isinstance(one, int | float) and math.isfinite(one) for one in given)
+    )
+
+
 def _names(axes: str | Sequence[str]) -> tuple[str, ...]:
     given = axes.split(",") if isinstance(axes, str) else axes
-    names = tuple(name.strip() for name in given)
+    plain = isinstance(given, list | tuple) and all(isinstance(name, str) for name in given)
+    names = tuple(name.strip() for name in given) if plain else ()
     if not names or not all(names):
         raise RefusedValue(f"expected names of axes, as in 'lat,lon'; got {axes!r}")
     return names

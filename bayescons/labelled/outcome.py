@@ -5,6 +5,7 @@ on, so that it can be conditioned further.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -17,13 +18,12 @@ import numpy as np
 from bayescons.gaussians.conditioning import Constraint, Update, stack, update
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.gaussians.scales import quadrature_scale
-from bayescons.labelled.laws import Law
+from bayescons.labelled.earlier import RECORD, reading_of, size_and_sum
 from bayescons.labelled.predictions import Predictions
 from bayescons.labelled.stating import Stated
 from bayescons.refusals import RefusedValue
 from bayescons.tracing import in_double
 
-RECORD = "bayescons_conditioned"  # attribute that says what a dataset was conditioned on
 PACKED = ("scale_factor", "add_offset", "valid_range", "valid_min", "valid_max")
 
 
@@ -52,6 +52,7 @@ def as_dataset(done: Conditioned, *, seed: int = 0) -> Any:
     dataset = known.dataset.copy()
     field = known.template
     replaced = {}
+    _refuse_taken(done)
     if "ensemble" in known.names:
         members = _members(done, seed)
         replaced[known.names["ensemble"]] = _labelled(known, members, field, known.members)
@@ -70,7 +71,8 @@ def as_dataset(done: Conditioned, *, seed: int = 0) -> Any:
     dataset["independent_rows"] = (batch, np.asarray(done.result.rank, int))
     for name, fact in zip(variable_names(done.laws), done.laws, strict=True):
         _add_law(dataset, known, name, fact, posterior)
-    dataset.attrs[RECORD] = json.dumps(_record(done))
+    sums = {name: size_and_sum(dataset[name]) for name in known.names.values()}
+    dataset.attrs[RECORD] = json.dumps({**_record(done), "sums": sums})
     return dataset
 
 
@@ -141,9 +143,37 @@ def _perturbed(done: Conditioned, key, fact: Constraint, members: int) -> jax.Ar
 
 def variable_names(laws: Sequence[Stated]) -> list[str]:
     """Names of the laws' arrays: integral_x, dirichlet_x_lower; a repeated one is numbered."""
-    plain = [fact.law.name.replace(" ", "_").replace(",", "_").replace(":", "_") for fact in laws]
-    earlier = [plain[:i].count(name) for i, name in enumerate(plain)]
-    return [f"{n}_{c + 1}" if c else n for n, c in zip(plain, earlier, strict=True)]
+    names: list[str] = []
+    for fact in laws:
+        plain = fact.law.name.replace(" ", "_").replace(",", "_").replace(":", "_")
+        numbered = (f"{plain}_{i}" for i in itertools.count(2))
+        names.append(
+            next(n for n in (plain, *itertools.islice(numbered, len(laws))) if n not in names)
+        )
+    return names
+
+
+def _added(done: Conditioned) -> dict[str, Any]:
+    """Names of what is added to the dataset -> the law's value that it holds, or None."""
+    known, added = done.predictions, {"log_evidence": None, "independent_rows": None}
+    added |= dict.fromkeys(f"{name}_prior" for name in known.names.values())
+    if "ensemble" in known.names:
+        added |= {f"{known.template.name}_{what}": None for what in ("mean", "variance")}
+    for name, fact in zip(variable_names(done.laws), done.laws, strict=True):
+        added |= {name: fact.law.value, f"{name}_before": None, f"{name}_after": None}
+    return added
+
+
+def _refuse_taken(done: Conditioned) -> None:
+    """Refuse to replace arrays of the dataset that are none of the belief."""
+    dataset = done.predictions.dataset
+    for name, value in _added(done).items():
+        taken = name in dataset.variables or name in dataset.dims
+        if taken and not (isinstance(value, str) and value == name):
+            raise RefusedValue(
+                f"the dataset has an array or axis {name!r}, and one of the result would replace "
+                f"it. Rename it: ds.rename({{{name!r}: 'my_{name}'}})"
+            )
 
 
 def _record(done: Conditioned) -> dict:
@@ -166,49 +196,9 @@ def _record(done: Conditioned) -> dict:
                 "rule": law.rule,
             }
         )
-    return {"arrays": list(done.predictions.names.values()), "laws": laws}
-
-
-def restored(dataset: Any, laws: Sequence[Law]) -> tuple[Any, tuple[Law, ...]]:
-    """The dataset before it was conditioned, and all laws, where it has been conditioned earlier:
-    what holds already is stated again together with what is new, since a mean and variances alone
-    do not keep it.
-
-    Raises:
-        ValueError: where what it was conditioned on cannot be stated again.
-    """
-    laws = tuple(laws)
-    text = getattr(dataset, "attrs", {}).get(RECORD)
-    if text is None:
-        return dataset, laws
-    record = json.loads(text)
-    earlier = []
-    for law in record["laws"]:
-        if "not kept" in (law["scale"], law["weights"]):
-            raise RefusedValue(
-                f"the dataset was conditioned on {law['kind']} {','.join(law['axes'])} with arrays "
-                "that it does not hold, so that law would be lost. State all laws in one call"
-            )
-        weights = None if law["weights"] is None else tuple(law["weights"])
-        earlier.append(
-            Law(
-                law["kind"],
-                tuple(law["axes"]),
-                dataset[law["value"]],
-                law["scale"],
-                law["side"],
-                weights,
-                tuple(law["coefficients"]),
-                law["order"],
-                rule=law["rule"],
-            )
-        )
-    before = dataset.copy()
-    for name in record["arrays"]:
-        before[name] = dataset[f"{name}_prior"]
-    before = before.drop_vars([f"{name}_prior" for name in record["arrays"]])
-    del before.attrs[RECORD]
-    return before, (*earlier, *laws)
+    names = [*done.predictions.names.values()]
+    added = [name for name in _added(done) if not name.endswith("_prior")]
+    return {"arrays": names, "added": added, "laws": laws, **reading_of(done.predictions)}
 
 
 def spread_of(done: Conditioned) -> float:

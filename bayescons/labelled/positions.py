@@ -4,11 +4,14 @@ by position and shape, which are checked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from bayescons.labelled.conventions import bounds_name, text_of
 from bayescons.labelled.files import values
 from bayescons.labelled.lazy import BY_POSITION
 from bayescons.refusals import RefusedValue
@@ -18,13 +21,17 @@ PDEBENCH = "-coordinate"  # behind the names of its coordinates
 
 
 def named(
-    dataset: Any, axes: str | None, fields: Sequence[str], ensemble: str | None
+    dataset: Any,
+    axes: str | None,
+    fields: Sequence[str],
+    ensemble: str | None,
+    further: Sequence[str] = (),
 ) -> tuple[Any, tuple[str, ...] | None]:
     """A dataset in which the arrays of a belief have names for all their axes.
 
     Arrays without names have the grid's axes last, in order, of the lengths of their coordinates;
     what stands before them counts a batch, "batch" or "batch_0", ...; in an ensemble, one axis
-    before the grid's counts the members, "draw".
+    before the grid's counts the members, "member".
 
     Args:
         dataset: of which some arrays may go by position.
@@ -32,6 +39,8 @@ def named(
             names of their coordinates.
         fields: names of the arrays of the belief that are there.
         ensemble: name of the ensemble among them.
+        further: names of a mask and of weights, over the grid's axes or those of them that are of
+            their lengths.
 
     Returns:
         The dataset, axes renamed as typed; the grid's axes, or None where the file's own names are
@@ -62,7 +71,7 @@ def named(
         for i, (name, points) in enumerate(coordinates.items())
     }
     averaged = [n for n, source in pairs if source.endswith(PDEBENCH) and n != "t"]
-    found = _by_position(dataset, coordinates, fields, ensemble)
+    found = _by_position(dataset, coordinates, fields, ensemble, further)
     for name in fields if averaged else ():  # it holds averages over cells about its coordinates
         found[name].attrs["cell_methods"] = " ".join(f"{axis}: mean" for axis in averaged)
     return found, tuple(coordinates)
@@ -87,7 +96,29 @@ def _renamed(dataset, pairs):
         raise RefusedValue(
             f"there is no axis {missing[0]!r}; there are {', '.join(map(repr, dataset.dims))}"
         )
-    return dataset.rename({source: name for name, source in pairs if source != name})
+    new = {source: name for name, source in pairs if source != name}
+    taken = [n for n in new.values() if n not in new and n in {*dataset.variables, *dataset.dims}]
+    if taken:
+        raise RefusedValue(
+            f"an axis cannot be called {taken[0]!r}, which is another array of the file. Leave its "
+            "own name, or choose another one"
+        )
+    return _with_conventions(dataset, new).rename(new)
+
+
+def _with_conventions(dataset, new: dict[str, str]):
+    """A dataset that says of axes under their new names what it says of them."""
+    found = dataset.copy()
+    for source in new:
+        bounds = bounds_name(dataset, source) if source in dataset.coords else None
+        if bounds is not None:
+            found[source].attrs["bounds"] = bounds
+    for variable in found.variables.values():
+        methods = text_of(variable.attrs, "cell_methods")
+        if methods:
+            words = re.split(r"(\w+)", methods)
+            variable.attrs["cell_methods"] = "".join(new.get(word, word) for word in words)
+    return found
 
 
 def _coordinate(dataset, name: str) -> np.ndarray:
@@ -116,7 +147,7 @@ def _as_many(dataset, fields, source: str, points: np.ndarray, axis: int) -> np.
     return points[:-1]
 
 
-def _by_position(dataset, coordinates, fields, ensemble):
+def _by_position(dataset, coordinates, fields, ensemble, further):
     import xarray
 
     shape = tuple(map(len, coordinates.values()))
@@ -132,11 +163,32 @@ def _by_position(dataset, coordinates, fields, ensemble):
         variables[name] = xarray.Variable(
             (*lead, *coordinates), old.variable._data, attrs, old.encoding
         )
+    for name in further:
+        if name in variables and variables[name].attrs.get(BY_POSITION):
+            old = variables[name]
+            along = _along(name, old.shape, coordinates)
+            variables[name] = xarray.Variable(along, old._data, {}, old.encoding)
     found = xarray.Dataset(
         variables, coords={n: (n, c) for n, c in coordinates.items()}, attrs=dataset.attrs
     )
     found.encoding = dataset.encoding
     return found
+
+
+def _along(name: str, size: tuple[int, ...], coordinates: Mapping[str, np.ndarray]) -> list[str]:
+    """The axes of the grid that an array is over, told by their lengths."""
+    fitting = [
+        axes
+        for axes in itertools.combinations(coordinates, len(size))
+        if size == tuple(len(coordinates[n]) for n in axes)
+    ]
+    if len(fitting) != 1:
+        lengths = ", ".join(f"{n}: {len(c)}" for n, c in coordinates.items())
+        raise RefusedValue(
+            f"which axes of the grid {name!r} of shape {size} is over is not clear ({lengths}). "
+            "Write a file that names them: xarray.Dataset(...).to_netcdf('in.nc')"
+        )
+    return list(fitting[0])
 
 
 def _lead(name, size, shape, coordinates, *, of_ensemble: bool) -> tuple[str, ...]:
@@ -161,5 +213,5 @@ def _lead(name, size, shape, coordinates, *, of_ensemble: bool) -> tuple[str, ..
             f"{size}"
         )
     if of_ensemble and count == 1:
-        return ("draw",)
+        return ("member",)
     return ("batch",) if count == 1 else tuple(f"batch_{i}" for i in range(count))

@@ -11,11 +11,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.axes import Nodes
 from bayescons.descriptions import Description, described
 from bayescons.gaussians.covariances import Diagonal, LowRank
 from bayescons.gaussians.ensembles import ensemble as ensemble_belief
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.labelled.conventions import looks_like_fill
+from bayescons.labelled.conventions import text_of
+from bayescons.labelled.field_values import field_values, over_field
 from bayescons.labelled.labels import Labels, found, labels, listed
 from bayescons.labelled.laws import Law
 from bayescons.labelled.units import compared
@@ -23,6 +25,8 @@ from bayescons.refusals import RefusedType, RefusedValue
 from bayescons.tracing import in_double
 
 NUGGET = 1e-3
+LARGEST = 1e150  # of which the square, summed over a field, is a number
+SMALLEST = 1e-290  # of a variance: below it squares lose their digits
 
 
 @described
@@ -36,6 +40,7 @@ class Predictions(Labels):
         draws: of an ensemble, the members, (members, *batch, *grid); otherwise None.
         form: what the belief was made of, in words.
         notes: what else was decided, or could not be compared.
+        where: how the mask was named, if it was.
     """
 
     belief: Gaussian
@@ -43,6 +48,7 @@ class Predictions(Labels):
     draws: np.ndarray | None
     form: str
     notes: tuple[str, ...]
+    where: str | None = None
 
     def told(self) -> list[str]:
         """What was understood, line by line."""
@@ -110,10 +116,36 @@ def predictions(
             f"expected an xarray.Dataset; got {type(dataset).__name__}. Write array.to_dataset("
             "name='mean'), or tree['posterior'].to_dataset()"
         )
+    for what, given in (("rings", rings), ("cells", cells)):
+        if not isinstance(given, Mapping):
+            raise RefusedType(
+                f"{what} are given by axis, as in rings={{'x': None}} or cells={{'x': edges}}; got "
+                f"{given!r}"
+            )
+    axes = [name.strip() for name in axes.split(",")] if isinstance(axes, str) else axes
     names = _names(dataset, mean, scale, variance, ensemble)
     about = labels(dataset, names, laws, axes, members, rings, cells)
     build = _ensemble if "ensemble" in names else _pointwise
-    return build(about, _where(about, where), nugget)
+    found = build(about, _where(about, where), nugget)
+    notes = (*found.notes, *_possible_widths(about))
+    return dataclasses.replace(found, notes=notes, where=where)
+
+
+def _possible_widths(about: Labels) -> list[str]:
+    """Arrays that may be the widths of an axis taken for points: a guess to be told, not used."""
+    notes = []
+    for axis in about.dimensions:
+        if not isinstance(axis.axis, Nodes) or not axis.units:
+            continue
+        for name, array in about.dataset.data_vars.items():
+            alike = array.dims == (axis.name,) and text_of(array.attrs, "units") == axis.units
+            alike = alike and array.dtype.kind in "iuf"
+            if alike and (array > 0).all() and array.sum() >= np.ptp(axis.axis.points):
+                notes.append(
+                    f"{axis.name!r} is taken for points, and {name!r} may be the widths of its "
+                    f"cells: --weights {name}"
+                )
+    return notes
 
 
 def _names(dataset, mean, scale, variance, ensemble) -> dict[str, str]:
@@ -135,8 +167,8 @@ def _names(dataset, mean, scale, variance, ensemble) -> dict[str, str]:
             f"{listed(dataset)}. Name the arrays: --mean NAME and --scale NAME, or --ensemble NAME"
         )
     if scale is None and variance is None:
-        scale = "scale" if "scale" in dataset else None
-        variance = "variance" if scale is None and "variance" in dataset else None
+        scale = "scale" if "scale" in dataset.data_vars else None
+        variance = "variance" if scale is None and "variance" in dataset.data_vars else None
     if scale is None and variance is None:
         raise RefusedValue(
             "there is no 'scale' (standard deviations) and no 'variance'; there is "
@@ -150,7 +182,17 @@ def _where(about: Labels, where: str | None) -> np.ndarray | None:
     """A stated mask, over some of the axes of batch and grid."""
     if where is None:
         return None
+    if not isinstance(where, str):
+        raise RefusedType(
+            f"where is the name of a mask in the dataset, or 'nan'; got {type(where).__name__}. "
+            "Write where='sea' after ds.assign(sea=mask)"
+        )
     if where == "nan":
+        if "nan" in about.dataset.variables:
+            raise RefusedValue(
+                "where='nan' means wherever the field is no NaN, and there is an array 'nan' too. "
+                "Rename the array"
+            )
         return _known(about)
     array = found(about.dataset, where, "mask")
     unknown = [name for name in array.dims if name not in about.axes]
@@ -162,57 +204,23 @@ def _where(about: Labels, where: str | None) -> np.ndarray | None:
     values = np.nan_to_num(about.arranged(array).astype(float), nan=0.0)
     sizes = [about.template.sizes[n] if n in array.dims else 1 for n in about.axes]
     shape = [about.template.sizes[n] for n in about.axes]
+    if not (values > 0).any():
+        raise RefusedValue(
+            f"the mask {where!r} is nowhere above zero, so that all of the field lies outside of it"
+        )
     return np.broadcast_to(values.reshape(sizes) > 0, shape)
 
 
 def _known(about: Labels) -> np.ndarray:
     """Where no array of the belief is NaN."""
-    arrays = [np.isfinite(found(about.dataset, n, "field")) for n in about.names.values()]
+    arrays = [np.isfinite(over_field(about, n, "field")) for n in about.names.values()]
     known = arrays[0]
     for array in arrays[1:]:
         known = known & array
-    known = known.all(dim=about.members) if about.members else known
+    if about.members:
+        some, known = known.any(dim=about.members), known.all(dim=about.members)
+        _refuse_uneven(about.names["ensemble"], np.asarray(some), np.asarray(known))
     return np.asarray(about.ascending(known.transpose(*about.axes)))
-
-
-def _values(about: Labels, name: str, what: str, lead: tuple[str, ...] = ()) -> np.ndarray:
-    """Values over (*lead, *batch, *grid), in float64, NaN where nothing is known."""
-    array = found(about.dataset, name, what)
-    wanted = (*lead, *about.axes)
-    missing = [axis for axis in lead if axis not in array.dims]
-    beyond = [str(axis) for axis in array.dims if axis not in wanted]
-    if beyond or missing:
-        raise RefusedValue(
-            f"the {what} {name!r} is over ({', '.join(map(str, array.dims))}), and the field over "
-            f"({', '.join(wanted)}); expected are these axes, or some of them, or one number"
-        )
-    ordered = about.ascending(array.transpose(*(n for n in wanted if n in array.dims)))
-    sizes = {n: about.template.sizes[n] for n in wanted}
-    values = np.asarray(ordered).astype(np.float64)
-    values = values.reshape([sizes[n] if n in array.dims else 1 for n in wanted])
-    values = np.broadcast_to(values, tuple(sizes.values()))
-    low, high = _valid(array)
-    values = np.where((values < low) | (values > high), np.nan, values)
-    if np.isinf(values).any():
-        raise RefusedValue(
-            f"the {what} {name!r} holds {int(np.isinf(values).sum())} infinite values"
-        )
-    fill = looks_like_fill(values)
-    if fill is not None:
-        count = int((values == fill).sum())
-        raise RefusedValue(
-            f"the {what} {name!r} holds {fill:g} {count} times, which looks like a fill value "
-            "that the file does not declare. Declare it, ds[name].where(ds[name] != "
-            f"{fill:g}), or name a mask: --where NAME"
-        )
-    return values
-
-
-def _valid(array) -> tuple[float, float]:
-    """The range that the file calls valid."""
-    attrs = {**array.encoding, **array.attrs}
-    low, high = attrs.get("valid_range", (attrs.get("valid_min"), attrs.get("valid_max")))
-    return (-np.inf if low is None else float(low)), (np.inf if high is None else float(high))
 
 
 def _inside(
@@ -252,8 +260,8 @@ def _pointwise(about: Labels, stated: np.ndarray | None, nugget: float) -> Predi
     del nugget
     word, name = next((w, n) for w, n in about.names.items() if w != "mean")
     what = {"scale": "standard deviations", "variance": "variances"}[word]
-    mean = _values(about, about.names["mean"], "mean")
-    spread = np.broadcast_to(_values(about, name, what), mean.shape)
+    mean = field_values(about, about.names["mean"], "mean", stated)
+    spread = np.broadcast_to(field_values(about, name, what, stated), mean.shape)
     known = np.isfinite(mean) & np.isfinite(spread)
     mask = _inside(about, (about.names["mean"], name), stated, known)
     inside = np.ones(mean.shape, bool) if mask is None else mask
@@ -264,8 +272,14 @@ def _pointwise(about: Labels, stated: np.ndarray | None, nugget: float) -> Predi
             "--dirichlet x:lower=1"
         )
     units, squared = about.units, (2 if word == "variance" else 1)
-    told = compared(f"{name!r}", about.dataset[name].attrs.get("units"), [units] * squared)
+    given = text_of(about.dataset[name].attrs, "units")
+    told = compared(f"{name!r}", given, [units] * squared, differences=True)
     variance = np.where(inside, spread**2 if word == "scale" else spread, 0.0)
+    if variance[inside].min() < SMALLEST:
+        raise RefusedValue(
+            f"the numbers underflow: of the {what} {name!r} the smallest, "
+            f"{spread[inside].min():g}, is a variance below {SMALLEST:g}. Give other units"
+        )
     belief = Gaussian(
         jnp.asarray(np.where(inside, mean, 0.0)),
         Diagonal(jnp.asarray(variance), len(about.dimensions)),
@@ -277,14 +291,17 @@ def _pointwise(about: Labels, stated: np.ndarray | None, nugget: float) -> Predi
 
 def _ensemble(about: Labels, stated: np.ndarray | None, nugget: float) -> Predictions:
     name, batch = about.names["ensemble"], len(about.batch)
-    draws = _values(about, name, "ensemble", about.members)
+    if isinstance(nugget, bool) or not isinstance(nugget, int | float | np.number):
+        raise RefusedValue(f"the nugget must be a number above zero; got {nugget!r}")
+    draws = field_values(about, name, "ensemble", stated, about.members)
+    if np.nanmax(np.abs(draws), initial=0.0) > LARGEST:
+        raise RefusedValue(
+            f"the numbers overflow: the ensemble {name!r} is beyond {LARGEST:g}, and its square "
+            "beyond double precision. Give it in other units"
+        )
     draws = draws.reshape(-1, *draws.shape[len(about.members) :])
     known = np.isfinite(draws)
-    if (known.any(axis=0) != known.all(axis=0)).any():
-        raise RefusedValue(
-            f"the members of {name!r} are NaN at different places; a point is outside of the field "
-            "for all of them or for none"
-        )
+    _refuse_uneven(name, known.any(axis=0), known.all(axis=0))
     mask = _inside(about, (name,), stated, known.all(axis=0))
     if mask is not None:
         draws = np.where(mask, draws, 0.0)
@@ -296,6 +313,14 @@ def _ensemble(about: Labels, stated: np.ndarray | None, nugget: float) -> Predic
         f"part of {nugget:g} times their standard deviation"
     )
     return Predictions(**vars(about), belief=belief, mask=mask, draws=draws, form=form, notes=())
+
+
+def _refuse_uneven(name: str, some: np.ndarray, known: np.ndarray) -> None:
+    if (some != known).any():
+        raise RefusedValue(
+            f"the members of {name!r} are NaN at different places; a point is outside of the field "
+            "for all of them or for none"
+        )
 
 
 def _outside(belief: Gaussian, mask: np.ndarray) -> Gaussian:

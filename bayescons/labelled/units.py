@@ -6,22 +6,33 @@ units, as those of a total, are not compared.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import math
 import re
 from collections.abc import Sequence
 
 from bayescons.refusals import RefusedValue
 
+OTHER_ZERO = math.inf  # in place of a factor: one more is not enough to convert them
+SCALES = {  # steps of pint -> its words for temperatures whose zero is another
+    "delta_degree_Celsius": "degrees?_?(?:celsius|c)|deg_?c|celsius",
+    "delta_degree_Fahrenheit": "degrees?_?(?:fahrenheit|f)|deg_?f|fahrenheit",
+}
 _POWER = re.compile(r"([A-Za-zµ°%]+)\s*\^?\*{0,2}\s*(-?\d+)")
 
 
-def compared(what: str, given: str | None, expected: Sequence[str | None]) -> str | None:
+def compared(
+    what: str, given: str | None, expected: Sequence[str | None], *, differences: bool = False
+) -> str | None:
     """Refuse units that do not fit; a sentence about units that could not be compared.
 
     Args:
         what: is given, for messages.
         given: its units, or None where nobody has said.
         expected: units whose product is expected; None for one that is not known.
+        differences: whether numbers are compared of which the zero does not count, as standard
+            deviations: these may be in kelvin where the field is in degrees Celsius.
 
     Raises:
         ValueError: units that are others.
@@ -41,10 +52,16 @@ def compared(what: str, given: str | None, expected: Sequence[str | None]) -> st
             f"{what} is in {given!r}, and {product!r} is expected. Convert it; or install pint, "
             "pip install 'bayescons[units]', if these are two words for one unit"
         )
-    factor = _factor(given, product)
+    factor = _factor(given, expected, differences)
     if factor is None:
         raise RefusedValue(
-            f"{what} is in {given!r}, and {product!r} is expected: these are other quantities"
+            f"{what} is in {given!r}, and {product!r} is expected: these are other quantities, or "
+            "pint does not know them. Convert it, or write both in the same words"
+        )
+    if factor is OTHER_ZERO:
+        raise RefusedValue(
+            f"{what} is in {given!r}, and {product!r} is expected, which begins at another zero. "
+            "Convert it"
         )
     if abs(factor - 1) > 1e-9:
         raise RefusedValue(
@@ -53,18 +70,37 @@ def compared(what: str, given: str | None, expected: Sequence[str | None]) -> st
     return None
 
 
-def _factor(given: str, expected: str) -> float | None:
+def _factor(given: str, expected: Sequence[str | None], differences: bool) -> float | None:
     """How many of the expected unit one of the given is; None where they are other quantities, or
-    one of them is not known.
+    one of them is not known; `OTHER_ZERO` where a factor alone does not convert them.
     """
     import pint
 
-    registry = pint.UnitRegistry()
+    texts = [_for_pint(unit) for unit in (given, *expected) if unit]
+    steps = [_as_steps(text) for text in texts]
+    zeros = [{*steps[0][1]}, {name for _, names in steps[1:] for name in names}]
     try:
-        quantity = registry.Quantity(1.0, _for_pint(given))
-        return float(quantity.to(_for_pint(expected)).magnitude)
-    except (pint.PintError, ValueError, TypeError, AssertionError):
+        first, *others = [_registry().Quantity(1.0, text) for text, _ in steps]
+        factor = float((first / math.prod(others)).to("").magnitude)
+    except (pint.PintError, ValueError, TypeError, AssertionError, AttributeError):
         return None
+    return factor if differences or zeros[0] == zeros[1] else OTHER_ZERO
+
+
+@functools.cache
+def _registry():
+    import pint
+
+    return pint.UnitRegistry()
+
+
+def _as_steps(text: str) -> tuple[str, tuple[str, ...]]:
+    """A unit, degrees of temperature as steps, which have no zero, and which steps these are."""
+    found = ()
+    for name, words in SCALES.items():
+        text, count = re.subn(rf"\b(?:{words})\b", name, text, flags=re.IGNORECASE)
+        found += (name,) * bool(count)
+    return text, found
 
 
 def _for_pint(text: str) -> str:
