@@ -47,7 +47,7 @@ class Grid(Mapping):
           z    2 cells in [0, 3]
     """
 
-    def __init__(self, **coordinates):
+    def __init__(self, /, **coordinates):
         if not coordinates:
             raise RefusedValue("a grid needs at least one named axis; write Grid(t=..., x=...)")
         self._axes = {name: axis(name, given) for name, given in coordinates.items()}
