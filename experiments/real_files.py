@@ -27,9 +27,9 @@ field over all its values for its own. It is conditioned on the solver's totals 
 `As it comes` is the same without any option, and without the guard that stops at laws that cannot
 be meant: "refused" and "warned" say what it does otherwise, "silent" that it says nothing.
 What options are for: a snapshot of veros holds areas and thicknesses, but nothing in it says that
-temperature is measured by them, and its `zt` are not the middle of their cells; py-pde
-writes the grid's radii, not its volumes, which are taken from its `cell_volumes`; nothing in arrays
-of exponax says that their axis closes on itself.
+temperature is measured by them, and its `zt` are not the middle of their cells (a note points at
+`dzt`); py-pde says that its grid is a sphere, so that `--weights` with its own `cell_volumes` is a
+check; nothing in arrays of exponax says that their axis closes on itself.
 
 The solvers are fetched from the package index, which needs the network: this is no experiment of
 `python -m experiments` and runs in no test. The page is made again from its rows as all others are.
