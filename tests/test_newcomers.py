@@ -299,12 +299,18 @@ def test_an_ensemble_is_conditioned_as_its_page_says(capsys, tmp_path, monkeypat
     widest = np.sqrt(np.diag(covariance).max())
     with xarray.open_dataset(page["folder"] / "conserved.nc") as found:
         assert share <= 1e-6
-        assert np.abs(found["mean"].to_numpy().ravel() - mean).max() <= widest * share
-        assert np.abs(found["variance"].to_numpy().ravel() - variance).max() <= widest**2 * share
+        assert np.abs(found["draws_mean"].to_numpy().ravel() - mean).max() <= widest * share
+        assert (
+            np.abs(found["draws_variance"].to_numpy().ravel() - variance).max() <= widest**2 * share
+        )
         evidence = stats.multivariate_normal.logpdf(
             np.ones(4), rows @ members.mean(0), rows @ covariance @ rows.T
         )
         assert abs(found["log_evidence"].item() - evidence) <= share * abs(evidence)
-        np.testing.assert_allclose(found["total_x_before"], (rows @ members.mean(0)), rtol=1e-14)
+        np.testing.assert_allclose(found["integral_x_before"], (rows @ members.mean(0)), rtol=1e-14)
         assert found["draws"].shape == (40, 4, 41)
         assert np.abs(found["draws"].to_numpy() @ trapezoid - 1).max() <= 1e-12
+        gain = covariance @ rows.T @ np.linalg.inv(rows @ covariance @ rows.T)
+        moved = members + (1 - members @ rows.T) @ gain.T  # each member, not new draws
+        left = found["draws"].to_numpy().reshape(40, -1)
+        assert np.abs(left - moved).max() <= widest * share
