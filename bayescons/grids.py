@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayescons.axes import Axis, axis, axis_from
+from bayescons.axes import Axis, Index, Ring, axis, axis_from
 from bayescons.descriptions import Description, described
 from bayescons.refusals import RefusedValue
 
@@ -114,6 +114,21 @@ class Grid(Mapping):
     def along(self, name: str) -> Axis:
         """What a named axis is."""
         return self._axes[self.names[self.axis(name)]]
+
+    def require_line(self, name: str, what: str, instead: str) -> None:
+        """Refuse an axis that is no line from one end to another: a ring, or cells that are only
+        counted, whose coordinates are no distances.
+
+        Args:
+            name: of the axis.
+            what: needs a line, for the message.
+            instead: what to write.
+        """
+        if isinstance(self.along(name), Ring | Index):
+            raise RefusedValue(
+                f"{what} along {name!r} needs a line between two ends, and the axis holds "
+                f"{self.along(name).told}. {instead}"
+            )
 
     def mesh(self) -> dict[str, np.ndarray]:
         """Coordinates broadcast against each other (open mesh): `f(**grid.mesh())` has shape

@@ -78,9 +78,10 @@ def test_an_axis_that_is_found_apart_is_apart(name):
 @pytest.mark.parametrize("name", FOUND)
 def test_a_function_whose_axes_are_apart_gives_the_update_of_its_matrix(name):
     functional = FunctionFunctional.of(FOUND[name][0], SHAPE)
-    mean, std = RNG.normal(size=SHAPE), RNG.uniform(0.5, 2.0, SHAPE)
+    rng = np.random.default_rng(1)
+    mean, std = rng.normal(size=SHAPE), rng.uniform(0.5, 2.0, SHAPE)
     rows = np.asarray(jax.jacobian(functional.linear)(jnp.zeros(SHAPE))).reshape(-1, mean.size)
-    value = rows @ RNG.normal(size=mean.size)
+    value = rows @ rng.normal(size=mean.size)
     S = rows * std.ravel() ** 2 @ rows.T + 0.01 * np.eye(len(rows))
     gain = (std.ravel() ** 2)[:, None] * rows.T @ np.linalg.inv(S)
     constraint = Constraint(functional, value.reshape(functional.value_shape), 0.1)

@@ -151,6 +151,7 @@ def _everywhere(grid: Grid) -> TensorProduct:
 def _differences(grid: Grid, axis: str) -> TensorProduct:
     """u_{i+1} - u_i; a row is named after the point halfway."""
     at = grid.axis(axis)
+    grid.require_line(axis, "an order", "Observe a function of the points that are meant instead")
     if len(grid[axis]) < 2:
         raise RefusedValue(
             f"an order along {axis!r} needs two points or more; the grid has one there"

@@ -33,7 +33,7 @@ from bayescons.surrogates.hyperparameters import (
     check_readings,
     fit_hyperparameters,
 )
-from bayescons.surrogates.priors import Kernels, Mean, separable_prior
+from bayescons.surrogates.priors import Kernels, Mean, require_lines, separable_prior
 
 
 def gaussian_process(
@@ -81,6 +81,7 @@ def gaussian_process(
     Coordinates are laid out on the host and cannot be traced; values and hyper-parameters can, so
     map over `values` with `jax.vmap` for several fields read at the same points.
     """
+    require_lines(grid, grid.names)
     places, values = check_readings(coordinates, values, grid.names)
     if hyperparameters is None:
         hyperparameters = fit_hyperparameters(

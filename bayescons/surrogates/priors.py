@@ -63,7 +63,8 @@ def separable(
         mean: as in `gaussian_process`.
 
     Raises:
-        ValueError: for an unknown kernel or axis, or a length or amplitude that is not positive.
+        ValueError: for an unknown kernel or axis, a length or amplitude that is not positive, or a
+            length along a ring or an index.
 
     Where it fails: "squared_exponential" on a grid much finer than its length is singular to
     rounding (its eigenvalues fall faster than geometrically). The diagonal gets a share 1e-10 (8e-6
@@ -73,8 +74,22 @@ def separable(
         name: None if lengths[name] is None else check_length(name, lengths[name])
         for name in check_axes("lengths", lengths, grid.names)
     }
+    require_lines(grid, [name for name, length in lengths.items() if length is not None])
     amplitude = jnp.asarray(positive("amplitude", amplitude, ()))
     return separable_prior(grid, lengths, kernels, amplitude, mean)
+
+
+def require_lines(grid: Grid, names) -> None:
+    """Refuse axes along which a kernel of the difference of coordinates would be wrong: it does not
+    close around a ring, and counts of cells are no distances.
+    """
+    for name in names:
+        grid.require_line(
+            name,
+            "a kernel",
+            "Leave the field independent there (a length of None), or give the covariance of its "
+            "points: bc.kronecker(mean, covariances)",
+        )
 
 
 def straight_between(grid: Grid, axis: str, lower: Mean, upper: Mean) -> Callable[..., jax.Array]:
