@@ -53,6 +53,8 @@ class AbstractFunctional(abc.ABC):
         about: what it is in the field's words, for a person to read. No part of what is compiled:
             where JAX has taken a functional apart and put it together, its kind is all that is
             known.
+        over: axes of the field that G sums over in a way that its rows are told apart by, and
+        clusters: of rows that share no point along these; None where nothing is known of it.
     """
 
     shape: tuple[int, ...]
@@ -60,6 +62,8 @@ class AbstractFunctional(abc.ABC):
     members: tuple[SingleFunctional, ...]
     pointwise: frozenset[int]
     about: str = ""
+    over: tuple[int, ...] = ()
+    clusters: Any = None
 
     def description(self) -> Description:
         """What it is, of which field, and which values it has; of a stack a row for each member."""

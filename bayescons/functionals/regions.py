@@ -15,6 +15,7 @@ import numpy as np
 from bayescons.arrays import constant, finite, numbers
 from bayescons.descriptions import described
 from bayescons.functionals.abstract import Leaf, SingleFunctional, static
+from bayescons.functionals.clusters import Clusters, clusters_of
 from bayescons.functionals.conservation import weights_of
 from bayescons.functionals.measures import Given
 from bayescons.functionals.products import axis_labels
@@ -37,6 +38,7 @@ class RegionalSum(SingleFunctional):
         regions: their rows.
         points: their columns, of the axes summed over, raveled in order.
         scale: c, a number or an array of the value's shape.
+        clusters: of regions that share no point, or None where all hang together.
         coordinates: along the axes of the values but the last.
         grid_points: along the axes of the field.
         shape: of the field.
@@ -52,6 +54,7 @@ class RegionalSum(SingleFunctional):
     regions: Leaf
     points: Leaf
     scale: Leaf = 1.0
+    clusters: Clusters | None = None
     coordinates: tuple = ()
     grid_points: tuple = ()
     shape: tuple[int, ...] = static(default=())
@@ -144,9 +147,12 @@ def regional(
     Raises:
         ValueError: as `integral`; regions of another shape, or that hold no point.
 
-    Where it fails: the covariance of the rows is dense within a block, so that r regions cost r²
-        numbers, r³ work and r products with the belief's covariance for each point of the axes
-        left; 2,000 are the limit.
+    Where it fails: regions that overlap, or lie within one that others lie in, hang together, and
+        r of them cost r² numbers, r³ work and r products with the belief's covariance for each
+        point of the axes left; 2,000 are the limit. Of a belief that is independent along `over`
+        only those that hang together count: any number of zones that are apart, basins and then
+        continents where each set is conditioned on by itself,
+        `bc.condition(bc.condition(belief, basins), continents)`.
 
     Example:
         >>> grid = bc.Grid(x=bc.axes.Cells([0.0, 1.0, 2.0, 3.0]))
@@ -156,13 +162,15 @@ def regional(
     """
     names = (over,) if isinstance(over, str) else tuple(over)
     weights, told = weights_of(grid, names, rule, measure, weight)
-    called, rows, columns, shares = _entries(regions, tuple(len(grid[n]) for n in names))
+    lengths = tuple(len(grid[n]) for n in names)
+    called, rows, columns, shares = _entries(regions, lengths)
     kept = {name: grid[name] for name in grid.names if name not in names}
     found = RegionalSum(
         weights,
         constant(shares),
         constant(rows),
         constant(columns),
+        clusters=clusters_of(rows, columns, len(called), math.prod(lengths)),
         coordinates=(*kept.values(), np.arange(float(len(called)))),
         grid_points=tuple(grid.values()),
         shape=grid.shape,
@@ -188,8 +196,9 @@ def _entries(
     """Names of the regions, and rows, columns and shares of the points in them."""
     from scipy import sparse
 
+    names = None
     if sparse.issparse(regions):
-        matrix, names = sparse.coo_array(regions), None
+        matrix = sparse.coo_array(regions)
         if matrix.shape[1] != math.prod(shape):
             raise RefusedValue(
                 f"the regions are a matrix of {matrix.shape[1]} columns; expected is one for each "
@@ -197,6 +206,10 @@ def _entries(
             )
         rows, columns, shares = matrix.row, matrix.col, matrix.data
         count = matrix.shape[0]
+    elif (numbered := _numbered(regions, shape)) is not None:
+        (columns,) = np.nonzero(numbered >= 0)
+        rows, shares = numbered[columns], np.ones(columns.size)
+        count = int(numbered.max(initial=-1)) + 1
     else:
         masks, names = _masks(regions, shape)
         count = len(masks)
@@ -214,6 +227,14 @@ def _entries(
     return names, rows.astype(np.int32), columns.astype(np.int32), shares.astype(np.float64)
 
 
+def _numbered(regions, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Numbers of the regions by points, raveled; None where regions are given otherwise."""
+    if isinstance(regions, Mapping):
+        return None
+    array = np.asarray(numbers("regions", regions))
+    return array.ravel() if array.shape == shape and array.dtype.kind in "iu" else None
+
+
 def _masks(regions, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...] | None]:
     """Shares (r, *shape) of points in regions, and their names where they have any."""
     if isinstance(regions, Mapping):
@@ -226,9 +247,6 @@ def _masks(regions, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...]
                 )
         return np.stack(arrays) if arrays else np.zeros((0, *shape)), tuple(map(str, regions))
     array = np.asarray(numbers("regions", regions))
-    if array.shape == shape and array.dtype.kind in "iu":
-        numbered = np.arange(int(array.max(initial=-1)) + 1)
-        return (array[None] == numbered.reshape(-1, *[1] * array.ndim)).astype(float), None
     if array.shape[1:] == shape and array.ndim == len(shape) + 1:
         return array.astype(float), None
     raise RefusedValue(

@@ -313,8 +313,8 @@ class Conditioned(AbstractCovariance):
     @property
     def variance(self) -> jax.Array:
         """Diag K - Σ_j (K G' S^-1/2)_j², never below zero (the difference can round to it)."""
-        lead = self.row_covariance.row_std.shape
-        units = jnp.eye(lead[-1], dtype=self.row_covariance.row_std.dtype)
+        lead = self.row_covariance.block_std.shape
+        units = jnp.eye(lead[-1], dtype=self.row_covariance.block_std.dtype)
 
         def explained(unit):
             return (

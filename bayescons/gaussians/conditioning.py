@@ -272,19 +272,21 @@ def _update_one(
     target = jnp.concatenate(pieces, axis=-1)
     noise = _noise(functional.members, scales, axes, target)
 
-    blocks = gram.form(functional, covariance, axes).astype(dtype)
+    clusters = gram.clusters_within(covariance, functional, axes)
+    blocks = gram.form(functional, covariance, axes, clusters).astype(dtype)
     own = jnp.diagonal(blocks, axis1=-2, axis2=-1)
     yardstick = covariance.unconditioned
     prior = (
         own
         if yardstick is covariance
-        else jnp.diagonal(gram.form(functional, yardstick, axes), axis1=-2, axis2=-1)
+        else jnp.diagonal(gram.form(functional, yardstick, axes, clusters), axis1=-2, axis2=-1)
     )
     if noise is not None:
         rows = jnp.arange(blocks.shape[-1])
-        blocks = blocks.at[..., rows, rows].add(noise)
-        prior = prior + noise
-    factored = gram.factor(blocks, prior)
+        variance = gram.split(noise, clusters)
+        blocks = blocks.at[..., rows, rows].add(variance)
+        prior = prior + variance
+    factored = gram.factor(blocks, prior, clusters)
 
     posterior = Conditioned(covariance, functional, factored, noise, axes, exact)
     residual = target - functional.rows(loc, axes).astype(dtype)

@@ -78,6 +78,13 @@ def _implied(covariance: Conditioned) -> np.ndarray:
     implied = np.empty_like(kept)
     order = np.zeros((1,), int) if kept.shape[-1] == 1 else np.asarray(factored.order)
     np.put_along_axis(implied, np.broadcast_to(order, kept.shape), ~kept, axis=-1)
+    if factored.clusters is not None:
+        implied = implied.reshape(*implied.shape[:-2], -1)
+        places = np.asarray(factored.clusters.places)
+        *batch, rows = places.shape
+        places = places.reshape(*batch, *[1] * (implied.ndim - places.ndim), rows)
+        places = np.broadcast_to(places, (*implied.shape[:-1], rows))
+        implied = np.take_along_axis(implied, places, axis=-1)
     if covariance.noise is not None:
         implied = implied & (np.asarray(covariance.noise) == 0)
     return implied

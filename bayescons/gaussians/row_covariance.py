@@ -4,7 +4,9 @@ solved.
 Where the belief is independent along some axes and the functionals leave the same axes alone, S is
 block-diagonal over them. `axes` names these axes; everything here carries them in front, so S has
 shape (*axes, r, r) with r rows per block, and one probe reads the same column of every block at
-once. A mass row per time on a diagonal belief has r = 1: S costs one pass over the field.
+once. A mass row per time on a diagonal belief has r = 1: S costs one pass over the field. Where the
+rows of a block fall into clusters that share no point, and the belief is independent from point to
+point, S is block-diagonal over these too: shape (*axes, clusters, size, size).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from bayescons import tracing
 from bayescons.arrays import rank_tolerance
 from bayescons.descriptions import tabulated
 from bayescons.functionals.abstract import AbstractFunctional, Leaf
+from bayescons.functionals.clusters import Clusters
 from bayescons.gaussians.abstract import AbstractCovariance
 
 # Elements of field that may be held at once while S is probed column by column.
@@ -30,29 +33,32 @@ PROBE_ELEMENTS = 2**22
 @dataclasses.dataclass(frozen=True)
 class RowCovariance:
     """A factored Gram matrix: D P' L L' P D on the rows pivots_kept, D = diag(row_std), P the
-    pivoting permutation.
+    pivoting permutation. All of it by blocks: *blocks stands for the axes, and the clusters where
+    there are any; r for the rows of one block.
 
     Attributes:
-        cholesky: L, with ones on the diagonal in place of dropped rows, shape (*axes, r, r).
-        order: position of the rows in pivoting order, shape (*axes, r).
+        cholesky: L, with ones on the diagonal in place of dropped rows, shape (*blocks, r, r).
+        order: position of the rows in pivoting order, shape (*blocks, r).
         pivots_kept: in pivoting order, 1 for a row that is independent of those before it and 0 for
-            a redundant one, shape (*axes, r).
-        row_std: standard deviation of each row under the unconditioned prior, the unit in which
-            rank is judged, shape (*axes, r).
+            a redundant one, shape (*blocks, r).
+        block_std: standard deviation of each row under the unconditioned prior, the unit in which
+            rank is judged, shape (*blocks, r).
         independent_as_stated: in the order in which the rows were stated, 1 for a row that those
-            before it do not imply, shape (*axes, r).
+            before it do not imply, shape (*blocks, r).
         log_det_ratio: log |T| where the rows independent_as_stated are T times the rows
-            pivots_kept, shape axes. Neither depends on K where the functional alone makes rows
-            redundant, so the evidence of the rows independent_as_stated is comparable between
+            pivots_kept, one for each block. Neither depends on K where the functional alone makes
+            rows redundant, so the evidence of the rows independent_as_stated is comparable between
             beliefs; that of the rows pivots_kept would jump.
+        clusters: into which the rows of each point of the axes were sorted, or None.
     """
 
     cholesky: Leaf
     order: Leaf
     pivots_kept: Leaf
-    row_std: Leaf
+    block_std: Leaf
     independent_as_stated: Leaf
     log_det_ratio: Leaf
+    clusters: Clusters | None = None
 
     @property
     def rank(self) -> jax.Array:
@@ -60,23 +66,43 @@ class RowCovariance:
         return jnp.sum(self.pivots_kept)
 
     @property
+    def row_std(self) -> jax.Array:
+        """Standard deviation of each row under the unconditioned prior, shape (*axes, r)."""
+        return joined(self.block_std, self.clusters)
+
+    @property
     def redundant(self) -> jax.Array:
         """True for rows implied by those stated before them, in their own order, shape (*axes,
         r).
         """
-        return self.independent_as_stated == 0
+        return joined(self.independent_as_stated, self.clusters) == 0
+
+    @property
+    def kept(self) -> jax.Array:
+        """True for the rows that S⁺ rests on, in their own order, shape (*axes, r)."""
+        return joined(_scatter(self.pivots_kept, self.order), self.clusters) > 0
+
+    @property
+    def shares_left(self) -> jax.Array:
+        """Of each row that S⁺ rests on, the share of its variance that those before it leave, and 1
+        for all others, in their own order, shape (*axes, r).
+        """
+        left = jnp.diagonal(self.cholesky, axis1=-2, axis2=-1) ** 2
+        left = jnp.where(self.pivots_kept > 0, left, 1.0)
+        return joined(_scatter(left, self.order), self.clusters)
 
     def whiten(self, rows) -> jax.Array:
-        """L^-1 P D^-1 y: rows with covariance S become independent with unit variance, dropped ones
-        zero.
+        """L^-1 P D^-1 y: rows (*axes, r) with covariance S become independent with unit variance,
+        dropped ones zero, shape (*blocks, r).
         """
-        scaled = _gather(rows / self.row_std, self.order) * self.pivots_kept
+        rows = split(rows, self.clusters)
+        scaled = _gather(rows / self.block_std, self.order) * self.pivots_kept
         return _triangular(self.cholesky, scaled, transpose=False)
 
-    def unwhiten_adjoint(self, rows) -> jax.Array:
+    def unwhiten_adjoint(self, white) -> jax.Array:
         """D^-1 P' L^-T y, the adjoint of `whiten`."""
-        solved = _triangular(self.cholesky, rows, transpose=True) * self.pivots_kept
-        return _scatter(solved, self.order) / self.row_std
+        solved = _triangular(self.cholesky, white, transpose=True) * self.pivots_kept
+        return joined(_scatter(solved, self.order) / self.block_std, self.clusters)
 
     def solve(self, rows) -> jax.Array:
         """S⁺ y, with S⁺ the inverse on the rows pivots_kept and zero on the redundant ones."""
@@ -86,12 +112,22 @@ class RowCovariance:
         """Log N(residual; 0, S) of the rows independent_as_stated, summed over blocks (nats)."""
         white = self.whiten(residual)
         logs = jnp.log(jnp.diagonal(self.cholesky, axis1=-2, axis2=-1)) + math.log(2 * math.pi) / 2
-        row_std = _gather(self.row_std, self.order)
+        block_std = _gather(self.block_std, self.order)
         return (
             -jnp.sum(white**2) / 2
-            - jnp.sum(self.pivots_kept * (logs + jnp.log(row_std)))
+            - jnp.sum(self.pivots_kept * (logs + jnp.log(block_std)))
             - jnp.sum(self.log_det_ratio)
         )
+
+
+def split(rows, clusters: Clusters | None) -> jax.Array:
+    """Rows (*axes, r) by clusters, where there are any."""
+    return rows if clusters is None else clusters.split(rows)
+
+
+def joined(rows, clusters: Clusters | None) -> jax.Array:
+    """Inverse of `split`."""
+    return rows if clusters is None else clusters.join(rows)
 
 
 def shared_axes(covariance: AbstractCovariance, functional: AbstractFunctional) -> tuple[int, ...]:
@@ -101,23 +137,37 @@ def shared_axes(covariance: AbstractCovariance, functional: AbstractFunctional) 
     return tuple(sorted(covariance.independent & functional.pointwise))
 
 
-def form(functional, covariance, axes: tuple[int, ...]) -> jax.Array:
-    """G K G' by blocks, shape (*axes, r, r): column j is the answer of all blocks to their j-th
-    unit row.
+def clusters_within(
+    covariance: AbstractCovariance, functional: AbstractFunctional, axes: tuple[int, ...]
+) -> Clusters | None:
+    """Clusters of the rows of a block that are independent of each other, or None: those that share
+    no point, where the belief is independent from point to point.
     """
-    shape = (*(functional.shape[a] for a in axes), functional.count(axes))
+    if functional.clusters is None or not covariance.independent.issuperset(functional.over):
+        return None
+    return functional.clusters.times(functional.count(axes) // functional.clusters.places.size)
+
+
+def form(
+    functional, covariance, axes: tuple[int, ...], clusters: Clusters | None = None
+) -> jax.Array:
+    """G K G' by blocks, shape (*axes, r, r), or (*axes, clusters, r, r): column j is the answer of
+    all blocks to their j-th unit row.
+    """
+    shape = tuple(functional.shape[a] for a in axes)
+    shape += (functional.count(axes),) if clusters is None else clusters.members.shape
 
     def column(unit):
-        return functional.rows(
-            covariance.mv(functional.transpose(jnp.broadcast_to(unit, shape), axes)), axes
-        )
+        rows = joined(jnp.broadcast_to(unit, shape), clusters)
+        rows = functional.rows(covariance.mv(functional.transpose(rows, axes)), axes)
+        return split(rows, clusters)
 
     columns = over_rows(column, jnp.eye(shape[-1]), math.prod(functional.shape))
     blocks = jnp.moveaxis(columns, 0, -1)
     return (blocks + jnp.swapaxes(blocks, -1, -2)) / 2
 
 
-def factor(blocks, prior) -> RowCovariance:
+def factor(blocks, prior, clusters: Clusters | None = None) -> RowCovariance:
     """Factor S after scaling its rows to unit prior variance and dropping those that the others
     imply.
 
@@ -129,11 +179,12 @@ def factor(blocks, prior) -> RowCovariance:
     of its unconditioned prior variance.
 
     Args:
-        blocks: S, shape (*axes, r, r).
-        prior: variance of each row under the unconditioned prior, shape (*axes, r).
+        blocks: S, shape (*blocks, r, r).
+        prior: variance of each row under the unconditioned prior, shape (*blocks, r).
+        clusters: into which the rows were sorted, or None.
     """
-    row_std = jnp.sqrt(jnp.where(prior > 0, prior, 1.0))
-    scaled = blocks / (row_std[..., :, None] * row_std[..., None, :])
+    block_std = jnp.sqrt(jnp.where(prior > 0, prior, 1.0))
+    scaled = blocks / (block_std[..., :, None] * block_std[..., None, :])
     rows = blocks.shape[-1]
     order, pivots_kept, columns = _pivots(jax.lax.stop_gradient(scaled))
     chosen = jnp.swapaxes(
@@ -146,10 +197,16 @@ def factor(blocks, prior) -> RowCovariance:
         mask > 0, chosen, jnp.broadcast_to(jnp.eye(rows, dtype=scaled.dtype), chosen.shape)
     )
     independent_as_stated, log_det_ratio = _stated(
-        columns, order, pivots_kept, jax.lax.stop_gradient(row_std)
+        columns, order, pivots_kept, jax.lax.stop_gradient(block_std)
     )
     return RowCovariance(
-        _cholesky(padded), order, pivots_kept, row_std, independent_as_stated, log_det_ratio
+        _cholesky(padded),
+        order,
+        pivots_kept,
+        block_std,
+        independent_as_stated,
+        log_det_ratio,
+        clusters,
     )
 
 
@@ -166,8 +223,8 @@ def over_rows(function, rows, elements: int) -> jax.Array:
 # Loops are compiled by themselves, for a shape and not for a belief and a functional.
 @tracing.compiled
 def _pivots(matrix):
-    """Complete pivoting on (*axes, r, r): the order of the rows, which of them (in that order) are
-    independent, and the columns of the factor C, S = C C', with its rows in the order stated.
+    """Complete pivoting on (*blocks, r, r): the order of the rows, which of them (in that order)
+    are independent, and the columns of the factor C, S = C C', with its rows in the order stated.
     """
     rows = matrix.shape[-1]
     lead = matrix.shape[:-2]

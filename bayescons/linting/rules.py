@@ -287,8 +287,7 @@ def _implying(rows: Rows, at: tuple[int, ...]) -> str:
         rows.update.posterior.covariance.row_covariance,
         rows.names[at[-rows.names.ndim : -1]],
     )
-    order, kept = (np.asarray(a)[at[:-1]] for a in (gram.order, gram.pivots_kept))
-    for dropped in (at[-1], *order[kept == 0]):
+    for dropped in (at[-1], *np.flatnonzero(~np.asarray(gram.kept)[at[:-1]])):
         _, weight = relation_of(rows.update, (*at[:-1], int(dropped)))
         involved = np.flatnonzero(weight > 0.01 * weight.max())
         if at[-1] in involved and len(involved) > 1:
@@ -319,15 +318,11 @@ def _no_freedom(rows: Rows) -> Iterator[Flagged]:
 
 
 def _ill_conditioned(rows: Rows) -> Iterator[Flagged]:
-    gram = rows.update.posterior.covariance.row_covariance
-    kept, order = np.asarray(gram.pivots_kept), np.asarray(gram.order)
-    left = np.where(
-        kept > 0, np.diagonal(np.asarray(gram.cholesky), axis1=-2, axis2=-1) ** 2, np.inf
-    )
+    left = np.asarray(rows.update.posterior.covariance.row_covariance.shares_left)
     low = left < np.sqrt(np.finfo(left.dtype).eps)
     if low.any():
         worst = np.unravel_index(np.argmin(left), left.shape)
-        row = rows.names[(*worst[-rows.names.ndim : -1], int(order[worst]))]
+        row = rows.names[worst[-rows.names.ndim :]]
         share = left[worst]
         finding = (
             f"keeps {share:.0e} of its variance once the others are known: rounding is magnified "
