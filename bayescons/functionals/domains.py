@@ -5,7 +5,7 @@ inside, and the faces at which the domain ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +70,7 @@ class Domain:
         inside: Any,
         over: str | Sequence[str] | None = None,
         *,
-        wall: Literal["nodes", "halfway"] = "nodes",
+        wall: str = "nodes",
     ):
         one_of("wall", wall, tuple(WALLS))
         given = grid.names if over is None else (over,) if isinstance(over, str) else tuple(over)
@@ -228,7 +228,7 @@ class Domain:
         own = Factor(self.over, constant(share), "the inside", edges)
         return (*factors("weight", weight, self.grid, names), own)
 
-    def _named(self, place: Sequence[int]) -> str:
+    def _named(self, place: np.ndarray) -> str:
         """Coordinates of a point, by its numbers along the domain's axes."""
         at = zip(self.over, place, strict=True)
         return f"({', '.join(f'{name}={self.grid[name][i]:.6g}' for name, i in at)})"

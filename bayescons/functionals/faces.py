@@ -92,7 +92,7 @@ class Faces:
         """Components of the outward unit normals along each axis."""
         return {n: np.where(self.axis == i, self.step, 0) * 1.0 for i, n in enumerate(self.over)}
 
-    def moved(self, at: ArrayLike) -> Faces:
+    def moved(self, at: ArrayLike | Sequence[float]) -> Faces:
         """The faces elsewhere between the points on both of their sides, as where a curved wall
         crosses the line between them: values and slopes are those of the polynomial inside, carried
         on to there.
