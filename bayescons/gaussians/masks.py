@@ -108,24 +108,15 @@ def masked(belief: Gaussian, domain: Domain) -> Gaussian:
             f"shape {domain.batch_shape}; give each member a domain, or one to all"
         )
     mean = jnp.broadcast_to(jnp.asarray(belief.mean), (*batch, *domain.grid.shape))
-    inside = jnp.asarray(
-        domain.mask.reshape((1,) * (mean.ndim - domain.mask.ndim) + domain.mask.shape)
-    )
-    covariance = belief.covariance
+    inside = domain.mask.reshape((1,) * (mean.ndim - domain.mask.ndim) + domain.mask.shape)
+    covariance, own = belief.covariance, domain.mask
     if domain.batch_shape or covariance.batch_dims:
         covariance = over_batch_of(covariance, batch)
-        inside = jnp.broadcast_to(inside, (*batch, *inside.shape[len(batch) :]))
-    else:
-        inside = inside.reshape(domain.mask.shape)
-    return Gaussian(jnp.where(_to(mean, inside), mean, 0), _masked(covariance, inside))
+        own = np.broadcast_to(inside, (*batch, *inside.shape[len(batch) :]))
+    return Gaussian(jnp.where(inside, mean, 0), _masked(covariance, jnp.asarray(own)))
 
 
 def _masked(covariance: AbstractCovariance, inside) -> AbstractCovariance:
     if isinstance(covariance, Diagonal):
         return Diagonal(jnp.where(inside, covariance.diagonal, 0), covariance.dims)
     return Masked(covariance, inside)
-
-
-def _to(mean, inside):
-    """The inside with axes in front as the mean has."""
-    return inside.reshape((1,) * (mean.ndim - inside.ndim) + inside.shape)
