@@ -40,6 +40,7 @@ ROD = bc.Grid(x=np.linspace(0.0, 1.0, 5))
 BELIEF = bc.diagonal(jnp.zeros(GRID.shape), 2.0)
 MASS = bc.Constraint(bc.integral(GRID), 1.0, name="mass")
 WALL = bc.Constraint(bc.dirichlet(GRID, "x", "lower"), np.arange(3.0), 0.1, name="wall")
+DOMAIN = functionals.Domain(GRID, np.arange(15).reshape(3, 5) > 3)
 MANY = np.linspace(0.0, 1.0, 40_000).reshape(200, 200)
 
 
@@ -99,6 +100,9 @@ def examples() -> dict:
         "circle": bc.axes.Ring([0.0, 1.0], 2.0),
         "index": bc.axes.Index(3),
         "nodes": bc.axes.Nodes([0.0, 1.0]),
+        "domain": DOMAIN,
+        "faces": DOMAIN.faces(),
+        "masked": bc.gaussians.masked(structures.belief("kronecker").gaussian, DOMAIN).covariance,
         "fact": bc.labelled.integral("x", 1.0),
         "predictions": bc.labelled.predictions(LABELLED),
         "belief": BELIEF,

@@ -26,10 +26,14 @@ class Axis(abc.ABC):
         points: coordinates by which its places are called, shape (n,), strictly increasing.
         no_ends: why nothing can be stated at its ends, and what to write instead, where it has
             none.
+        closes: whether the last is the neighbour of the first.
+        counted: whether its places are only counted, so that they have no neighbours.
     """
 
     points: np.ndarray
     no_ends: str
+    closes: bool = False
+    counted: bool = False
 
     def __len__(self) -> int:
         return len(self.points)
@@ -94,6 +98,40 @@ class Axis(abc.ABC):
     @abc.abstractmethod
     def second_differences(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows of ∂²/∂x² by three neighbours (r, n), and the coordinates where they are (r,)."""
+
+    def beyond(self, number: int, step: int) -> float:
+        """Coordinate of the neighbour of a point, counted on beyond the seam of a ring; at an end,
+        of the wall.
+
+        Args:
+            number: of the point.
+            step: 1 for the neighbour above it, -1 for the one below.
+        """
+        del number, step
+        raise RefusedValue(self.no_ends)
+
+    def wall(self, number: int, step: int, share: float) -> float:
+        """Coordinate of the wall of a domain, inside of the grid, that has a point as its last.
+
+        Args:
+            number: of the point.
+            step: 1 where the domain ends above it, -1 where it ends below.
+            share: of the way from the point to its neighbour; the wall of a cell is its face.
+        """
+        point = float(self.points[number])
+        return point + share * (self.beyond(number, step) - point)
+
+    def stencil(self, numbers: np.ndarray, at: float, derivative: int) -> np.ndarray:
+        """Weights over some neighbours of a derivative at a coordinate, shape (count,): of the
+        polynomial that they determine.
+
+        Args:
+            numbers: of the points, one after the other; around a ring counted on beyond its seam.
+            at: where the derivative is taken, in the direction of increasing x.
+            derivative: its order; 0 is the value.
+        """
+        del numbers, at, derivative
+        raise RefusedValue(self.no_ends)
 
     @property
     def identity(self) -> tuple:

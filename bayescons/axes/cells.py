@@ -8,7 +8,7 @@ import numpy as np
 
 from bayescons.arrays import constant, numbers
 from bayescons.axes.abstract import Axis, increasing, side_of
-from bayescons.axes.stencils import cell_end_stencil, cell_stencils
+from bayescons.axes.stencils import cell_end_stencil, cell_stencils, cell_weights
 from bayescons.descriptions import counted
 from bayescons.refusals import RefusedValue
 
@@ -104,6 +104,22 @@ class Cells(Axis):
         cells.
         """
         return cell_stencils(self._known_edges()), self.points[1:-1]
+
+    def beyond(self, number: int, step: int) -> float:
+        """The point of the next cell, or the outermost edge."""
+        if 0 <= number + step < len(self):
+            return float(self.points[number + step])
+        return self.wall(number, step, 1.0)
+
+    def wall(self, number: int, step: int, share: float) -> float:
+        """The face of the cell, whatever the share."""
+        del share
+        return float(self._known_edges()[number + (step > 0)])
+
+    def stencil(self, numbers: np.ndarray, at: float, derivative: int) -> np.ndarray:
+        """Of the polynomial with the averages of these cells."""
+        edges = self._known_edges()[numbers[0] : numbers[-1] + 2]
+        return cell_weights(edges, at, derivative)
 
     def _known_edges(self) -> np.ndarray:
         if self.edges is None:

@@ -11,7 +11,12 @@ from bayescons.arrays import constant, numbers
 from bayescons.axes.abstract import Axis, increasing, side_of
 from bayescons.axes.cells import Cells
 from bayescons.axes.quadrature import bridge_widths, quadrature_weights
-from bayescons.axes.stencils import end_stencil, interior_stencils, ring_stencils
+from bayescons.axes.stencils import (
+    derivative_weights,
+    end_stencil,
+    interior_stencils,
+    ring_stencils,
+)
 from bayescons.descriptions import counted
 from bayescons.refusals import RefusedValue
 
@@ -65,6 +70,14 @@ class Nodes(Axis):
         """At every point inside."""
         return interior_stencils(self.points), self.points[1:-1]
 
+    def beyond(self, number: int, step: int) -> float:
+        """The next point; at an end the point itself, which is the wall."""
+        return float(self.points[min(max(number + step, 0), len(self) - 1)])
+
+    def stencil(self, numbers: np.ndarray, at: float, derivative: int) -> np.ndarray:
+        """Of the polynomial through these points."""
+        return derivative_weights(self.points[numbers], at, derivative)
+
 
 class Ring(Axis):
     """Values around a ring, such as longitudes or a periodic box: the last is the neighbour of the
@@ -84,6 +97,7 @@ class Ring(Axis):
         array([90., 90., 90., 90.])
     """
 
+    closes = True
     no_ends = (
         "this axis is a ring and has no ends: nothing can be stated there, and that it closes is "
         "known already. State the field at a point of it instead, or build the grid on nodes with "
@@ -139,6 +153,19 @@ class Ring(Axis):
         """At every point, across the seam too."""
         return ring_stencils(self.points, self.period), self.points
 
+    def beyond(self, number: int, step: int) -> float:
+        """The next point, across the seam too."""
+        return float(self._around(np.array([number + step]))[0])
+
+    def stencil(self, numbers: np.ndarray, at: float, derivative: int) -> np.ndarray:
+        """Of the polynomial through these points, across the seam too."""
+        return derivative_weights(self._around(numbers), at, derivative)
+
+    def _around(self, numbers: np.ndarray) -> np.ndarray:
+        """Coordinates of points that are counted on beyond the seam."""
+        turns, places = np.divmod(numbers, len(self))
+        return self.points[places] + turns * self.period
+
     @property
     def identity(self) -> tuple:
         """What makes it equal to another of its kind."""
@@ -159,6 +186,7 @@ class Index(Axis):
         7.0
     """
 
+    counted = True
     no_ends = (
         "cells that are only counted have no ends: state the field at cells by their numbers, "
         "bc.functional(lambda u: u[..., numbers], on=grid)"

@@ -121,12 +121,28 @@ def cell_end_stencil(edges: np.ndarray, side: str, derivative: int, order: int) 
         )
     lower = side == "lower"
     near = edges[: width + 1] if lower else edges[cells - width :]
-    of_primitive = derivative_weights(near, near[0 if lower else -1], derivative + 1)
+    weights = np.zeros(cells)
+    chosen = slice(0, width) if lower else slice(cells - width, None)
+    weights[chosen] = cell_weights(near, near[0 if lower else -1], derivative)
+    return weights
+
+
+def cell_weights(edges: np.ndarray, at: float, derivative: int) -> np.ndarray:
+    """Weights over the averages of cells for a derivative at a coordinate: that of the polynomial
+    of degree below their number which has these averages.
+
+    Args:
+        edges: of the cells, strictly increasing, shape (n + 1,).
+        at: where the derivative is taken, in the cells or beyond.
+        derivative: its order; 0 is the value.
+
+    Returns:
+        Weights, shape (n,).
+    """
+    of_primitive = derivative_weights(edges, at, derivative + 1)
     # U at edge j is the sum of the cells before it, so a cell counts in all edges behind it.
     behind = np.cumsum(of_primitive[::-1])[::-1][1:]
-    weights = np.zeros(cells)
-    weights[slice(0, width) if lower else slice(cells - width, None)] = behind * np.diff(near)
-    return weights
+    return behind * np.diff(edges)
 
 
 def cell_stencils(edges: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from bayescons.arrays import concrete, constant
@@ -218,8 +217,7 @@ def _times(row, several: list[Factor], name: str, *, between: bool = False):
     """
     for factor in several:
         if factor.names == (name,):
-            values = _means(factor.values, 0, len(row)) if between else factor.values
-            row = row * values
+            row = row * (factor.between(name, len(row)) if between else factor.values)
     return constant(row) if isinstance(row, np.ndarray) else row
 
 
@@ -231,7 +229,7 @@ def _product(grid: Grid, over, sum_of: _SumOf, along, between: str | None = None
     for factor in sum_of.factors:
         values = factor.values
         if between in factor.names:
-            values = _means(values, factor.names.index(between), len(along[between]))
+            values = factor.between(between, len(along[between]))
         product = product * broadcast(Factor(factor.names, values), grid.names)
     return constant(product) if isinstance(product, np.ndarray) else product
 
@@ -242,10 +240,3 @@ def _bridge(grid: Grid, over, sum_of: _SumOf, name: str):
     if widths is None:
         return None
     return _product(grid, over, sum_of, {**sum_of.along, name: widths}, name)
-
-
-def _means(values, axis: int, count: int):
-    """Means of neighbours along an axis; as many as there are on a ring."""
-    around = np if isinstance(values, np.ndarray) else jnp
-    means = (values + around.roll(values, -1, axis)) / 2
-    return means if count == values.shape[axis] else around.take(means, np.arange(count), axis)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -29,11 +30,24 @@ class Factor(NamedTuple):
         names: of its axes, in the order of the grid.
         values: over these.
         what: in words.
+        edges: by axis, values between neighbours along it, where they are no means of the
+            neighbours'.
     """
 
     names: tuple[str, ...]
     values: np.ndarray
     what: str = "a weight"
+    edges: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    def between(self, name: str, count: int):
+        """Between neighbours along an axis; as many as there are on a ring."""
+        if name in self.edges:
+            return self.edges[name]
+        axis, values = self.names.index(name), self.values
+        around = np if isinstance(values, np.ndarray) else jnp
+        means = (values + around.roll(values, -1, axis)) / 2
+        whole = count == values.shape[axis]
+        return means if whole else around.take(means, np.arange(count), axis)
 
 
 def factors(what: str, given: Given, grid: Grid, over: Sequence[str]) -> list[Factor]:
@@ -43,7 +57,8 @@ def factors(what: str, given: Given, grid: Grid, over: Sequence[str]) -> list[Fa
         what: "measure" or "weight", for messages.
         given: an array over the axes of `over`, in their order, or over all axes of the grid; an
             xarray.DataArray, whose axes are told by their names; or a mapping from names of axes,
-            "lat,lon" or ("lat", "lon"), to arrays over these, whose product counts.
+            "lat,lon" or ("lat", "lon"), to arrays over these, whose product counts. Factors are
+            taken as they are.
         grid: where the field lives.
         over: axes that are integrated over.
 
@@ -52,6 +67,8 @@ def factors(what: str, given: Given, grid: Grid, over: Sequence[str]) -> list[Fa
     """
     if given is None:
         return []
+    if isinstance(given, tuple) and given and isinstance(given[0], Factor):
+        return list(given)
     items = given.items() if isinstance(given, Mapping) else [(None, given)]
     return [_factor(what, names, array, grid, over) for names, array in items]
 

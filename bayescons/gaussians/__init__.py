@@ -24,4 +24,5 @@ from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.dependence import NearlyDependentWarning
 from bayescons.gaussians.ensembles import ensemble
 from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
+from bayescons.gaussians.masks import Masked, masked
 from bayescons.gaussians.scales import functional_scale, quadrature_scale

@@ -137,7 +137,7 @@ class Contradiction(NamedTuple):
 
     Attributes:
         row: name of the row.
-        others: the rows that imply it; empty where it is the belief itself.
+        others: the rows that imply it, or what of the belief itself.
         size: how far apart they are, in the unit of the row.
         deviations: the same in prior standard deviations of the row.
         more: number of further rows that are violated.
@@ -156,10 +156,7 @@ class Contradiction(NamedTuple):
             if self.more
             else ""
         )
-        return (
-            f"{self.row} contradicts {self.others or 'what the belief already holds for certain'} "
-            f"by {self.size:.1e}{more}"
-        )
+        return f"{self.row} contradicts {self.others} by {self.size:.1e}{more}"
 
 
 def contradiction(names: np.ndarray, result, bad: np.ndarray) -> Contradiction:
@@ -185,7 +182,7 @@ def contradiction(names: np.ndarray, result, bad: np.ndarray) -> Contradiction:
         key=lambda i: (sum(_head(own[j]) == _head(own[i]) for j in involved), i != worst[-1]),
     )
     size = float(abs((violation * row_std)[worst] / relation[subject]))
-    others = joined([own[i] for i in involved if i != subject])
+    others = joined([own[i] for i in involved if i != subject]) or _certain(result, worst)
     return Contradiction(
         own[subject],
         others,
@@ -195,26 +192,39 @@ def contradiction(names: np.ndarray, result, bad: np.ndarray) -> Contradiction:
     )
 
 
+def _certain(result, worst: tuple) -> str:
+    """What a belief holds for certain of a row by itself."""
+    covariance, row = _row_of(result, worst)
+    mean = result.posterior.mean[worst[: len(result.posterior.batch_shape)]]
+    touched = np.asarray(row) != 0
+    still = (np.asarray(covariance.unconditioned.variance) == 0) & (np.asarray(mean) == 0)
+    if still[touched].all():
+        return (
+            "the mask (none of its points is inside of the domain, and outside the field is zero "
+            "for certain)"
+        )
+    return "what the belief already holds for certain"
+
+
+def _row_of(result, worst: tuple):
+    """The covariance given a row, of one of a batch, and the row as a field of weights."""
+    lead = len(result.posterior.batch_shape)
+    covariance = result.posterior.covariance
+    covariance = jax.tree.map(lambda x: x[worst[:lead]], covariance) if lead else covariance
+    axes, functional = covariance.axes, covariance.functional
+    unit = np.zeros((*(functional.shape[a] for a in axes), functional.count(axes)))
+    unit[worst[lead:]] = 1.0
+    return covariance, functional.transpose(jnp.asarray(unit), axes)
+
+
 def relation_of(result, worst: tuple) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients a of the relation Σ a_i (row i) = 0, a_worst = 1, between a row (by its place in
     `Update.violation`) and the independent rows of its block; and their weight, |a_i| times the
     row_std of the row.
     """
-    lead = len(result.posterior.batch_shape)
-    covariance = (
-        jax.tree.map(lambda x: x[worst[:lead]], result.posterior.covariance)
-        if lead
-        else result.posterior.covariance
-    )
-    prior, axes, functional, at = (
-        covariance.prior,
-        covariance.axes,
-        covariance.functional,
-        worst[lead:],
-    )
-    unit = np.zeros((*(functional.shape[a] for a in axes), functional.count(axes)))
-    unit[at] = 1.0
-    cross = functional.rows(prior.mv(functional.transpose(jnp.asarray(unit), axes)), axes)
+    covariance, row = _row_of(result, worst)
+    at = worst[len(result.posterior.batch_shape) :]
+    cross = covariance.functional.rows(covariance.prior.mv(row), covariance.axes)
     relation = -np.asarray(covariance.row_covariance.solve(cross))[at[:-1]]
     relation[at[-1]] = 1.0
     return relation, np.abs(relation) * np.asarray(covariance.row_covariance.row_std)[at[:-1]]

@@ -14,9 +14,9 @@ from bayescons import tracing
 from bayescons.arrays import concrete, finite, numbers, over_batch, positive, real
 from bayescons.arrays import sample_shape as axes_of_draws
 from bayescons.descriptions import Description, described, known, span, words
-from bayescons.gaussians.abstract import AbstractCovariance
+from bayescons.gaussians.abstract import AbstractCovariance, no_density
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
-from bayescons.refusals import RefusedValue
+from bayescons.refusals import RefusedOperation, RefusedValue
 
 
 @described
@@ -128,10 +128,18 @@ class Gaussian(dist.Distribution):
                 f"expected a field of shape {shape}, possibly with sample axes in front; got "
                 f"{jnp.shape(value)}"
             )
+        if isinstance(self.covariance, Diagonal):
+            _refuse_certain(self.covariance.diagonal)
         if found != shape:
             covariance = over_batch_of(self.covariance, found[:axes])
             return _log_density(jnp.broadcast_to(self.loc, found), covariance, value)
         return _log_density(self.loc, self.covariance, value)
+
+
+def _refuse_certain(variances) -> None:
+    """A field that is certain at some of its points, as outside of a mask, has no density."""
+    if concrete(variances) and not np.asarray(variances).all():
+        raise RefusedOperation(no_density("a field that is certain at some points"))
 
 
 def over_batch_of(covariance: AbstractCovariance, batch: tuple[int, ...]) -> AbstractCovariance:
