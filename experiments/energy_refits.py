@@ -1,7 +1,7 @@
 """Refits of a field whose energy is known: simulation-based calibration of what `right_measure`
 compares, over readings and energies that the field itself makes.
 
-A truth is drawn from the belief, two of its points are read with noise, and its energy is told
+A truth is drawn from the belief, four of its points are read with noise, and its energy is told
 exactly. Given the readings, the belief is a Gaussian whose covariance is the same in every refit,
 so that refits run side by side and are compiled once. Each method draws from its law of the field,
 and the truth is ranked among those draws.
@@ -13,16 +13,18 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 import bayescons as bc
 from bayescons.axes.quadrature import quadrature_weights
-from bayescons.diagnostics.calibration import pit
+from bayescons.diagnostics.calibration import holm, pit, uniformity
+from bayescons.diagnostics.ecdf import ecdf_difference
 from bayescons.restrictions import (
     NonlinearConstraint,
     gauss_newton,
@@ -32,13 +34,25 @@ from bayescons.restrictions import (
 )
 from bayescons.restrictions.projection import anywhere
 from bayescons.surrogates import separable
+from experiments import panels
+from experiments.rows import Row
+from experiments.tables import Table, number, pivot
 
 POINTS = 20  # of the field
-READ = (5, 14)  # points that are read
-NOISE = 0.5  # standard deviation of a reading
-# Angle of a step, the same in all refits and not adapted: mean acceptance 0.99.
-STEP = 0.4
+READ = (2, 7, 12, 17)  # points that are read
+NOISE = 0.8  # standard deviation of a reading, that of the field as well
+STEP = 0.3  # angle of a step, the same in all refits and not adapted
 PROJECTED, GAUSS_NEWTON, LAPLACE, OURS = "projected", "Gauss-Newton", "Laplace", "constrained"
+ALL, DISTANCE, SECONDS = "all quantities", "distance over floor", "seconds"
+SMALLEST = "smallest adjusted p-value"
+PLACES = {OURS: 0, PROJECTED: 1, LAPLACE: 2, GAUSS_NEWTON: 3}  # in the order of colours
+SHOWN = ("total", "largest u", "± log density")  # in the figure
+CAPTION = (
+    "Ranks of the truth, as the difference of their empirical distribution function from the "
+    "uniform one; above all methods, below the two that draw fields of the energy told, enlarged. "
+    "Grey: the band that uniform ranks of as many refits of `constrained` keep to, for each "
+    "quantity with a probability of 99.2 %, for all six together of 95 % at least."
+)
 QUANTITIES = ("total", "u(½)", "u(1)", "largest u", "log likelihood", "± log density")
 
 
@@ -47,22 +61,24 @@ class Size:
     """Size of the calibration.
 
     Attributes:
-        refits: by every method.
-        side: refits that run side by side; a divisor of `refits`.
+        refits: by `constrained` and by projection.
+        approximate: by each of the two Gaussians.
+        side: refits that run side by side; a divisor of both.
         draws: that a truth is ranked among, half of them from each of two chains; even.
         thinning: transitions of a chain for each draw.
         warmup: transitions of a chain before its first draw.
     """
 
     refits: int
+    approximate: int
     side: int = 500
     draws: int = 100
-    thinning: int = 3
+    thinning: int = 6
     warmup: int = 30
 
 
 class Truths(NamedTuple):
-    """What is simulated: fields, shape (refits, points), their readings, (refits, 2), their
+    """What is simulated: fields, shape (refits, points), their readings, (refits, 4), their
     energies, (refits,), and the mean of the belief given the readings, (refits, points).
     """
 
@@ -76,9 +92,10 @@ class Ranked(NamedTuple):
     """Ranks of the truth by one method.
 
     Attributes:
-        pit: randomised PITs by quantity, each of shape (refits,).
+        pit: randomised PITs by quantity, each of shape (refits,), but for those refused.
         distance: by quantity, the total variation between the counts of the ranks and equal ones.
         worth: by quantity, independent draws that the draws of a refit are worth.
+        refused: share of the refits that the method refuses.
         accepted: mean acceptance rate; NaN of draws that are independent by construction.
         seconds: simulating, refitting and evaluating, compilation apart.
     """
@@ -86,6 +103,7 @@ class Ranked(NamedTuple):
     pit: dict[str, np.ndarray]
     distance: dict[str, float]
     worth: dict[str, float]
+    refused: float
     accepted: float
     seconds: float
 
@@ -96,6 +114,100 @@ def floor(refits: int, draws: int) -> float:
     """
     share = 1 / (draws + 1)
     return math.sqrt(2 * share * (1 - share) / (math.pi * refits)) * (draws + 1) / 2
+
+
+# --- Rows, tables and the figure
+# -----------------------------------------------------------------------------
+
+
+def rows(size: Size, key: jax.Array) -> list[Row]:
+    """For each method, what its ranks say by quantity, and of all of them together."""
+    out = []
+    for method in METHODS:
+        found = results(method, size, key)
+        count = len(found.pit[QUANTITIES[0]])
+        p_values = [uniformity(values) for values in found.pit.values()]
+        least, right = floor(count, size.draws), method == OURS
+        for name, p, adjusted in zip(QUANTITIES, p_values, holm(p_values), strict=True):
+            row = functools.partial(Row, "ranks of the truth", name, method, n=count)
+            out.append(row("p-value", p))
+            out.append(row("adjusted p-value", float(adjusted)))
+            out.append(
+                row(
+                    DISTANCE,
+                    found.distance[name] / least,
+                    reference="≤ 1.2" if right else None,
+                )
+            )
+            out.append(row("worth of 100 draws", 100 * found.worth[name] / size.draws))
+        row = functools.partial(Row, "ranks of the truth", ALL, method, n=count)
+        smallest = float(holm(p_values).min())
+        out.append(row(SMALLEST, smallest, reference="≥ 0.05" if right else "≤ 1e-6"))
+        out.append(row("largest distance / floor", max(found.distance.values()) / least))
+        out.append(row("refused", found.refused))
+        out.append(row("acceptance", found.accepted, note="" if right else "independent draws"))
+        out.append(row(SECONDS, found.seconds, reference="≤ 120" if right else None))
+    return out
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """Of all quantities together, by method; and by quantity."""
+    chosen = [row for row in rows if row.problem == "ranks of the truth"]
+    at = {(row.parameter, row.method, row.metric): row for row in chosen}
+    methods = dict.fromkeys(row.method for row in chosen)
+    whole = [
+        (
+            method,
+            str(at[ALL, method, SMALLEST].n),
+            *(number(at[ALL, method, name]) for name in (SMALLEST, "largest distance / floor")),
+            *(number(at[ALL, method, name]) for name in ("refused", "acceptance", SECONDS)),
+        )
+        for method in methods
+    ]
+    headings = ("method", "refits", "smallest adjusted p", "largest distance / floor", "refused")
+    told = {"p-value": "p", "adjusted p-value": "adjusted p", DISTANCE: "distance / floor"}
+    return [
+        Table("Ranks of the truth", (*headings, "acceptance", SECONDS), tuple(whole), 1),
+        pivot(
+            "Ranks of the truth, by quantity",
+            [row for row in chosen if row.parameter != ALL],
+            {**told, "worth of 100 draws": "worth of 100 draws"},
+        ),
+    ]
+
+
+def figure(size: Size, key: jax.Array) -> Figure:
+    """ECDF differences of the ranks, see `CAPTION`."""
+    sheet = panels.sheet(4.8)
+    above, below = sheet.subplots(2, len(SHOWN), sharex=True, sharey="row")
+    found = {method: results(method, size, key) for method in METHODS}
+    level = 1 - 0.05 / len(QUANTITIES)
+    for column, name in enumerate(SHOWN):
+        for row, methods in ((above, METHODS), (below, (PROJECTED, OURS))):
+            for method in methods:
+                curve = ecdf_difference(found[method].pit[name], level=level)
+                row[column].plot(curve.points, curve.difference, **panels.look(PLACES[method]))
+            row[column].fill_between(
+                curve.points, curve.lower, curve.upper, color="0.85", linewidth=0, zorder=0
+            )
+        first = column == 0
+        panels.finish(above[column], title=name, ylabel="ECDF − PIT" if first else "", ticks=4)
+        panels.finish(
+            below[column], xlabel="PIT of the truth", ylabel="the same" if first else "", ticks=4
+        )
+    entries = [panels.line(PLACES[method], method) for method in METHODS]
+    panels.legend_below(sheet, [*entries, panels.shade("band")], columns=5)
+    return sheet
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(method: str, size: Size, seed: tuple[int, ...]) -> Ranked:
+    return ranked(method, size, jax.random.wrap_key_data(jnp.asarray(seed, jnp.uint32)))
+
+
+def results(method: str, size: Size, key: jax.Array) -> Ranked:
+    """`ranked`, kept: the rows of a run and its figure ask for the same."""
+    return _kept(method, size, tuple(map(int, jax.random.key_data(key))))
 
 
 # --- The field
@@ -194,20 +306,24 @@ def ranked(method: str, size: Size, key: jax.Array) -> Ranked:
     """Ranks of the truth among draws of a method; of the same truths for every method."""
     of_truths, of_draws, of_ranks = jax.random.split(key, 3)
     (belief, _), law, draw = rough_field(), _law(), METHODS[method]
+    refits = size.approximate if method in (GAUSS_NEWTON, LAPLACE) else size.refits
     draw(law, truths(belief, of_truths, size.side), size, of_draws)  # compiles
     begun, parts = time.perf_counter(), []
-    for number in range(size.refits // size.side):
-        told = truths(belief, jax.random.fold_in(of_truths, 1 + number), size.side)
-        drawn, accepted = draw(law, told, size, jax.random.fold_in(of_draws, 1 + number))
+    for chunk in range(refits // size.side):
+        told = truths(belief, jax.random.fold_in(of_truths, 1 + chunk), size.side)
+        drawn, accepted = draw(law, told, size, jax.random.fold_in(of_draws, 1 + chunk))
         own = _measured(law, told, told.fields[:, None])[:, 0]
         parts.append(jax.tree.map(np.asarray, (own, drawn, accepted)))
     own, drawn, accepted = (np.concatenate(part) for part in zip(*parts, strict=True))
+    done = ~np.isnan(drawn).any(axis=(1, 2))
+    own, drawn = own[done], drawn[done]
     ranks = np.asarray(pit(np.swapaxes(drawn, 0, 1), own, of_ranks))
     seconds = time.perf_counter() - begun
     return Ranked(
         dict(zip(QUANTITIES, ranks.T, strict=True)),
         {q: _distance(r, size.draws) for q, r in zip(QUANTITIES, ranks.T, strict=True)},
         dict(zip(QUANTITIES, _worth(drawn), strict=True)),
+        float(1 - done.mean()),
         float(accepted.mean()),
         seconds,
     )
@@ -307,11 +423,15 @@ def nearest(root: np.ndarray, weights: np.ndarray, value, draws: np.ndarray) -> 
 
 
 def _approximate(find: Callable, law, told: Truths, size: Size, key: jax.Array):
-    """Draws of the Gaussian that stands for the law, one refit after another."""
+    """Draws of the Gaussian that stands for the law, refit after refit; NaN where it is refused."""
     fields = []
-    for number, (mean, value) in enumerate(zip(told.means, told.energies, strict=True)):
-        found = find(bc.Gaussian(mean, law.belief.covariance), energy, value).posterior
-        fields.append(found.sample(jax.random.fold_in(key, number), (size.draws,)))
+    for refit, (mean, value) in enumerate(zip(told.means, told.energies, strict=True)):
+        try:
+            found = find(bc.Gaussian(mean, law.belief.covariance), energy, value).posterior
+        except FloatingPointError:
+            fields.append(jnp.full((size.draws, POINTS), jnp.nan))
+        else:
+            fields.append(found.sample(jax.random.fold_in(key, refit), (size.draws,)))
     return _measured(law, told, jnp.stack(fields)), np.full(len(fields), np.nan)
 
 
