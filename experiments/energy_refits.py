@@ -61,16 +61,14 @@ class Size:
     """Size of the calibration.
 
     Attributes:
-        refits: by `constrained` and by projection.
-        approximate: by each of the two Gaussians.
-        side: refits that run side by side; a divisor of both.
+        refits: by each method.
+        side: refits that run side by side; a divisor of `refits`.
         draws: that a truth is ranked among, half of them from each of two chains; even.
         thinning: transitions of a chain for each draw.
         warmup: transitions of a chain before its first draw.
     """
 
     refits: int
-    approximate: int
     side: int = 500
     draws: int = 100
     thinning: int = 6
@@ -193,10 +191,10 @@ def figure(size: Size, key: jax.Array) -> Figure:
         first = column == 0
         panels.finish(above[column], title=name, ylabel="ECDF − PIT" if first else "", ticks=4)
         panels.finish(
-            below[column], xlabel="PIT of the truth", ylabel="the same" if first else "", ticks=4
+            below[column], xlabel="PIT of the truth", ylabel="enlarged" if first else "", ticks=4
         )
     entries = [panels.line(PLACES[method], method) for method in METHODS]
-    panels.legend_below(sheet, [*entries, panels.shade("band")], columns=5)
+    panels.legend_below(sheet, [*entries, panels.shade("band")], columns=3)
     return sheet
 
 
@@ -306,10 +304,9 @@ def ranked(method: str, size: Size, key: jax.Array) -> Ranked:
     """Ranks of the truth among draws of a method; of the same truths for every method."""
     of_truths, of_draws, of_ranks = jax.random.split(key, 3)
     (belief, _), law, draw = rough_field(), _law(), METHODS[method]
-    refits = size.approximate if method in (GAUSS_NEWTON, LAPLACE) else size.refits
     draw(law, truths(belief, of_truths, size.side), size, of_draws)  # compiles
     begun, parts = time.perf_counter(), []
-    for chunk in range(refits // size.side):
+    for chunk in range(size.refits // size.side):
         told = truths(belief, jax.random.fold_in(of_truths, 1 + chunk), size.side)
         drawn, accepted = draw(law, told, size, jax.random.fold_in(of_draws, 1 + chunk))
         own = _measured(law, told, told.fields[:, None])[:, 0]

@@ -154,7 +154,7 @@ TINY = {
         steps=20, models=("one_total", "rod_unknown_amplitude")
     ),
     "right_measure": right_measure.Settings(
-        energy_refits.Size(20, 10, side=10, draws=10, thinning=1, warmup=2),
+        energy_refits.Size(20, side=10, draws=10, thinning=1, warmup=2),
         draws=20,
         belief=500,
         scales=(0.1,),
