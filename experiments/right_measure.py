@@ -22,6 +22,32 @@ There are four ways to it:
 Total variation is half the sum of the differences of the shares in 20 equal bins, in brackets its
 standard error (jackknife over 16 groups of draws or chains). `floor` is the total variation to be
 expected of as many independent draws of the law itself.
+
+Third, *ranks of the truth* (simulation-based calibration), at no chosen value but at those that the
+field itself makes. A truth is drawn from the belief over the twenty points, four of its points are
+read with noise as large as the field's own spread, and its energy is told exactly; each method
+draws from its law of the field, and the truth is ranked among a hundred draws, by six quantities.
+The last is the log density of the field under the belief given the readings, with its sign changed
+where the energy told is below the one that the readings foretold: without the energy in it, what
+projection does to fields of little energy and of much makes up for each other. If a method is right
+the ranks are uniform. p-values are those of `bayescons.diagnostics.uniformity`, adjusted for six
+quantities by Holm's rule; 0 stands for less than rounding. Of 1,500 sets of ten thousand uniform
+numbers that test calls 0.056 wrong at 0.05, so that of a hundred right methods about five have an
+adjusted p-value below 0.05. The other column is the total variation between the shares of the 101
+ranks and equal ones, over the floor, what is to be expected of exactly uniform ranks of as many
+refits: of ten thousand these exceed 1.2 floors with a probability of 0.005 in one quantity, of 0.03
+at most in one of six. Draws of `constrained` come from two chains a refit, thinned; what a hundred
+of them are worth is measured over all refits, by how much the means of the two chains differ.
+`seconds` is the time of all refits of a method, simulating and ranking included and compilation
+apart.
+
+Of the seeds 0 to 5 two take `constrained` beyond 1.2 floors, to 1.202 and 1.227, in the largest
+value; of their sixty thousand refits together no quantity is beyond 1.06, and no p-value below
+0.14.
+
+The setting is one of about a dozen that were tried. With more or better readings projection is less
+wrong, and the total, single points and the largest value hardly show it; with fewer the sign of
+some fields stays open, and their law has two modes between which chains seldom cross.
 """
 
 from __future__ import annotations
@@ -38,18 +64,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import bayescons as bc
-from bayescons.axes.quadrature import quadrature_weights
 from bayescons.plots.fields import COLOURS, TRUTH
 from bayescons.restrictions import constrained, gauss_newton, laplace
-from bayescons.surrogates import separable
-from experiments import panels
+from experiments import energy_refits, panels
+from experiments.energy_refits import OURS, POINTS, PROJECTED
 from experiments.rows import Row
 from experiments.tables import Table, against_targets, pivot
 
 BINS = 20
 GROUPS = 16
-POINTS = 20  # of the field
-EXACT, OURS, PROJECTED = "quadrature", "constrained", "projected"
+EXACT = "quadrature"
 METRICS = {
     "total variation": "total variation",
     "floor": "floor",
@@ -69,6 +93,7 @@ FIGURES = {
         "field of this energy has a total beyond the outermost bins: what an approximation puts "
         "there is counted in them. All quantities are dimensionless."
     ),
+    "_ranks": energy_refits.CAPTION,
 }
 
 
@@ -77,12 +102,14 @@ class Settings:
     """Size of a run.
 
     Attributes:
+        refits: of the calibration.
         cases: of `CASES`.
         draws: draws of `constrained`, of each of 64 chains.
         belief: draws of the belief, which `projected` moves and the noise weighs.
         scales: of the noise, in standard deviations of h under the belief.
     """
 
+    refits: energy_refits.Size
     cases: tuple[str, ...] = ("ellipse", "field")
     draws: int = 1500
     belief: int = 200_000
@@ -90,8 +117,13 @@ class Settings:
 
 
 SETTINGS = {
-    "quick": Settings(),
-    "paper": Settings(draws=4000, belief=1_000_000, scales=(1.0, 0.3, 0.1, 0.03, 0.01)),
+    "quick": Settings(energy_refits.Size(refits=1000)),
+    "paper": Settings(
+        energy_refits.Size(refits=10_000),
+        draws=4000,
+        belief=1_000_000,
+        scales=(1.0, 0.3, 0.1, 0.03, 0.01),
+    ),
 }
 
 
@@ -147,19 +179,24 @@ def rows(settings: Settings, key: jax.Array) -> list[Row]:
             out.append(row("largest |h - b| in sd", sample.off))
             if method == OURS:
                 out.append(row("R-hat", sample.r_hat, reference="≤ 1.01"))
-    return out
+    return out + energy_refits.rows(settings.refits, key)
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """Total variation by case and method; targets."""
-    return [pivot("Distance from the law sought", rows, METRICS), against_targets("Targets", rows)]
+    """Total variation by case and method; ranks of the truth; targets."""
+    return [
+        pivot("Distance from the law sought", rows, METRICS),
+        *energy_refits.tables(rows),
+        against_targets("Targets", rows),
+    ]
 
 
 def figures(settings: Settings, key: jax.Array, rows: Sequence[Row]) -> dict[str, Figure]:
     """By the ending of the file's name, see `FIGURES`."""
     del rows
     drawn = {"ellipse": _on_the_plane, "field": _over_the_grid}
-    return {f"_{name}": _figure(name, draw, settings, key) for name, draw in drawn.items()}
+    sheets = {f"_{name}": _figure(name, draw, settings, key) for name, draw in drawn.items()}
+    return sheets | {"_ranks": energy_refits.figure(settings.refits, key)}
 
 
 # --- Two laws that quadrature knows
@@ -192,11 +229,8 @@ def ellipse() -> Case:
 @functools.cache
 def field() -> Case:
     """Twenty points with ∫ u² dx = 1/4; the total, which lies within ±1/2 (Cauchy and Schwarz)."""
-    grid, value = bc.Grid(x=np.linspace(0, 1, POINTS)), 0.25
-    weights = quadrature_weights(grid["x"])
-    mean = 0.5 * np.sin(2 * np.pi * grid["x"]) + 0.2
-    prior = separable(grid, {"x": 0.3}, kernels="matern12", amplitude=0.8)
-    belief = bc.Gaussian(jnp.asarray(mean), prior.covariance)
+    value, (belief, weights) = 0.25, energy_refits.rough_field()
+    mean = np.asarray(belief.mean)
     edges = np.linspace(-math.sqrt(value), math.sqrt(value), BINS + 1)
     nodes, parts = np.polynomial.legendre.leggauss(8)
     places = (edges[:-1, None] + edges[1:, None]) / 2 + (edges[1] - edges[0]) / 2 * nodes
@@ -313,23 +347,8 @@ def _law(weights: tuple[float, ...]) -> Callable:
 
 
 def _projected(case: Case, draws: np.ndarray) -> np.ndarray:
-    """argmin (v - u)' K⁻¹ (v - u) subject to Σ w_i v_i² = b.
-
-    In the eigenvectors of R'WR, K = R R', it is y_j / (1 + νλ_j), and ν is found by bisection.
-    """
-    root = np.linalg.cholesky(
-        np.asarray(jax.vmap(case.belief.covariance.mv)(jnp.eye(len(case.weights))))
-    )
-    scales, vectors = np.linalg.eigh(root.T @ (case.weights[:, None] * root))
-    back = root @ vectors
-    y = np.linalg.solve(back, draws.T).T
-    low = np.full(len(y), -1 / scales.max())
-    high = np.sum(y**2, axis=1) / (4 * case.value)  # λ / (1 + νλ)² <= 1 / 4ν
-    for _ in range(60):
-        middle = (low + high) / 2
-        above = np.sum(scales * (y / (1 + middle[:, None] * scales)) ** 2, axis=1) > case.value
-        low, high = np.where(above, middle, low), np.where(above, high, middle)
-    return (y / (1 + ((low + high) / 2)[:, None] * scales)) @ back.T
+    covariance = np.asarray(jax.vmap(case.belief.covariance.mv)(jnp.eye(len(case.weights))))
+    return energy_refits.nearest(np.linalg.cholesky(covariance), case.weights, case.value, draws)
 
 
 def _variation(case: Case, sample: Sample) -> tuple[float, float]:

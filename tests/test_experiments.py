@@ -28,6 +28,7 @@ from experiments import (
     cavity,
     conformal,
     default_settings,
+    energy_refits,
     gpme_tables,
     heteroskedastic,
     hyperbolic_tables,
@@ -152,7 +153,12 @@ TINY = {
     "default_settings": default_settings.Settings(
         steps=20, models=("one_total", "rod_unknown_amplitude")
     ),
-    "right_measure": right_measure.Settings(draws=20, belief=500, scales=(0.1,)),
+    "right_measure": right_measure.Settings(
+        energy_refits.Size(20, side=10, draws=10, thinning=1, warmup=2),
+        draws=20,
+        belief=500,
+        scales=(0.1,),
+    ),
     "unknown_flux": unknown_flux.Settings(
         functions=1, cases=(("stefan", 0.6),), times=5, points=21, latents=3
     ),

@@ -24,9 +24,10 @@ from bayescons.restrictions import (
     nonlinear_constraint,
     rattle,
 )
-from bayescons.restrictions.projection import along, tangent
+from bayescons.restrictions.projection import along, anywhere, tangent
 from bayescons.restrictions.rattle import RattleState, build_kernel, init
 from bayescons.results.draws import ChainDraws
+from experiments import energy_refits
 from experiments.right_measure import density_given_energy
 from models import known_energy
 
@@ -379,6 +380,39 @@ def test_a_trajectory_runs_back_to_where_it_began():
     np.testing.assert_allclose(back.momentum, -p, atol=1e-10)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_foot_along_normals_is_on_the_manifold_and_as_far_from_the_start_as_it_says(rows):
+    """Over a belief with an exact total, whose root is not square; for one row, which needs no
+    LAPACK, and for two.
+    """
+
+    def laws(u):
+        return jnp.stack([energy(u), jnp.sum(u**3)])[:rows]
+
+    size = 6
+    grid = bc.Grid(x=np.linspace(0, 1, size))
+    covariance = np.exp(-np.abs(grid["x"][:, None] - grid["x"][None]) / 0.3)
+    prior = bc.dense(np.linspace(0.3, 1.0, size), covariance, jitter=0.0)
+    belief = prior | bc.Constraint(bc.integral(grid), 0.8, name="total")
+    weights = jnp.asarray(bc.integral(grid).weights[0])
+
+    def energy(u):
+        return jnp.sum(weights * u**2)
+
+    at = belief.sample(key(20))
+    law = nonlinear_constraint(belief, laws, laws(at), "laws")
+    z = anywhere(law, jnp.zeros(belief.covariance.noise_size)).position
+    normals = law.linear(z)[1]
+    step = 0.05 * tangent(normals, jax.random.normal(key(21), z.shape))
+    foot = along(law, z + step, normals)
+    assert bool(foot.found)
+    np.testing.assert_allclose(law.gap(foot.position), 0.0, atol=1e-12)
+    np.testing.assert_allclose(foot.position, z + step + normals.T @ foot.multipliers, atol=EPS)
+    np.testing.assert_allclose(foot.jacobian, law.linear(foot.position)[1], atol=1e-12)
+    expected = np.linalg.slogdet(np.asarray(foot.jacobian @ foot.jacobian.T))[1] / 2
+    np.testing.assert_allclose(law.log_coarea(foot.position), expected, atol=1e-12)
+
+
 def test_energy_is_kept_to_second_order():
     z = white(on_ellipse().draws(1, 7))[0]
     p = tangent(ellipse_law().linear(z)[1], jnp.array([0.5, 0.2]))
@@ -503,6 +537,24 @@ def test_the_law_of_a_total_given_the_energy_is_that_of_a_sphere_where_the_belie
     found = density_given_energy(np.zeros(size), np.eye(size), np.ones(size), row, square, places)
     expected = (1 - places**2 / square) ** ((size - 3) / 2)
     np.testing.assert_allclose(found / found.sum(), expected / expected.sum(), atol=1e-6)
+
+
+def test_the_refits_of_an_experiment_keep_the_energy_told_and_projection_goes_the_shortest_way():
+    size = energy_refits.Size(4, side=4, draws=6, thinning=1, warmup=3)
+    (belief, weights), law = energy_refits.rough_field(), energy_refits._law()
+    told = energy_refits.truths(belief, key(22), 4)
+    drawn, _ = energy_refits._chains(law, told, size, key(23))
+    assert drawn.shape == (4, 6, energy_refits.POINTS)
+    np.testing.assert_allclose(
+        drawn**2 @ weights, jnp.broadcast_to(told.energies[:, None], (4, 6)), rtol=1e-12
+    )
+
+    factor, plain = np.asarray(law.belief.covariance.factor), np.asarray(told.means)
+    found = energy_refits.nearest(factor, weights, np.asarray(told.energies), plain)
+    np.testing.assert_allclose(found**2 @ weights, told.energies, rtol=1e-9)
+    moved = np.linalg.solve(factor @ factor.T, (found - plain).T).T  # parallel to the slope there
+    ratio = moved / (weights * found)
+    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:, :1], ratio.shape), rtol=1e-5)
 
 
 # Results, and what cannot be

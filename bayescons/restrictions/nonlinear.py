@@ -68,9 +68,11 @@ class NonlinearConstraint:
 
     def gap(self, z) -> jax.Array:
         """The law's c(z), in units of each row's standard deviation, shape (q,)."""
-        return (
-            jnp.ravel(self.function(self.field(z)))[np.array(self.rows)] - self.value
-        ) / self.unit
+        return self.gap_of(self.field(z))
+
+    def gap_of(self, field) -> jax.Array:
+        """(h(u) - b) / unit of a field u, shape (q,)."""
+        return (jnp.ravel(self.function(field))[np.array(self.rows)] - self.value) / self.unit
 
     def linear(self, z) -> tuple[jax.Array, jax.Array]:
         """The gap c and its derivative J, shape (q, d)."""
@@ -80,7 +82,10 @@ class NonlinearConstraint:
     def log_coarea(self, z) -> jax.Array:
         """Log |J J'|^(1/2), up to the constant that the units make."""
         _, jacobian = self.linear(z)
-        return jnp.linalg.slogdet(jacobian @ jacobian.T)[1] / 2
+        products = jacobian @ jacobian.T
+        # of one row without LAPACK, which is called once for each chain
+        one = len(products) == 1
+        return (jnp.log(products[0, 0]) if one else jnp.linalg.slogdet(products)[1]) / 2
 
 
 def nonlinear_constraint(

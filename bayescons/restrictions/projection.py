@@ -48,21 +48,35 @@ def tolerance(constraint: NonlinearConstraint) -> jax.Array:
 def along(constraint: NonlinearConstraint, start, normals) -> Foot:
     """The root λ of c(start + normals' λ) = 0 that Newton's method finds from λ = 0; `normals` of
     shape (q, d).
+
+    The field is m + A z, so along the normals it is u(start) + Σ λ_i A n_i: the root of the
+    covariance is applied before Newton's method and after it, and not in it.
     """
     bound = tolerance(constraint)
+    begin = constraint.field(start)
+    pushes = jax.vmap(constraint.belief.covariance.root)(normals)
+    units = jnp.eye(len(normals), dtype=start.dtype)
 
-    def onwards(foot: Foot) -> Foot:
-        multipliers = foot.multipliers - jnp.linalg.solve(foot.jacobian @ normals.T, foot.gap)
-        return _foot(
-            constraint, start + normals.T @ multipliers, multipliers, foot.steps + 1, bound
+    def seen(multipliers):
+        gap, slope = jax.linearize(
+            lambda m: constraint.gap_of(begin + jnp.tensordot(m, pushes, 1)), multipliers
         )
+        return gap, jax.vmap(slope, out_axes=1)(units)
 
-    def going(foot: Foot):
-        return ~foot.found & (foot.steps < MOST) & jnp.all(jnp.isfinite(foot.gap))
+    def onwards(state):
+        multipliers, gap, slope, steps = state
+        closer = multipliers - solved(slope, gap)
+        return closer, *seen(closer), steps + 1
 
-    first = _foot(constraint, start, jnp.zeros_like(constraint.value), jnp.asarray(0), bound)
-    last = jax.lax.while_loop(going, onwards, first)
-    return _closer(onwards(last), last)
+    def going(state):
+        _, gap, _, steps = state
+        return ~jnp.all(jnp.abs(gap) <= bound) & (steps < MOST) & jnp.all(jnp.isfinite(gap))
+
+    nothing = jnp.zeros_like(constraint.value)
+    first = (nothing, *seen(nothing), jnp.asarray(0))
+    multipliers, gap, slope, steps = jax.lax.while_loop(going, onwards, first)
+    last = multipliers - solved(slope, gap)
+    return _foot(constraint, start + normals.T @ last, last, steps + 1, bound)
 
 
 def anywhere(constraint: NonlinearConstraint, start) -> Foot:
@@ -73,7 +87,7 @@ def anywhere(constraint: NonlinearConstraint, start) -> Foot:
 
     def onwards(state):
         foot, share = state
-        step = foot.jacobian.T @ jnp.linalg.solve(foot.jacobian @ foot.jacobian.T, foot.gap)
+        step = foot.jacobian.T @ solved(foot.jacobian @ foot.jacobian.T, foot.gap)
         trial = _foot(
             constraint, foot.position - share * step, foot.multipliers, foot.steps + 1, bound
         )
@@ -94,7 +108,14 @@ def anywhere(constraint: NonlinearConstraint, start) -> Foot:
 
 def tangent(jacobian, vector) -> jax.Array:
     """The part of a vector along the manifold, v - J'(J J')^-1 J v."""
-    return vector - jacobian.T @ jnp.linalg.solve(jacobian @ jacobian.T, jacobian @ vector)
+    return vector - jacobian.T @ solved(jacobian @ jacobian.T, jacobian @ vector)
+
+
+def solved(matrix, rows) -> jax.Array:
+    """matrix⁻¹ rows, for a matrix of shape (q, q); of one row by a division, as a call of LAPACK
+    for each chain costs more than a step.
+    """
+    return rows / matrix[0] if len(matrix) == 1 else jnp.linalg.solve(matrix, rows)
 
 
 def _closer(one: Foot, other: Foot) -> Foot:

@@ -172,8 +172,7 @@ def run(
 
     def together(states, key, step_size):
         own, length = jax.random.split(key)
-        angle = ANGLE * jax.random.uniform(length, minval=0.5, maxval=1.5)
-        steps = jnp.clip(jnp.round(angle / step_size).astype(int), 1, LONGEST)
+        steps = random_steps(length, step_size)
         return kernel(jax.random.split(own, len(positions)), states, constraint, step_size, steps)
 
     def warming(carry, key):
@@ -202,6 +201,12 @@ def run(
     _, kept = jax.lax.scan(drawing, states, jax.random.split(second, n))
     positions, info = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), kept)
     return positions, info, step_size
+
+
+def random_steps(key, step_size) -> jax.Array:
+    """A number of steps whose angles make half to one and a half quarter turns."""
+    angle = ANGLE * jax.random.uniform(key, minval=0.5, maxval=1.5)
+    return jnp.clip(jnp.round(angle / step_size).astype(int), 1, LONGEST)
 
 
 def _energy(state: RattleState, momentum) -> jax.Array:
