@@ -66,7 +66,7 @@ class RowCovariance:
         return jnp.sum(self.pivots_kept)
 
     @property
-    def row_std(self) -> jax.Array:
+    def row_std(self) -> Leaf:
         """Standard deviation of each row under the unconditioned prior, shape (*axes, r)."""
         return joined(self.block_std, self.clusters)
 
@@ -120,12 +120,12 @@ class RowCovariance:
         )
 
 
-def split(rows, clusters: Clusters | None) -> jax.Array:
+def split(rows, clusters: Clusters | None) -> Leaf:
     """Rows (*axes, r) by clusters, where there are any."""
     return rows if clusters is None else clusters.split(rows)
 
 
-def joined(rows, clusters: Clusters | None) -> jax.Array:
+def joined(rows, clusters: Clusters | None) -> Leaf:
     """Inverse of `split`."""
     return rows if clusters is None else clusters.join(rows)
 
