@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayescons.axes import Axis, Index, Ring, axis, axis_from
+from bayescons.axes import Axis, axis, axis_from
 from bayescons.descriptions import Description, described
 from bayescons.refusals import RefusedValue
 
@@ -124,10 +124,11 @@ class Grid(Mapping):
             what: needs a line, for the message.
             instead: what to write.
         """
-        if isinstance(self.along(name), Ring | Index):
+        along = self.along(name)
+        if along.closes or along.counted:
             raise RefusedValue(
                 f"{what} along {name!r} needs a line between two ends, and the axis holds "
-                f"{self.along(name).told}. {instead}"
+                f"{along.told}. {instead}"
             )
 
     def mesh(self) -> dict[str, np.ndarray]:

@@ -65,6 +65,22 @@ def test_regions_apart_are_blocks_of_their_own_where_the_belief_is_independent()
         assert result.posterior.covariance.row_covariance.block_std.shape == blocks
 
 
+@pytest.mark.parametrize("scale", [None, 0.3], ids=["exact", "noisy"])
+def test_times_that_are_coupled_share_the_clusters_of_their_regions(scale):
+    total = bc.Constraint(bc.integral(GRID, over="t"), np.linspace(-1.0, 1.0, 12))
+    coupled = bc.condition(BELIEFS["diagonal"], total)
+    functional = _regions()
+    value = RNG.normal(size=functional.value_shape)
+    of_total = functional(np.broadcast_to(total.value, GRID.shape))[0]
+    value[1] = 2 * np.asarray(of_total) - value[0]  # by the trapezoid rule, Δt = 1
+    result = bc.update(coupled, bc.Constraint(functional, value, scale))
+    assert result.posterior.covariance.row_covariance.block_std.shape == (3, 4)
+    both = bc.Constraint(functional, value, scale) & total
+    at_once = bc.condition(BELIEFS["diagonal"], both)
+    np.testing.assert_allclose(result.posterior.mean, at_once.mean, atol=1e5 * EPS)
+    np.testing.assert_allclose(result.posterior.variance, at_once.variance, atol=1e5 * EPS)
+
+
 def test_draws_hold_clusters_of_regions_to_rounding():
     functional = _regions()
     value = RNG.normal(size=functional.value_shape)
@@ -141,4 +157,19 @@ def test_the_linter_reads_clusters_as_any_rows():
     report = bc.check(program)
     (found,) = [f for f in report.findings if "follow" in f.finding]
     assert found.where.startswith("basins")
-    assert "basins" in found.finding
+    assert "basins[t=0, 1]" in found.finding
+
+
+def test_codes_of_regions_are_refused_before_anything_as_long_is_formed():
+    codes = np.array([4_020_006_940, 4_020_006_950] * 6)
+    with pytest.raises(ValueError, match=r"region 0 holds no point.*return_inverse"):
+        bc.functionals.regional(GRID, "x", codes, rule="midpoint")
+
+
+def test_walls_of_a_domain_are_blocks_where_they_do_not_meet():
+    grid = bc.Grid(x=np.arange(8.0), y=np.arange(30.0))
+    walls = bc.functionals.Domain(grid, np.ones(grid.shape)).faces()
+    sides = walls[walls.axis == 0].neumann(order=2)
+    posterior = bc.condition(bc.diagonal(np.zeros(grid.shape), 1.0), bc.Constraint(sides, 1.0))
+    assert posterior.covariance.row_covariance.block_std.shape == (60, 1)
+    np.testing.assert_allclose(sides(posterior.mean), 1.0, atol=100 * EPS)

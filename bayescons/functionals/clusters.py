@@ -57,11 +57,12 @@ class Clusters:
         if number == 1:
             return self
         rows, (clusters, size) = self.places.size, self.members.shape
-        again = jnp.arange(number)[:, None]
+        again = jnp.arange(number)
         members = jnp.asarray(self.members)[:, None, :]
-        members = jnp.where(members < rows, members + again * rows, number * rows)
-        places = jnp.asarray(self.places)
-        places = places // size * (number * size) + again * size + places % size
+        repeated = members + again[None, :, None] * rows
+        members = jnp.where(members < rows, repeated, number * rows)
+        places = jnp.asarray(self.places)[None, :]
+        places = places // size * (number * size) + again[:, None] * size + places % size
         return Clusters(members.reshape(clusters, number * size), places.reshape(-1))
 
 
@@ -74,6 +75,10 @@ def clusters_of(rows: np.ndarray, points: np.ndarray, count: int, length: int) -
         points: its column.
         count: number of rows.
         length: number of columns.
+
+    Returns:
+        Every row in one cluster. A cluster is as large as the largest component at most, and
+        together they hold at most about twice as many places as there are rows.
     """
     from scipy import sparse
     from scipy.sparse.csgraph import connected_components

@@ -5,6 +5,7 @@ slope outwards, and both.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete, constant, finite, numbers
 from bayescons.descriptions import Description, counted, described, words
+from bayescons.functionals.clusters import clusters_of
 from bayescons.functionals.regions import RegionalSum
 from bayescons.grids import Grid
 from bayescons.refusals import RefusedValue
@@ -191,14 +193,15 @@ class Faces:
             entries[0].append(rows)
             entries[1].append(np.ravel_multi_index(tuple(places), shape))
             entries[2].append(spread * weights)
-        shares = entries[2]
+        rows, columns, shares = np.concatenate(entries[0]), np.concatenate(entries[1]), entries[2]
         known = all(map(concrete, shares))
         kept = {name: self.grid[name] for name in self.grid.names if name not in self.over}
         return RegionalSum(
             constant(np.ones((1,) * len(self.grid.shape))),
             constant(np.concatenate(shares)) if known else jnp.concatenate(shares),
-            constant(np.concatenate(entries[0]).astype(np.int32)),
-            constant(np.concatenate(entries[1]).astype(np.int32)),
+            constant(rows.astype(np.int32)),
+            constant(columns.astype(np.int32)),
+            clusters=clusters_of(rows, columns, len(self), math.prod(shape)),
             coordinates=(*kept.values(), np.arange(float(len(self)))),
             grid_points=tuple(self.grid.values()),
             shape=self.grid.shape,

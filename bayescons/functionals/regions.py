@@ -217,12 +217,16 @@ def _entries(
         rows, columns = np.nonzero(flat)
         shares = flat[rows, columns]
     finite("the shares of regions", shares)
-    empty = np.setdiff1d(np.arange(count), rows)
     if not count:
         raise RefusedValue("there is no region; expected are one or more, each with a point")
-    if empty.size:
-        which = empty[0] if names is None else repr(names[empty[0]])
-        raise RefusedValue(f"region {which} holds no point; leave it out, or give it some")
+    present = np.unique(rows)  # numbers may be codes, so nothing as long as the largest is formed
+    if present.size < count:
+        first = np.flatnonzero(np.append(present, count) != np.arange(present.size + 1))[0]
+        which = first if names is None else repr(names[first])
+        raise RefusedValue(
+            f"region {which} holds no point; leave it out, or give it some. Codes become "
+            "numbers by np.unique(codes, return_inverse=True)[1]"
+        )
     names = tuple(map(str, range(count))) if names is None else names
     return names, rows.astype(np.int32), columns.astype(np.int32), shares.astype(np.float64)
 

@@ -200,8 +200,8 @@ def _certain(result, worst: tuple) -> str:
     still = (np.asarray(covariance.unconditioned.variance) == 0) & (np.asarray(mean) == 0)
     if still[touched].all():
         return (
-            "the mask (none of its points is inside of the domain, and outside the field is zero "
-            "for certain)"
+            "what is certain: the field is zero without variance at all points of this row, as it "
+            "is outside of a mask"
         )
     return "what the belief already holds for certain"
 
