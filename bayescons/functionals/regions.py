@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayescons.arrays import constant, finite, numbers
+from bayescons.arrays import KINDS, constant, finite, numbers
 from bayescons.descriptions import described
 from bayescons.functionals.abstract import Leaf, SingleFunctional, static
 from bayescons.functionals.conservation import weights_of
 from bayescons.functionals.measures import Given
 from bayescons.functionals.products import axis_labels
 from bayescons.grids import Grid
-from bayescons.refusals import RefusedValue
+from bayescons.refusals import RefusedType, RefusedValue
 
 
 @described
@@ -189,12 +189,7 @@ def _entries(
     from scipy import sparse
 
     if sparse.issparse(regions):
-        matrix, names = sparse.coo_array(regions), None
-        if matrix.shape[1] != math.prod(shape):
-            raise RefusedValue(
-                f"the regions are a matrix of {matrix.shape[1]} columns; expected is one for each "
-                f"of {math.prod(shape)} points"
-            )
+        matrix, names = entries_of("the regions", regions, math.prod(shape)), None
         rows, columns, shares = matrix.row, matrix.col, matrix.data
         count = matrix.shape[0]
     else:
@@ -212,6 +207,50 @@ def _entries(
         raise RefusedValue(f"region {which} holds no point; leave it out, or give it some")
     names = tuple(map(str, range(count))) if names is None else names
     return names, rows.astype(np.int32), columns.astype(np.int32), shares.astype(np.float64)
+
+
+def entries_of(what: str, matrix, points: int):
+    """A matrix (rows, points), sparse or not, as a `scipy.sparse.coo_array` in float64, with each
+    entry once and none that is zero.
+
+    Args:
+        what: it is, for messages.
+        matrix: of SciPy or NumPy; one row may go without its axis.
+        points: how many columns are expected.
+
+    Raises:
+        ValueError: another number of columns; NaN; whole numbers beyond 2**53, which float64 does
+            not hold.
+        TypeError: complex numbers, or none at all.
+    """
+    from scipy import sparse
+
+    given = matrix if sparse.issparse(matrix) else np.atleast_1d(matrix)
+    kind = given.dtype.kind
+    if kind not in "fiub":
+        raise RefusedType(
+            f"{what} hold {KINDS.get(kind, f'{given.dtype}. Give real numbers')}, as expected are "
+            "real numbers"
+        )
+    if given.ndim == 1:
+        given = given.reshape(1, -1)
+    if given.ndim != 2 or given.shape[1] != points:
+        shape = "a matrix of {1} columns".format(*given.shape) if given.ndim == 2 else None
+        raise RefusedValue(
+            f"{what} are {shape or f'an array of shape {given.shape}'}; expected is one column for "
+            f"each of {points} points, in row-major order"
+        )
+    found = sparse.coo_array(given)
+    if kind in "iu" and found.data.size and not np.all(np.abs(found.data.astype(float)) <= 2**53):
+        raise RefusedValue(
+            f"{what} hold whole numbers beyond 2**53, which double precision does not hold. Give "
+            "them in other units"
+        )
+    finite(what, found.data)
+    found = sparse.coo_array((found.data.astype(float), (found.row, found.col)), found.shape)
+    found.sum_duplicates()
+    found.eliminate_zeros()
+    return found
 
 
 def _masks(regions, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...] | None]:

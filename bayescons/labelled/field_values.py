@@ -42,7 +42,7 @@ def field_values(
     values = values.reshape([sizes[n] if n in array.dims else 1 for n in wanted])
     values = np.broadcast_to(values, tuple(sizes.values()))
     low, high = _valid(array)
-    invalid = (values < low) | (values > high) | np.isin(values, _fills(array))
+    invalid = (values < low) | (values > high) | np.isin(values, fills_of(array))
     invalid = invalid if stated is None else invalid | ~stated
     values = np.where(invalid, np.nan, values)
     if np.isinf(values).any():
@@ -92,7 +92,7 @@ def _declared(array, name: str) -> np.ndarray:
     return given * float(factor) + float(offset)
 
 
-def _fills(array) -> np.ndarray:
+def fills_of(array) -> np.ndarray:
     """Numbers that stand for nothing known, where nobody has replaced them by NaN yet."""
     known = [_declared(array, n) for n in ("_FillValue", "missing_value") if n in array.attrs]
     return np.concatenate([np.empty(0), *known]).astype(array.dtype).astype(float)

@@ -15,7 +15,7 @@ from bayescons.grids import Grid
 from bayescons.labelled.conventions import angle, cell_measures, is_latitude, is_longitude, text_of
 from bayescons.labelled.dimensions import EARTH, is_sphere
 from bayescons.labelled.labels import file_measure, weights_of
-from bayescons.labelled.laws import Law
+from bayescons.labelled.laws import AVERAGES, Law
 from bayescons.labelled.lazy import BY_POSITION
 from bayescons.labelled.predictions import LARGEST, Predictions
 from bayescons.refusals import RefusedValue
@@ -71,7 +71,7 @@ def measure_of(law: Law, predictions: Predictions) -> tuple[dict, str, list[str 
         units.append(None)
         free = [n for n in free if n != RADIUS]
     degrees = [n for n in free if _is_angle(n, predictions)]
-    if degrees and law.kind == "integral":
+    if degrees and law.kind not in AVERAGES:
         unit = _unit_of_angle(degrees[0], predictions)
         raise RefusedValue(
             f"an integral over {degrees[0]!r} alone would be in {unit}. State the average over it, "
