@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayescons.labelled.conventions import looks_like_fill
+from bayescons.labelled.fills import looks_like_fill
 from bayescons.labelled.labels import Labels, found
 from bayescons.refusals import RefusedValue
 
@@ -49,13 +49,14 @@ def field_values(
         raise RefusedValue(
             f"the {what} {name!r} holds {int(np.isinf(values).sum())} infinite values"
         )
-    fill = looks_like_fill(values)
+    fill = looks_like_fill(values, low, high)
     if fill is not None:
         count = int((values == fill).sum())
         raise RefusedValue(
             f"the {what} {name!r} holds {fill:g} {count} times, which looks like a fill value "
             "that the file does not declare. Declare it, ds[name].where(ds[name] != "
-            f"{fill:g}), or name a mask: --where NAME"
+            f"{fill:g}), or name a mask: --where NAME. If it is a value, say what is valid: "
+            f"ds[{name!r}].attrs['valid_min'] or ['valid_max'] = {fill:g}"
         )
     return values
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bayescons.grids import Grid
-from bayescons.labelled.conventions import MEMBERS, TIMES, cell_measures, is_space, text_of
+from bayescons.labelled.conventions import MEMBERS, TIMES, cell_measures, is_space, units_of
 from bayescons.labelled.dimensions import Dimension, dimension
 from bayescons.labelled.laws import AVERAGES, TOTALS, Law
 from bayescons.refusals import RefusedType, RefusedValue
@@ -53,7 +53,7 @@ class Labels:
     @property
     def units(self) -> str | None:
         """Of the field, where the file says."""
-        return text_of(self.template.attrs, "units")
+        return units_of(self.template)
 
     def arranged(self, array) -> np.ndarray:
         """Values over the axes of batch and grid, or some of them in this order, ascending; axes of

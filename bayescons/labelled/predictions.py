@@ -16,7 +16,7 @@ from bayescons.descriptions import Description, described
 from bayescons.gaussians.covariances import Diagonal, LowRank
 from bayescons.gaussians.ensembles import ensemble as ensemble_belief
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.labelled.conventions import text_of
+from bayescons.labelled.conventions import text_of, units_of
 from bayescons.labelled.field_values import field_values, over_field
 from bayescons.labelled.labels import Labels, found, labels, listed
 from bayescons.labelled.laws import Law
@@ -272,7 +272,7 @@ def _pointwise(about: Labels, stated: np.ndarray | None, nugget: float) -> Predi
             "--dirichlet x:lower=1"
         )
     units, squared = about.units, (2 if word == "variance" else 1)
-    given = text_of(about.dataset[name].attrs, "units")
+    given = units_of(about.dataset[name])
     told = compared(f"{name!r}", given, [units] * squared, differences=True)
     variance = np.where(inside, spread**2 if word == "scale" else spread, 0.0)
     if variance[inside].min() < SMALLEST:

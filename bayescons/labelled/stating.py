@@ -24,7 +24,7 @@ from bayescons.functionals import (
 )
 from bayescons.gaussians.conditioning import Constraint
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.labelled.conventions import text_of
+from bayescons.labelled.conventions import units_of
 from bayescons.labelled.labels import require_same_places
 from bayescons.labelled.laws import AVERAGES, OF_ROWS, TOTALS, Law
 from bayescons.labelled.lazy import BY_POSITION
@@ -258,7 +258,7 @@ def _value(
     require_same_places(f"the {what}", given, dataset)
     values = predictions.arranged(given.astype(float))
     lengths = [sizes[name] if name in given.dims else 1 for name in kept]
-    return np.broadcast_to(values.reshape(lengths), shape), text_of(given.attrs, "units")
+    return np.broadcast_to(values.reshape(lengths), shape), units_of(given)
 
 
 def _as_numbers(given: Any, what: str) -> np.ndarray:
