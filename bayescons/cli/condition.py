@@ -27,6 +27,7 @@ from bayescons.labelled.laws import OF_ROWS, TOTALS
 from bayescons.labelled.matrix_files import matrix_of, parted
 from bayescons.labelled.outcome import Conditioned, as_dataset, spread_of
 from bayescons.labelled.positions import named
+from bayescons.labelled.predictions import drawn_field
 from bayescons.labelled.refusing import require_memory
 from bayescons.labelled.writing import placed, written
 
@@ -149,7 +150,7 @@ def _understood(
     """
     file, laws, earlier = restored(_loaded(file.copy()), laws)
     names = [options.mean or "mean", options.scale or "scale", options.variance or "variance"]
-    ensemble = options.ensemble or ("draws" if names[0] not in file.variables else None)
+    ensemble = options.ensemble or (drawn_field(file) if options.mean is None else None)
     fields = [name for name in (*names, ensemble) if name is not None and name in file.variables]
     zones = [law.made_of for law in laws if law.kind in OF_ROWS and law.kind != "rows"]
     further = [n for n in (options.where, *options.weights, *zones) if isinstance(n, str)]
