@@ -151,7 +151,7 @@ def test_a_functional_of_rows_is_its_matrix_at_every_point_of_the_other_axes():
         (lambda: regions("lat,lon", "nowhere", 1.0), "there is no array 'nowhere'"),
         (lambda: regions("lat,lon", "u", 1.0), "at most|further axis"),
         (lambda: regions("lat,lon", "sd", 1.0), "expected are whole numbers, one region a point"),
-        (lambda: regions("lat", "zone", 1.0), "further axis"),
+        (lambda: regions("lat", "zone", 1.0, average=True), "further axis"),
         (
             lambda: regions(
                 "lat,lon", "zone", xarray.DataArray([1.0, 2.0], {"zone": [1, 7]}, ("zone",))
@@ -174,9 +174,10 @@ def test_rows_partly_outside_of_a_mask_are_refused_and_regions_have_no_share_the
     with pytest.raises(ValueError, match="partly from points outside of the mask"):
         read(ds, [rows(MATRIX, VALUE, over="lat,lon")], where="sea")
     inside = MATRIX * ds["sea"].values
-    post = read(ds, [rows(inside, VALUE, over="lat,lon")], where="sea")
+    value = np.einsum("rij,tij->tr", inside, FIELD).mean(0).round(1)
+    post = read(ds, [rows(inside, value, over="lat,lon")], where="sea")
     known = np.nan_to_num(post["u"].values)
-    assert np.abs(np.einsum("rij,tij->tr", inside, known) - VALUE).max() <= SLACK
+    assert np.abs(np.einsum("rij,tij->tr", inside, known) - value).max() <= SLACK
     post = read(ds, [regions("lat,lon", "zone", 5.0, average=True, weights="sd")], where="sea")
     found = post["region_averages_lat_lon_after"].values
     assert np.isnan(found[:, 3]).all()
@@ -469,7 +470,7 @@ def within(values, fill, count):
         (within(SMOOTH + 273, -99.0, 5), -99.0),
         (within(SMOOTH, -888.0, 4), -888.0),
         (within(SMOOTH, -999.0, 1), -999.0),
-        (within(SMOOTH * 200, -9999.0, 9), -9999.0),
+        (within(SMOOTH * 100, -9999.0, 9), -9999.0),
         (within(SMOOTH, 9999.0, 1), 9999.0),
         (within(SMOOTH, 32767.0, 1), 32767.0),
         (within(SMOOTH, 1e20, 1), 1e20),

@@ -73,7 +73,7 @@ def _array(path: Path, name: str) -> Any:
 
 def _is_sparse(path: Path) -> bool:
     """Whether an archive is what `scipy.sparse.save_npz` writes."""
-    with np.load(path, allow_pickle=False) as archive:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         return {"format", "shape", "data"} <= {*archive.files}
 
 
@@ -86,7 +86,8 @@ def _sparse(path: Path) -> Any:
     from bayescons.labelled.archives import members
 
     require_memory(4 * sum(members(path).values()), f"the matrix of {path}")
-    found = sparse.load_npz(path)
+    with open(path, "rb") as file:  # which NumPy leaves open where it cannot read it
+        found = sparse.load_npz(file)
     if found.format in ("csr", "csc", "bsr"):
         found.check_format(full_check=True)
     return found.tocoo()
