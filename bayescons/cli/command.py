@@ -43,7 +43,7 @@ class Condition:
     dates. What is not clear is asked for. In files without names for axes (.npz, HDF5) the grid's
     are t, x, y, z, and come last.
 
-    VALUE is a number or the name of an array in INPUT, with one entry for every point of the axes
+    VALUE is a number, the name of an array in INPUT or FILE:NAME, with one entry for every point of the axes
     that remain (and for every prediction of the batch, if they differ): a total over x on a
     (t, x) grid has one entry per time. It holds exactly, unless a standard deviation follows:
     x=TOTAL+-0.01, or x=TOTAL+-quadrature for the error of the quadrature rule.
@@ -63,6 +63,12 @@ class Condition:
     """The integral over an axis, or over several: x,y=TOTAL."""
     average: Annotated[Facts, arg(metavar="AXES=VALUE")] = ()
     """The average over axes, as large as their cells are: lat,lon=287.4."""
+    regions: Annotated[Facts, arg(metavar="AXES:NAME=VALUE")] = ()
+    """Totals of regions: NAME in INPUT, or FILE:NAME, holds their numbers (below zero or NaN for none) or shares; VALUE has an entry for each, ascending, or their numbers as coordinates."""
+    region_averages: Annotated[Facts, arg(metavar="AXES:NAME=VALUE")] = ()
+    """Averages of regions, likewise."""
+    rows: Annotated[Facts, arg(metavar="AXES:FILE=VALUE", aliases=("--row",))] = ()
+    """Sums of your own: FILE is a matrix, rows by points of AXES as INPUT has them, the last fastest: of scipy.sparse.save_npz, Matrix Market or .npy, or FILE:NAME. No measure is applied; VALUE has an entry for each row."""
     dirichlet: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()
     """The value at the end of an axis; SIDE is lower or upper, as the coordinate increases. An initial condition is t:lower=VALUE."""
     neumann: Annotated[Facts, arg(metavar="AXIS:SIDE=VALUE")] = ()

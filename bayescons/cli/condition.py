@@ -23,14 +23,20 @@ from bayescons.labelled import Law, Predictions, SurprisingLawWarning, predictio
 from bayescons.labelled.earlier import require_same_reading, restored
 from bayescons.labelled.files import opened, values
 from bayescons.labelled.labels import require_same_places
+from bayescons.labelled.laws import OF_ROWS, TOTALS
+from bayescons.labelled.matrix_files import matrix_of, parted
 from bayescons.labelled.outcome import Conditioned, as_dataset, spread_of
 from bayescons.labelled.positions import named
+from bayescons.labelled.predictions import drawn_field
 from bayescons.labelled.refusing import require_memory
 from bayescons.labelled.writing import placed, written
 
 EXPECTED = {
     "integral": "AXES=VALUE, as in --integral x=0.5 or --integral x,y=mass",
     "average": "AXES=VALUE, as in --average lat,lon=287.4",
+    "regions": "AXES:NAME=VALUE, as in --regions lat,lon:basin=heat",
+    "region_averages": "AXES:NAME=VALUE, as in --region-averages lat,lon:zone=temperature",
+    "rows": "AXES:FILE=VALUE, as in --rows lat,lon:G.npz=readings or --rows x:in.nc:G=in.nc:y",
     "dirichlet": "AXIS:SIDE=VALUE, as in --dirichlet x:lower=1 or --dirichlet x:upper=wall",
     "neumann": "AXIS:SIDE=VALUE, as in --neumann x:upper=0 or --neumann x:lower=slope",
     "robin": "AXIS:SIDE:A:B=VALUE, as in --robin x:upper:1:0.5=0",
@@ -49,7 +55,8 @@ def run(options: Condition, command: Sequence[str]) -> None:
     if not laws:
         raise InputError(
             "nothing to condition on; state at least one of --integral x=TOTAL, --average, "
-            "--dirichlet x:lower=VALUE, --neumann, --robin, --periodic"
+            "--regions, --region-averages, --rows, --dirichlet x:lower=VALUE, --neumann, --robin, "
+            "--periodic"
         )
     if options.draws < 0:
         raise InputError(f"--draws must be zero or more; got {options.draws}")
@@ -92,27 +99,31 @@ def run(options: Condition, command: Sequence[str]) -> None:
 def parse(kind: str, text: str, options: Condition) -> Law:
     """Read AXES=VALUE or AXIS:SIDE=VALUE, with +-SCALE behind it or not, as a law."""
     place, equals, right = text.partition("=")
-    axes, *further = (part.strip() for part in place.split(":"))
+    named = kind in OF_ROWS
+    axes, *further = (part.strip() for part in place.split(":", 1 if named else -1))
     value, plus_minus, scale = (part.strip() for part in right.partition("+-"))
+    option = kind.replace("_", "-")
     complete = equals and axes and value and bool(scale) == bool(plus_minus) and all(further)
-    expected = {"integral": 0, "average": 0, "dirichlet": 1, "neumann": 1, "robin": 3}[kind]
+    expected = {"integral": 0, "average": 0, "robin": 3}.get(kind, 1)
     coefficients = [_number(part) for part in further[1:]]
     if not complete or len(further) != expected or None in coefficients:
         raise InputError(
-            f"cannot read --{kind} {text!r}; expected {EXPECTED[kind]} (a number, or the name of "
-            "an array in INPUT), with a standard deviation behind it or not: +-0.01"
+            f"cannot read --{option} {text!r}; expected {EXPECTED[kind]} (a number, the name of an "
+            "array in INPUT, or FILE:NAME), with a standard deviation behind it or not: +-0.01"
         )
-    total = not further
+    total, of = kind in TOTALS, further[0] if named else ""
     names = tuple(name.strip() for name in axes.split(","))
     return Law(
         kind,
         names,
-        _value(value, f"value of --{kind} {text!r}"),
-        _value(scale, f"scale of --{kind} {text!r}") if scale else None,
-        "" if total else further[0],
+        _value(value, f"value of --{option} {text!r}"),
+        _value(scale, f"scale of --{option} {text!r}") if scale else None,
+        "" if total or named else further[0],
         weights=(options.weights or None) if total else None,
         coefficients=tuple(coefficients) if coefficients else (1.0, 1.0),
         rule=options.rule if total and options.rule != "auto" else None,
+        made_of=of or None,
+        source=of if kind == "rows" else "",
     )
 
 
@@ -139,14 +150,16 @@ def _understood(
     """
     file, laws, earlier = restored(_loaded(file.copy()), laws)
     names = [options.mean or "mean", options.scale or "scale", options.variance or "variance"]
-    ensemble = options.ensemble or ("draws" if names[0] not in file.variables else None)
+    ensemble = options.ensemble or (drawn_field(file) if options.mean is None else None)
     fields = [name for name in (*names, ensemble) if name is not None and name in file.variables]
-    further = [name for name in (options.where, *options.weights) if name is not None]
+    zones = [law.made_of for law in laws if law.kind in OF_ROWS and law.kind != "rows"]
+    further = [n for n in (options.where, *options.weights, *zones) if isinstance(n, str)]
     dataset, axes = named(file, options.axes, fields, ensemble, further)
-    resolved = [_resolved(law, dataset) for law in laws]
+    known: dict[str, str] = {}
+    resolved = [_resolved(law, dataset, known) for law in laws]
     scale = _scale(options.scale, dataset)
     cells = dict(_split("cells", text) for text in options.cells)
-    known = {name: _array(text, dataset, "cells") for name, text in cells.items()}
+    bounds = {name: _array(text, dataset, "cells") for name, text in cells.items()}
     rings = [text.partition("=") for text in options.ring]
     periods = {name.strip(): _period(period) for name, _, period in rings}
     before = predictions(
@@ -160,7 +173,7 @@ def _understood(
         members=options.members,
         where=earlier.get("where") if options.where is None else options.where,
         rings=periods,
-        cells=known,
+        cells=bounds,
         nugget=options.nugget,
     )
     require_same_reading(before, earlier)
@@ -180,8 +193,12 @@ def _scale(given: str | None, dataset: Any) -> str | None:
 
 def _others(options: Condition) -> list[Path]:
     """Files other than INPUT that are read: FILE of FILE:NAME."""
+    stated = [text.partition("=") for kind in EXPECTED for text in getattr(options, kind)]
     texts = [*options.weights, *(text.partition("=")[2] for text in options.cells)]
-    return [Path(path.strip()) for path, colon, _ in (t.rpartition(":") for t in texts) if colon]
+    texts += [part for _, _, right in stated for part in right.split("+-")]
+    texts += [place.partition(":")[2] for place, _, _ in stated]
+    parts = [parted(text.strip()) for text in texts]
+    return [path for path, name in parts if name is not None or path.is_file()]
 
 
 def _split(option: str, text: str) -> tuple[str, str]:
@@ -224,7 +241,9 @@ def _array(text: str, dataset: Any, what: str) -> Any:
         found = file[name].load().reset_coords(drop=True)
     if name in dataset.variables:
         raise InputError(f"INPUT has an array {name!r} too; rename it in {path}")
-    dataset[name] = _aligned(found, dataset, f"the array {name!r} of {path}")
+    found = _aligned(found, dataset, f"the array {name!r} of {path}")
+    taken = {n: f"{name}_{n}" for n in found.dims if n not in dataset.dims and n in dataset}
+    dataset[name] = found.rename(taken)
     return dataset[name]
 
 
@@ -243,12 +262,37 @@ def _aligned(found: Any, dataset: Any, what: str) -> Any:
     return found
 
 
-def _resolved(law: Law, dataset: Any) -> Law:
-    """A law whose weights are in the dataset."""
-    if law.weights is None:
-        return law
-    weights = tuple(_array(w, dataset, "weights").name for w in law.weights)
-    return dataclasses.replace(law, weights=weights)
+def _resolved(law: Law, dataset: Any, known: dict[str, str]) -> Law:
+    """A law whose arrays are in the dataset, and its matrix read.
+
+    Args:
+        law: as typed, or of an earlier update.
+        dataset: to which arrays of other files are added.
+        known: FILE:NAME of those -> their names in the dataset.
+    """
+
+    def name(text: Any, what: str) -> Any:
+        typed = isinstance(text, str) and text not in dataset.variables
+        if not typed or (":" not in text and what in ("value", "scale")):
+            return text  # of which `stating` says what it is
+        if text not in known:
+            known[text] = _array(text, dataset, what).name
+        return known[text]
+
+    made_of = law.made_of
+    if law.kind == "rows" and isinstance(made_of, str):
+        made_of = matrix_of(made_of)
+        if hasattr(made_of, "dims"):
+            made_of = _aligned(made_of, dataset, f"the matrix {made_of.name!r}")
+    elif law.kind in OF_ROWS:
+        made_of = name(made_of, "regions")
+    return dataclasses.replace(
+        law,
+        value=name(law.value, "value"),
+        scale=name(law.scale, "scale"),
+        weights=None if law.weights is None else tuple(name(w, "weights") for w in law.weights),
+        made_of=made_of,
+    )
 
 
 def _front(done: Conditioned, options: Condition) -> Any:

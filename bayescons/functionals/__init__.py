@@ -25,5 +25,6 @@ from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.regions import RegionalSum, regional
 from bayescons.functionals.regularity import second_difference
 from bayescons.functionals.residuals import Residuals, residuals
+from bayescons.functionals.rows import rows
 from bayescons.functionals.stack import Stack
 from bayescons.functionals.weighted import WeightedSum

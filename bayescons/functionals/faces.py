@@ -5,7 +5,6 @@ slope outwards, and both.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -14,8 +13,7 @@ from jax.typing import ArrayLike
 
 from bayescons.arrays import concrete, constant, finite, numbers
 from bayescons.descriptions import Description, counted, described, words
-from bayescons.functionals.clusters import clusters_of
-from bayescons.functionals.regions import RegionalSum
+from bayescons.functionals.regions import RegionalSum, sum_of_entries
 from bayescons.grids import Grid
 from bayescons.refusals import RefusedValue
 
@@ -193,24 +191,12 @@ class Faces:
             entries[0].append(rows)
             entries[1].append(np.ravel_multi_index(tuple(places), shape))
             entries[2].append(spread * weights)
-        rows, columns, shares = np.concatenate(entries[0]), np.concatenate(entries[1]), entries[2]
-        known = all(map(concrete, shares))
-        kept = {name: self.grid[name] for name in self.grid.names if name not in self.over}
-        return RegionalSum(
-            constant(np.ones((1,) * len(self.grid.shape))),
-            constant(np.concatenate(shares)) if known else jnp.concatenate(shares),
-            constant(rows.astype(np.int32)),
-            constant(columns.astype(np.int32)),
-            clusters=clusters_of(rows, columns, len(self), math.prod(shape)),
-            coordinates=(*kept.values(), np.arange(float(len(self)))),
-            grid_points=tuple(self.grid.values()),
-            shape=self.grid.shape,
-            over=tuple(map(self.grid.axis, self.over)),
-            called=tuple(self.labels()),
-            names=(*kept, "face"),
-            grid_names=self.grid.names,
-            about=f"{told} at {counted(len(self), 'face')} of a domain, order {order}",
-        )
+        rows, columns = map(np.concatenate, entries[:2])
+        shares = entries[2]
+        shares = np.concatenate(shares) if all(map(concrete, shares)) else jnp.concatenate(shares)
+        about = f"{told} at {counted(len(self), 'face')} of a domain, order {order}"
+        called = tuple(self.labels())
+        return sum_of_entries(self.grid, self.over, (rows, columns, shares), called, "face", about)
 
     def _stencils(self, order: int, derivative: int, lowered: bool):
         """Faces, numbers of points along the domain's axes, and weights of all entries."""

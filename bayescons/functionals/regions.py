@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayescons.arrays import constant, finite, numbers
+from bayescons.arrays import KINDS, constant, finite, numbers
 from bayescons.descriptions import described
 from bayescons.functionals.abstract import Leaf, SingleFunctional, static
 from bayescons.functionals.clusters import Clusters, clusters_of
@@ -20,7 +20,7 @@ from bayescons.functionals.conservation import weights_of
 from bayescons.functionals.measures import Given
 from bayescons.functionals.products import axis_labels
 from bayescons.grids import Grid
-from bayescons.refusals import RefusedValue
+from bayescons.refusals import RefusedType, RefusedValue
 
 
 @described
@@ -164,21 +164,9 @@ def regional(
     weights, told = weights_of(grid, names, rule, measure, weight)
     lengths = tuple(len(grid[n]) for n in names)
     called, rows, columns, shares = _entries(regions, lengths)
-    kept = {name: grid[name] for name in grid.names if name not in names}
-    found = RegionalSum(
-        weights,
-        constant(shares),
-        constant(rows),
-        constant(columns),
-        clusters=clusters_of(rows, columns, len(called), math.prod(lengths)),
-        coordinates=(*kept.values(), np.arange(float(len(called)))),
-        grid_points=tuple(grid.values()),
-        shape=grid.shape,
-        over=tuple(map(grid.axis, names)),
-        called=called,
-        names=(*kept, "region"),
-        grid_names=grid.names,
-        about=f"{'averages' if average else 'totals'} of {len(called)} regions by {told}",
+    about = f"{'averages' if average else 'totals'} of {len(called)} regions by {told}"
+    found = sum_of_entries(
+        grid, names, (rows, columns, shares), called, "region", about, weights=weights
     )
     if not average:
         return found
@@ -190,6 +178,48 @@ def regional(
     return dataclasses.replace(found, scale=1 / total)
 
 
+def sum_of_entries(
+    grid: Grid,
+    over: tuple[str, ...],
+    entries: tuple,
+    called: tuple[str, ...],
+    row: str,
+    about: str,
+    *,
+    weights: Leaf | None = None,
+) -> RegionalSum:
+    """The functional of a sparse matrix over some axes of a grid.
+
+    Args:
+        grid: where the field lives.
+        over: names of the axes summed over.
+        entries: row, column and share of each, shape (entries,); columns in row-major order of
+            `over`. Shares may be traced, places may not.
+        called: names of the rows.
+        row: name of the axis of the values that counts them.
+        about: what it is, in words.
+        weights: W of `RegionalSum`, one unless given.
+    """
+    rows, columns, shares = entries
+    count = math.prod(len(grid[name]) for name in over)
+    kept = {name: grid[name] for name in grid.names if name not in over}
+    return RegionalSum(
+        constant(np.ones((1,) * len(grid.shape))) if weights is None else weights,
+        constant(shares) if isinstance(shares, np.ndarray) else shares,
+        constant(rows.astype(np.int32)),
+        constant(columns.astype(np.int32)),
+        clusters=clusters_of(rows, columns, len(called), count),
+        coordinates=(*kept.values(), np.arange(float(len(called)))),
+        grid_points=tuple(grid.values()),
+        shape=grid.shape,
+        over=tuple(map(grid.axis, over)),
+        called=called,
+        names=(*kept, row),
+        grid_names=grid.names,
+        about=about,
+    )
+
+
 def _entries(
     regions, shape: tuple[int, ...]
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
@@ -198,12 +228,7 @@ def _entries(
 
     names = None
     if sparse.issparse(regions):
-        matrix = sparse.coo_array(regions)
-        if matrix.shape[1] != math.prod(shape):
-            raise RefusedValue(
-                f"the regions are a matrix of {matrix.shape[1]} columns; expected is one for each "
-                f"of {math.prod(shape)} points"
-            )
+        matrix = entries_of("the regions", regions, math.prod(shape))
         rows, columns, shares = matrix.row, matrix.col, matrix.data
         count = matrix.shape[0]
     elif (numbered := _numbered(regions, shape)) is not None:
@@ -228,7 +253,7 @@ def _entries(
             "numbers by np.unique(codes, return_inverse=True)[1]"
         )
     names = tuple(map(str, range(count))) if names is None else names
-    return names, rows.astype(np.int32), columns.astype(np.int32), shares.astype(np.float64)
+    return names, rows, columns, shares.astype(np.float64)
 
 
 def _numbered(regions, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -237,6 +262,50 @@ def _numbered(regions, shape: tuple[int, ...]) -> np.ndarray | None:
         return None
     array = np.asarray(numbers("regions", regions))
     return array.ravel() if array.shape == shape and array.dtype.kind in "iu" else None
+
+
+def entries_of(what: str, matrix, points: int):
+    """A matrix (rows, points), sparse or not, as a `scipy.sparse.coo_array` in float64, with each
+    entry once and none that is zero.
+
+    Args:
+        what: it is, for messages.
+        matrix: of SciPy or NumPy; one row may go without its axis.
+        points: how many columns are expected.
+
+    Raises:
+        ValueError: another number of columns; NaN; whole numbers beyond 2**53, which float64 does
+            not hold.
+        TypeError: complex numbers, or none at all.
+    """
+    from scipy import sparse
+
+    given = matrix if sparse.issparse(matrix) else np.atleast_1d(matrix)
+    kind = given.dtype.kind
+    if kind not in "fiub":
+        raise RefusedType(
+            f"{what} hold {KINDS.get(kind, f'{given.dtype}. Give real numbers')}, as expected are "
+            "real numbers"
+        )
+    if given.ndim == 1:
+        given = given.reshape(1, -1)
+    if given.ndim != 2 or given.shape[1] != points:
+        shape = "a matrix of {1} columns".format(*given.shape) if given.ndim == 2 else None
+        raise RefusedValue(
+            f"{what} are {shape or f'an array of shape {given.shape}'}; expected is one column for "
+            f"each of {points} points, in row-major order"
+        )
+    found = sparse.coo_array(given)
+    if kind in "iu" and found.data.size and not np.all(np.abs(found.data.astype(float)) <= 2**53):
+        raise RefusedValue(
+            f"{what} hold whole numbers beyond 2**53, which double precision does not hold. Give "
+            "them in other units"
+        )
+    finite(what, found.data)
+    found = sparse.coo_array((found.data.astype(float), (found.row, found.col)), found.shape)
+    found.sum_duplicates()
+    found.eliminate_zeros()
+    return found
 
 
 def _masks(regions, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...] | None]:

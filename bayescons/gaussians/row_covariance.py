@@ -148,6 +148,17 @@ def clusters_within(
     return functional.clusters.times(functional.count(axes) // functional.clusters.places.size)
 
 
+def entries(covariance: AbstractCovariance, functional: AbstractFunctional) -> int:
+    """How many numbers S holds, all blocks together."""
+    axes = shared_axes(covariance, functional)
+    clusters = clusters_within(covariance, functional, axes)
+    blocks, rows = math.prod(functional.shape[a] for a in axes), functional.count(axes)
+    if clusters is None:
+        return blocks * rows**2
+    number, size = clusters.members.shape
+    return blocks * number * size**2
+
+
 def form(
     functional, covariance, axes: tuple[int, ...], clusters: Clusters | None = None
 ) -> jax.Array:

@@ -112,7 +112,8 @@ def condition(
 
     Args:
         dataset: an xarray.Dataset.
-        laws: `integral`, `average`, `dirichlet`, `neumann`, `robin`, `periodic` of this package.
+        laws: `integral`, `average`, `regions`, `rows`, `dirichlet`, `neumann`, `robin`, `periodic`
+            of this package.
         anyway: carry out laws that are more than 1,000 prior standard deviations away.
         seed: of the noise that members of an ensemble are given by laws with a scale.
         reading: mean, scale, variance, ensemble, axes, members, where, rings, cells, nugget, as of

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from bayescons.refusals import RefusedValue
+
 MEMBERS = (
     "number",
     "realization",
@@ -47,15 +49,6 @@ SPACE = (
     *("nlat", "nlon", "xt", "yt", "zt", "lev", "level", "levels", "depth", "height", "altitude"),
     *("cell", "cells", "ncells", "nCells"),
 )
-# Greatest values that measurements do not reach and that files have where nothing is known.
-FILLS = (
-    *(9.969209968386869e36, 1e15, 1e18, 1e20, 1e30, 1e34, 1e35, 1e36, 1e37),
-    *(1.70141e38, 3.4028234663852886e38),
-)
-ODD_FILLS = (
-    *(999.0, 999.9, 9999.0, 9999.9, 99999.0, 32767.0, 32768.0),
-    *(2147483647.0, 2147483648.0),
-)
 DEGREES, RADIANS = ("degrees", "degree", "deg", "degs", "°"), ("radians", "radian", "rad")
 POLES = {"lat": ("latitude", ("n", "north")), "lon": ("longitude", ("e", "east"))}
 NAMES = {"lat": ("lat", "latitude", "rlat"), "lon": ("lon", "longitude", "rlon")}
@@ -67,9 +60,42 @@ def text_of(attributes: Mapping, name: str) -> str | None:
     if found is None:
         return None
     if isinstance(found, bytes):
-        return found.decode(errors="replace")
+        return _decoded(found)
     some = np.asarray(found)
     return str(some.ravel()[0]) if some.size == 1 and some.dtype.kind != "O" else str(found)
+
+
+def units_of(array: Any) -> str | None:
+    """The units of a labelled array: text, bytes, one of these in a list, or the number 1; None
+    where there are none.
+
+    Raises:
+        RefusedValue: anything else, of which nobody can say what it means.
+    """
+    given = array.attrs.get("units")
+    some = np.asarray([] if given is None else given, dtype=None).ravel()
+    if not some.size:
+        return None
+    one = some[0] if some.size == 1 else None
+    if isinstance(one, bytes):
+        return _decoded(one)
+    if isinstance(one, str):
+        return _decoded(one.encode("utf-8", "surrogateescape"))
+    if some.dtype.kind in "iuf" and one == 1:
+        return "1"
+    name = getattr(array, "name", None)
+    raise RefusedValue(
+        f"the units of {name!r} are {given!r:.100}, and no text. Write them, "
+        f"ds[{name!r}].attrs['units'] = 'm', or leave them out: del ds[{name!r}].attrs['units']"
+    )
+
+
+def _decoded(text: bytes) -> str:
+    """Text of a file: UTF-8, or Latin 1, in which older files have "°C"."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def is_latitude(coordinate: Any) -> bool:
@@ -86,7 +112,7 @@ def is_longitude(coordinate: Any) -> bool:
 
 def _is_angle_of(which: str, coordinate: Any) -> bool:
     word, ends = POLES[which]
-    units = _plain(text_of(coordinate.attrs, "units"))
+    units = _plain(units_of(coordinate))
     if any(units == f"{degree}{end}" for degree in DEGREES for end in ends):
         return True
     names = (text_of(coordinate.attrs, name) for name in ("standard_name", "long_name"))
@@ -99,7 +125,7 @@ def angle(coordinate: Any) -> str | None:
     """In what a coordinate is by its units, "degrees" or "radians"; None where they say neither, as
     of a temperature.
     """
-    units = _plain(text_of(coordinate.attrs, "units"))
+    units = _plain(units_of(coordinate))
     if units in RADIANS:
         return "radians"
     ends = ("", "true", *(end for _, several in POLES.values() for end in several))
@@ -144,26 +170,3 @@ def cell_measures(variable: Any) -> dict[str, str]:
     """What `cell_measures` name: {"area": "areacella"}."""
     text = text_of({**variable.encoding, **variable.attrs}, "cell_measures") or ""
     return dict(re.findall(r"(\w+)\s*:\s*(\w+)", text))
-
-
-def looks_like_fill(values: np.ndarray) -> float | None:
-    """A number that stands for nothing known and was not declared so, or None.
-
-    Such numbers are beyond what is measured, or one of the usual ones far away from all other
-    values.
-    """
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return None
-    low, high = float(known.min()), float(known.max())
-    for extreme in (low, high):
-        if any(np.isclose(abs(extreme), fill, rtol=1e-6) for fill in FILLS):
-            return extreme
-    for extreme in (low, high):
-        others = known[known != extreme]
-        odd = any(np.isclose(abs(extreme), fill, rtol=1e-7) for fill in ODD_FILLS)
-        if odd and others.size:
-            away = max(others.min() - extreme, extreme - others.max())
-            if away > 3 * max(np.ptp(others), 1e-300):
-                return extreme
-    return None

@@ -16,6 +16,7 @@ from bayescons.labelled.conventions import (
     is_latitude,
     is_longitude,
     text_of,
+    units_of,
 )
 from bayescons.refusals import RefusedValue
 
@@ -272,7 +273,7 @@ def _numbers(name: str, coordinate, like=None) -> tuple[np.ndarray, str | None, 
         return np.asarray(numbers, float), "days", f"{told}, calendar {first.calendar}"
     if values.dtype.kind not in "iuf":
         raise RefusedValue(f"the coordinate {name!r} holds {values.dtype} and no numbers")
-    units = text_of(getattr(coordinate, "attrs", {}), "units")
+    units = units_of(coordinate) if hasattr(coordinate, "attrs") else None
     return values.astype(float), units and units.partition(" since ")[0], ""
 
 

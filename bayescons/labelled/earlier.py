@@ -15,13 +15,15 @@ from bayescons.labelled.predictions import Predictions
 from bayescons.refusals import RefusedValue
 
 RECORD = "bayescons_conditioned"  # attribute that says what a dataset was conditioned on
+ROW, ENTRY = "row", "entry"  # behind a law's name: axes that count its rows, and their entries
 KEPT = {"kind", "axes", "value", "scale", "side", "weights", "coefficients", "order", "rule"}
 
 
 def reading_of(known: Predictions) -> dict[str, Any]:
     """How the dataset was read: laws mean the same only where it is read so again."""
     axes = {d.name: d.axis.told for d in known.dimensions}
-    return {"belief": known.form, "axes": axes, "where": known.where}
+    turned = [d.name for d in known.dimensions if d.descending]
+    return {"belief": known.form, "axes": axes, "where": known.where, "turned": turned}
 
 
 def require_same_reading(known: Predictions, record: dict[str, Any]) -> None:
@@ -34,6 +36,11 @@ def require_same_reading(known: Predictions, record: dict[str, Any]) -> None:
     then = [("the belief", record["belief"], now["belief"])]
     then += [("the mask", record["where"], now["where"])]
     then += [(f"the axis {n!r}", record["axes"].get(n), now["axes"].get(n)) for n in sorted(over)]
+    columns = {name for law in record["laws"] if law["kind"] == "rows" for name in law["axes"]}
+    then += [
+        (f"the order of {n!r}", *(_order(n in each["turned"]) for each in (record, now)))
+        for n in sorted(columns)
+    ]
     for what, old, new in then:
         if old != new:
             raise RefusedValue(
@@ -42,6 +49,15 @@ def require_same_reading(known: Predictions, record: dict[str, Any]) -> None:
                 "(--mean, --where, --cells, --ring, --nugget, ...), or condition the first input "
                 "on all laws in one call"
             )
+
+
+def _order(turned: bool) -> str:
+    return "descending" if turned else "ascending"
+
+
+def entries_names(name: str) -> tuple[str, str, str]:
+    """Names of the arrays that hold the matrix of a law of rows: entries, rows and columns."""
+    return f"{name}_{ENTRY}_value", f"{name}_{ENTRY}_{ROW}", f"{name}_{ENTRY}_column"
 
 
 def restored(dataset: Any, laws: Sequence[Law]) -> tuple[Any, tuple[Law, ...], dict[str, Any]]:
@@ -62,7 +78,7 @@ def restored(dataset: Any, laws: Sequence[Law]) -> tuple[Any, tuple[Law, ...], d
     record = _read(text, dataset)
     earlier = []
     for law in record["laws"]:
-        if "not kept" in (law["scale"], law["weights"]):
+        if "not kept" in (law["scale"], law["weights"], law.get("regions")):
             raise RefusedValue(
                 f"the dataset was conditioned on {law['kind']} {','.join(law['axes'])} with arrays "
                 "that it does not hold, so that law would be lost. State all laws in one call"
@@ -79,6 +95,8 @@ def restored(dataset: Any, laws: Sequence[Law]) -> tuple[Any, tuple[Law, ...], d
                 tuple(law["coefficients"]),
                 law["order"],
                 rule=law["rule"],
+                made_of=_made_of(law, dataset),
+                source=law.get("source", ""),
             )
         )
     _refuse_changed(record, dataset)
@@ -91,6 +109,18 @@ def restored(dataset: Any, laws: Sequence[Law]) -> tuple[Any, tuple[Law, ...], d
     return before, (*earlier, *laws), record
 
 
+def _made_of(law: dict[str, Any], dataset: Any) -> Any:
+    """The matrix of rows, the name of the array of regions, or None."""
+    from scipy import sparse
+
+    name = law["value"]
+    if law["kind"] != "rows":
+        return law.get("regions")
+    data, row, column = (np.asarray(dataset[part]) for part in entries_names(name))
+    shape = dataset[name].sizes[f"{name}_{ROW}"], law["points"]
+    return sparse.coo_array((data, (row, column)), shape)
+
+
 def _read(text: Any, dataset: Any) -> dict[str, Any]:
     """The record of an earlier update; refused where it, or what it names, is not whole."""
     parts = {"arrays", "added", "laws", "belief", "axes", "where", "sums"}
@@ -98,6 +128,12 @@ def _read(text: Any, dataset: Any) -> dict[str, Any]:
         record = json.loads(text)
         needed = [f"{name}_prior" for name in record["arrays"]]
         needed += [law["value"] for law in record["laws"]]
+        needed += [
+            part
+            for law in record["laws"]
+            if law["kind"] == "rows"
+            for part in entries_names(law["value"])
+        ]
         whole = parts <= {*record} and all({*law} >= KEPT for law in record["laws"])
         missing = [name for name in needed if name not in dataset.variables]
     except (TypeError, ValueError, KeyError, AttributeError):

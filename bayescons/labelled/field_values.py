@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayescons.labelled.conventions import looks_like_fill
+from bayescons.labelled.fills import looks_like_fill
 from bayescons.labelled.labels import Labels, found
 from bayescons.refusals import RefusedValue
 
@@ -42,20 +42,21 @@ def field_values(
     values = values.reshape([sizes[n] if n in array.dims else 1 for n in wanted])
     values = np.broadcast_to(values, tuple(sizes.values()))
     low, high = _valid(array)
-    invalid = (values < low) | (values > high) | np.isin(values, _fills(array))
+    invalid = (values < low) | (values > high) | np.isin(values, fills_of(array))
     invalid = invalid if stated is None else invalid | ~stated
     values = np.where(invalid, np.nan, values)
     if np.isinf(values).any():
         raise RefusedValue(
             f"the {what} {name!r} holds {int(np.isinf(values).sum())} infinite values"
         )
-    fill = looks_like_fill(values)
+    fill = looks_like_fill(values, low, high)
     if fill is not None:
         count = int((values == fill).sum())
         raise RefusedValue(
             f"the {what} {name!r} holds {fill:g} {count} times, which looks like a fill value "
             "that the file does not declare. Declare it, ds[name].where(ds[name] != "
-            f"{fill:g}), or name a mask: --where NAME"
+            f"{fill:g}), or name a mask: --where NAME. If it is a value, say what is valid: "
+            f"ds[{name!r}].attrs['valid_min'] or ['valid_max'] = {fill:g}"
         )
     return values
 
@@ -92,7 +93,7 @@ def _declared(array, name: str) -> np.ndarray:
     return given * float(factor) + float(offset)
 
 
-def _fills(array) -> np.ndarray:
+def fills_of(array) -> np.ndarray:
     """Numbers that stand for nothing known, where nobody has replaced them by NaN yet."""
     known = [_declared(array, n) for n in ("_FillValue", "missing_value") if n in array.attrs]
     return np.concatenate([np.empty(0), *known]).astype(array.dtype).astype(float)

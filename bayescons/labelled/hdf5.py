@@ -80,13 +80,18 @@ def open_hdf5(path: Path, group: str | None, stack: ExitStack) -> xarray.Dataset
         for name in contents.groups
         if not _is_grid_of_pdebench(name, contents)
     }
-    wanted = groups.chosen(path, inside, group)
+    wanted, how = groups.chosen(
+        path, inside, group, lambda where, name: _axes(contents.directly_in(where)[name])
+    )
     found = contents.directly_in(wanted)
-    return (
+    arrays = (
         _netcdf(path, wanted, contents, stack)
         if found and all(map(_is_named, found.values()))
         else _by_hand(file, wanted, contents)
     )
+    if how:
+        arrays.encoding["understood"] += f"; {how}"
+    return arrays
 
 
 def _contents(path: Path, file: h5py.File) -> Contents:

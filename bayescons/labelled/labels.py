@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from bayescons.grids import Grid
-from bayescons.labelled.conventions import MEMBERS, TIMES, cell_measures, is_space, text_of
+from bayescons.labelled.conventions import MEMBERS, TIMES, cell_measures, is_space, units_of
 from bayescons.labelled.dimensions import Dimension, dimension
-from bayescons.labelled.laws import TOTALS, Law
+from bayescons.labelled.laws import AVERAGES, TOTALS, Law
 from bayescons.refusals import RefusedType, RefusedValue
 
 
@@ -53,12 +53,14 @@ class Labels:
     @property
     def units(self) -> str | None:
         """Of the field, where the file says."""
-        return text_of(self.template.attrs, "units")
+        return units_of(self.template)
 
     def arranged(self, array) -> np.ndarray:
-        """Values over the axes of batch and grid, or some of them in this order, ascending."""
+        """Values over the axes of batch and grid, or some of them in this order, ascending; axes of
+        other names come last.
+        """
         order = [name for name in self.axes if name in array.dims]
-        return np.asarray(self.ascending(array.transpose(*order)))
+        return np.asarray(self.ascending(array.transpose(*order, ...)))
 
     def ascending(self, array):
         """A labelled array, or one laid out like it, with its descending axes reversed."""
@@ -210,7 +212,7 @@ def file_measure(dataset, field, law: Law) -> tuple[str, str] | None:
         if name not in dataset.variables:
             continue
         axes = set(found(dataset, name, f"cell_measures, {what}").dims)
-        beyond = axes - over - (set(field.dims) if law.kind == "average" else {*TIMES})
+        beyond = axes - over - (set(field.dims) if law.kind in AVERAGES else {*TIMES})
         if axes & over and not axes <= set(field.dims):
             raise RefusedValue(
                 f"cell_measures of {field.name!r} name {name!r}, which is over "
@@ -222,23 +224,23 @@ def file_measure(dataset, field, law: Law) -> tuple[str, str] | None:
     return max(fitting)[1:] if fitting else None
 
 
-def weights_of(dataset, given):
-    """Weights as a labelled array: one of the dataset, by name, or an xarray.DataArray at the same
-    coordinates.
+def weights_of(dataset, given, what: str = "weights"):
+    """Weights, or regions, as a labelled array: one of the dataset, by name, or an xarray.DataArray
+    at the same coordinates.
     """
     import xarray
 
     if isinstance(given, str):
-        return found(dataset, given, "weights")
+        return found(dataset, given, what)
     if not isinstance(given, xarray.DataArray):
         raise RefusedType(
-            "weights are the name of an array of the dataset or an xarray.DataArray, whose axes "
-            f"have names; got {type(given).__name__}. Write weights='area' after "
+            f"{what} are the name of an array of the dataset or an xarray.DataArray, whose axes "
+            f"have names; got {type(given).__name__}. Write {what}='area' after "
             "ds.assign(area=(('y', 'x'), array))"
         )
     if given.dtype.kind not in "fiub":
-        raise RefusedValue(f"the weights {given.name!r} hold {given.dtype} and no real numbers")
-    require_same_places(f"the weights {given.name!r}", given, dataset)
+        raise RefusedValue(f"the {what} {given.name!r} hold {given.dtype} and no real numbers")
+    require_same_places(f"the {what} {given.name!r}", given, dataset)
     return given
 
 

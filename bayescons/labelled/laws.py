@@ -10,8 +10,20 @@ from typing import Any, Literal, get_args
 from bayescons.descriptions import Description, described, words
 from bayescons.refusals import RefusedValue
 
-Kind = Literal["integral", "average", "dirichlet", "neumann", "robin", "periodic"]
-TOTALS = ("integral", "average")
+Kind = Literal[
+    "integral",
+    "average",
+    "regions",
+    "region_averages",
+    "rows",
+    "dirichlet",
+    "neumann",
+    "robin",
+    "periodic",
+]
+TOTALS = ("integral", "average", "regions", "region_averages")
+AVERAGES = ("average", "region_averages")
+OF_ROWS = ("rows", "regions", "region_averages")  # whose values have one entry more for each row
 
 
 @described
@@ -33,6 +45,9 @@ class Law:
         order: of a slope at a wall, and of a value reconstructed from averages over cells.
         units: of a value given as a number, where they shall be compared.
         rule: of quadrature between nodes, `axes.quadrature.RULES`; None is the axes' own.
+        made_of: of rows the matrix; of regions the array that says which points are in them.
+        called: names of the rows; None for numbers, or what the arrays say.
+        source: of rows, where the matrix is from, in words.
     """
 
     kind: Kind
@@ -45,11 +60,19 @@ class Law:
     order: int = 2
     units: str | None = None
     rule: str | None = None
+    made_of: Any = None
+    called: tuple[str, ...] | None = None
+    source: str = ""
 
     def __post_init__(self):
         if self.kind not in get_args(Kind):
             raise RefusedValue(f"a law is one of {', '.join(get_args(Kind))}; got {self.kind!r}")
-        if self.kind not in TOTALS and len(self.axes) != 1:
+        if (self.made_of is None) == (self.kind in OF_ROWS):
+            raise RefusedValue(
+                f"a matrix of rows, or an array of regions, belongs to {', '.join(OF_ROWS)}, each "
+                f"of which needs it; got {self.kind!r}. Write labelled.rows or labelled.regions"
+            )
+        if self.kind not in (*TOTALS, *OF_ROWS) and len(self.axes) != 1:
             raise RefusedValue(
                 f"a {self.kind} condition is at the end of one axis; got {self.axes}"
             )
@@ -136,6 +159,79 @@ def average(
     """
     weights = _weights(weights)
     return Law("average", _names(over), value, scale, weights=weights, units=units, rule=rule)
+
+
+def regions(
+    over: str | Sequence[str],
+    zones,
+    value,
+    scale=None,
+    *,
+    average: bool = False,
+    weights=None,
+    units: str | None = None,
+    rule: str | None = None,
+) -> Law:
+    """The totals of regions are known, or their averages: basins, countries, zones of latitude.
+
+    Args:
+        over: axes that are summed over.
+        zones: name of an array of the dataset, or an xarray.DataArray: whole numbers of regions
+            over axes among these, below zero or NaN for none; or shares, with one further axis that
+            counts the regions.
+        value: one number for all regions; an array with an entry for each, in ascending order of
+            their numbers; or a named array whose further axis counts regions, and where it has
+            coordinates these are the numbers (or names, by `flag_meanings`) of those that are
+            known.
+        scale: standard deviation, likewise; None for exact facts.
+        average: divide by the size of the region.
+        weights: as of `integral`, and so are
+        units: and
+        rule.
+
+    Example:
+        >>> bc.labelled.regions("lat,lon", "basin", [3.0e15, 1.0e15], weights="areacella").name
+        'regions lat,lon'
+    """
+    kind = "region_averages" if average else "regions"
+    weights = _weights(weights)
+    return Law(
+        kind, _names(over), value, scale, weights=weights, units=units, rule=rule, made_of=zones
+    )
+
+
+def rows(
+    matrix,
+    value,
+    scale=None,
+    *,
+    over: str | Sequence[str],
+    names: Sequence[str] | None = None,
+    units: str | None = None,
+) -> Law:
+    """Sums of one's own are known: G u = value for a matrix G over the points of some axes, the
+    same at every point of the others. G is read as it is, no measure is applied.
+
+    Args:
+        matrix: G, (rows, points): a sparse matrix of SciPy, or an array; a single row may go
+            without its axis. Its columns are the points as the dataset holds them, the last axis
+            fastest; axes in descending order stay so. Or an xarray.DataArray over these axes, in
+            any order, with at most one further axis, that counts the rows.
+        value: one number for all rows, an array with an entry for each, or a named array with one
+            further axis.
+        scale: standard deviation, likewise; None for exact facts.
+        over: axes whose points the columns are, in the order of the dataset.
+        names: of the rows.
+        units: of the value.
+
+    Example:
+        >>> ds = xarray.Dataset({"mean": ("x", [1.0, 1.0, 1.0]), "scale": 0.5})
+        >>> law = bc.labelled.rows([[1, -1, 0], [0, 1, -1]], [0.5, 0.0], over="x")
+        >>> print(bc.labelled.condition(ds, [law])["mean"].values.round(3))
+        [1.333 0.833 0.833]
+    """
+    called = None if names is None else tuple(map(str, names))
+    return Law("rows", _names(over), value, scale, units=units, made_of=matrix, called=called)
 
 
 def dirichlet(

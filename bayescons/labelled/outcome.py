@@ -18,7 +18,14 @@ import numpy as np
 from bayescons.gaussians.conditioning import Constraint, Update, stack, update
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.gaussians.scales import quadrature_scale
-from bayescons.labelled.earlier import RECORD, reading_of, size_and_sum
+from bayescons.labelled.earlier import (
+    ENTRY,
+    RECORD,
+    ROW,
+    entries_names,
+    reading_of,
+    size_and_sum,
+)
 from bayescons.labelled.predictions import Predictions
 from bayescons.labelled.stating import Stated
 from bayescons.refusals import RefusedValue
@@ -79,6 +86,9 @@ def as_dataset(done: Conditioned, *, seed: int = 0) -> Any:
 def _add_law(dataset, known: Predictions, name: str, fact: Stated, posterior: Gaussian) -> None:
     """A law's value, and what the mean says of it before and after."""
     axes = (*known.batch, *fact.functional.names)
+    if fact.rows is not None:
+        axes = (*axes[:-1], f"{name}_{ROW}")
+        _add_rows(dataset, name, fact)
     attrs = {"long_name": fact.functional.about} | ({"units": fact.units} if fact.units else {})
     for suffix, values in (
         ("", fact.stated_values()),
@@ -87,6 +97,19 @@ def _add_law(dataset, known: Predictions, name: str, fact: Stated, posterior: Ga
     ):
         array = _unturned(known, axes, np.broadcast_to(values, fact.void.shape))
         dataset[f"{name}{suffix}"] = (axes, array, attrs)
+
+
+def _add_rows(dataset, name: str, fact: Stated) -> None:
+    """What counts the rows of a law of many; and the entries of a matrix, as the file has its
+    points.
+    """
+    row, made = f"{name}_{ROW}", fact.rows
+    if made.marks is not None:
+        dataset.coords[row] = (row, made.marks)
+    if fact.law.kind == "rows":
+        parts = (made.matrix.data, *made.matrix.coords)
+        for part, values in zip(entries_names(name), parts, strict=True):
+            dataset[part] = (f"{name}_{ENTRY}", np.array(values))
 
 
 def _unturned(known: Predictions, axes: tuple[str, ...], values: np.ndarray) -> np.ndarray:
@@ -161,6 +184,8 @@ def _added(done: Conditioned) -> dict[str, Any]:
         added |= {f"{known.template.name}_{what}": None for what in ("mean", "variance")}
     for name, fact in zip(variable_names(done.laws), done.laws, strict=True):
         added |= {name: fact.law.value, f"{name}_before": None, f"{name}_after": None}
+        if fact.rows is not None:
+            added |= dict.fromkeys((f"{name}_{ROW}", *entries_names(name)))
     return added
 
 
@@ -194,11 +219,19 @@ def _record(done: Conditioned) -> dict:
                 "coefficients": law.coefficients,
                 "order": law.order,
                 "rule": law.rule,
+                **({} if fact.rows is None else _made_of(fact)),
             }
         )
     names = [*done.predictions.names.values()]
     added = [name for name in _added(done) if not name.endswith("_prior")]
     return {"arrays": names, "added": added, "laws": laws, **reading_of(done.predictions)}
+
+
+def _made_of(fact: Stated) -> dict:
+    """What the record says of a law of many rows."""
+    if fact.law.kind == "rows":
+        return {"points": fact.rows.matrix.shape[1], "source": fact.law.source}
+    return {"regions": fact.law.made_of if isinstance(fact.law.made_of, str) else "not kept"}
 
 
 def spread_of(done: Conditioned) -> float:

@@ -16,8 +16,9 @@ from bayescons.descriptions import Description, described
 from bayescons.gaussians.covariances import Diagonal, LowRank
 from bayescons.gaussians.ensembles import ensemble as ensemble_belief
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.labelled.conventions import text_of
+from bayescons.labelled.conventions import text_of, units_of
 from bayescons.labelled.field_values import field_values, over_field
+from bayescons.labelled.groups import fields_of
 from bayescons.labelled.labels import Labels, found, labels, listed
 from bayescons.labelled.laws import Law
 from bayescons.labelled.units import compared
@@ -97,7 +98,8 @@ def predictions(
         mean: name of the means; by default "mean".
         scale: name of the standard deviations; by default "scale", or
         variance: name of the variances; by default "variance".
-        ensemble: name of an ensemble in place of these; by default "draws" where there is no mean.
+        ensemble: name of an ensemble in place of these; by default "draws" where there is no mean,
+            or the only array over chain, draw and more.
         laws: what will be stated.
         axes: of the grid.
         members: axis that counts the members of the ensemble.
@@ -157,7 +159,7 @@ def _names(dataset, mean, scale, variance, ensemble) -> dict[str, str]:
             "an ensemble stands in place of mean and scale; give one of them, and not both"
         )
     if mean is None and ensemble is None:
-        ensemble = "draws" if "draws" in dataset and "mean" not in dataset else None
+        ensemble = drawn_field(dataset)
     if ensemble is not None:
         return {"ensemble": ensemble}
     mean = mean if mean is not None else "mean"
@@ -176,6 +178,26 @@ def _names(dataset, mean, scale, variance, ensemble) -> dict[str, str]:
         )
     spread = {"scale": scale} if scale is not None else {"variance": variance}
     return {"mean": mean, **spread}
+
+
+def drawn_field(dataset: Any) -> str | None:
+    """Name of the ensemble where nobody has named a mean or one: "draws", or the only array over
+    chain, draw and more, as ArviZ has the draws of a field.
+
+    Raises:
+        ValueError: several of the latter.
+    """
+    if "mean" in dataset.variables:
+        return None
+    if "draws" in dataset.data_vars:
+        return "draws"
+    fields = fields_of([*map(str, dataset.data_vars)], lambda name: dataset[name].dims)
+    if len(fields) > 1:
+        raise RefusedValue(
+            f"there is no 'mean' and there are draws of {len(fields)} fields over chain and draw, "
+            f"{', '.join(map(repr, fields))}. Name the one that is meant: --ensemble {fields[0]}"
+        )
+    return fields[0] if fields else None
 
 
 def _where(about: Labels, where: str | None) -> np.ndarray | None:
@@ -272,7 +294,7 @@ def _pointwise(about: Labels, stated: np.ndarray | None, nugget: float) -> Predi
             "--dirichlet x:lower=1"
         )
     units, squared = about.units, (2 if word == "variance" else 1)
-    given = text_of(about.dataset[name].attrs, "units")
+    given = units_of(about.dataset[name])
     told = compared(f"{name!r}", given, [units] * squared, differences=True)
     variance = np.where(inside, spread**2 if word == "scale" else spread, 0.0)
     if variance[inside].min() < SMALLEST:

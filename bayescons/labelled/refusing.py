@@ -103,12 +103,16 @@ def said(error: Exception) -> str:
     return f"it contradicts itself, or ends too early ({type(error).__name__}: {shown})"
 
 
-def require_memory(size: int, what: str) -> None:
-    """Refuse what does not fit into memory before it is read.
+CUT = "Cut the part that is needed out of it first, or lower its precision"
+
+
+def require_memory(size: int, what: str, remedy: str = CUT) -> None:
+    """Refuse what does not fit into memory before it is read or formed.
 
     Args:
-        size: bytes that it takes once it is read.
+        size: bytes that it takes then.
         what: what it is, for the message.
+        remedy: what to do instead.
 
     Raises:
         RefusedValue: with the size and the memory that is free, in GB.
@@ -116,8 +120,8 @@ def require_memory(size: int, what: str) -> None:
     free = free_memory()
     if size > free:
         raise RefusedValue(
-            f"{what} takes {size / 1e9:.3g} GB, and {free / 1e9:.3g} GB of memory are free. Cut "
-            "the part that is needed out of it first, or lower its precision"
+            f"{what} takes {size / 1e9:.3g} GB, and {free / 1e9:.3g} GB of memory are free. "
+            f"{remedy}"
         )
 
 

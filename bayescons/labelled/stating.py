@@ -13,6 +13,7 @@ import numpy as np
 
 from bayescons.arrays import numbers, over_batch
 from bayescons.functionals import (
+    RegionalSum,
     SingleFunctional,
     average,
     dirichlet,
@@ -23,10 +24,11 @@ from bayescons.functionals import (
 )
 from bayescons.gaussians.conditioning import Constraint
 from bayescons.gaussians.gaussian import Gaussian
-from bayescons.labelled.conventions import text_of
+from bayescons.labelled.conventions import units_of
 from bayescons.labelled.labels import require_same_places
-from bayescons.labelled.laws import TOTALS, Law
+from bayescons.labelled.laws import AVERAGES, OF_ROWS, TOTALS, Law
 from bayescons.labelled.lazy import BY_POSITION
+from bayescons.labelled.matrices import ROWS, Rows, functional_of, rows_of, with_rows
 from bayescons.labelled.predictions import LARGEST, Predictions
 from bayescons.labelled.summing import measure_of
 from bayescons.labelled.units import compared
@@ -46,6 +48,7 @@ class Stated:
         void: rows that lie wholly outside of the mask, of which nothing is stated.
         told: how it was understood.
         units: of the value.
+        rows: of a law of many, what they are made of; otherwise None.
     """
 
     law: Law
@@ -56,6 +59,7 @@ class Stated:
     void: np.ndarray
     told: str
     units: str | None
+    rows: Rows | None = None
 
     @property
     def constraint(self) -> Constraint:
@@ -82,25 +86,36 @@ def stated(law: Law, predictions: Predictions) -> Stated:
     total = law.kind in TOTALS
     measure, told, units = measure_of(law, predictions) if total else ({}, "", [])
     units = units if total else _slope_units(law, predictions)
-    functional = _functional(law, predictions, measure)
+    made = rows_of(law, predictions) if law.kind in OF_ROWS else None
+    functional = _functional(law, predictions, measure, made)
     kept = (*predictions.batch, *functional.names)
-    expected = [predictions.units, *units] if law.kind != "average" else [predictions.units]
-    value, given = _value(law.value, predictions, kept, f"value of {law.name!r}")
+    kept = kept if made is None else (*kept[:-1], ROWS)
+    expected = [predictions.units, *units] if law.kind not in AVERAGES else [predictions.units]
+    value, given = _value(law.value, predictions, kept, f"value of {law.name!r}", made)
+    if law.kind == "rows":  # in what a matrix is, nobody says; but value and scale are alike
+        expected = [law.units or given]
     slope = law.kind == "neumann"
     told_of = f"the value of {law.name!r}"
+    told = told if made is None else "; ".join(filter(None, [made.told, told]))
     notes = [told, compared(told_of, law.units or given, expected, differences=slope)]
     scale = law.scale
     if scale is not None and not (isinstance(scale, str) and scale == "quadrature"):
-        scale, given = _value(scale, predictions, kept, f"scale of {law.name!r}")
+        scale, given = _value(scale, predictions, kept, f"scale of {law.name!r}", made)
         told_of = f"the scale of {law.name!r}"
         notes.append(compared(told_of, law.units or given, expected, differences=True))
     total = 1.0
-    if law.kind == "average" and predictions.mask is not None:
-        functional = integral(predictions.grid, law.axes, law.rule, measure=measure or None)
+    if law.kind in AVERAGES and predictions.mask is not None:
+        functional = (
+            integral(predictions.grid, law.axes, law.rule, measure=measure or None)
+            if made is None
+            else functional_of(law, made, predictions, measure, average=False)
+        )
         total = _over(functional, predictions.mask.astype(float), len(predictions.batch))
         total = np.where(total == 0, 1.0, total)
     void = _void(law, functional, predictions)
     _check_scale(scale, void, law)
+    if made is not None and void.any():
+        notes.append(f"{int(void.sum())} rows lie outside of the mask, and nothing is stated there")
     value = np.where(void, 0.0, np.where(np.isnan(value) & void, 0.0, value) * total)
     if np.isnan(value).any():
         raise RefusedValue(
@@ -109,7 +124,8 @@ def stated(law: Law, predictions: Predictions) -> Stated:
         )
     scale = scale * total if isinstance(scale, np.ndarray) else scale
     unit = law.units or " ".join(u for u in expected if u) or None
-    return Stated(law, functional, value, scale, total, void, "; ".join(filter(None, notes)), unit)
+    words = "; ".join(filter(None, notes))
+    return Stated(law, functional, value, scale, total, void, words, unit, made)
 
 
 def _check_scale(scale: Any, void: np.ndarray, law: Law) -> None:
@@ -132,8 +148,13 @@ def _slope_units(law: Law, predictions: Predictions) -> list[str | None]:
     return [None if not unit else f"1/({unit})"]
 
 
-def _functional(law: Law, predictions: Predictions, measure: Mapping) -> SingleFunctional:
+def _functional(
+    law: Law, predictions: Predictions, measure: Mapping, made: Rows | None
+) -> SingleFunctional:
     grid, (axis, *_) = predictions.grid, law.axes
+    if made is not None:
+        average_of = law.kind in AVERAGES and predictions.mask is None
+        return functional_of(law, made, predictions, measure, average=average_of)
     if law.kind in TOTALS:
         build = integral if law.kind == "integral" else average
         return build(grid, law.axes, law.rule, measure=measure or None)
@@ -158,6 +179,9 @@ def _absolute(functional: SingleFunctional) -> SingleFunctional:
         if isinstance(weights, tuple)
         else np.abs(weights)
     )
+    if isinstance(functional, RegionalSum):
+        shares, scale = (np.abs(np.asarray(a)) for a in (functional.shares, functional.scale))
+        return dataclasses.replace(functional, weights=sizes, shares=shares, scale=scale)
     return dataclasses.replace(functional, weights=sizes)
 
 
@@ -170,17 +194,28 @@ def _void(law: Law, functional: SingleFunctional, predictions: Predictions) -> n
     sizes, mask = _absolute(functional), predictions.mask
     inside, outside = (_over(sizes, m.astype(float), batch) for m in (mask, ~mask))
     void = np.asarray(inside == 0)
-    if law.kind not in TOTALS and (~void & (outside > 0)).any():
+    partly = int((~void & (outside > 0)).sum())
+    if law.kind == "rows" and partly:
         raise RefusedValue(
-            f"{law.name!r} takes {int((~void & (outside > 0)).sum())} of its rows partly from "
-            "points outside of the mask. Where a masked domain ends inside of the grid its "
+            f"{law.name!r} takes {partly} of its rows partly from points outside of the mask, "
+            "where there is no field. Set these entries of the matrix to zero if they shall not "
+            "count, or leave these rows out"
+        )
+    if law.kind not in TOTALS and partly:
+        raise RefusedValue(
+            f"{law.name!r} takes {partly} of its rows partly from points "
+            "outside of the mask. Where a masked domain ends inside of the grid its "
             "boundary is no side of it: state values there as readings, or lower the order"
         )
     return void
 
 
 def _value(
-    given: Any, predictions: Predictions, kept: tuple[str, ...], what: str
+    given: Any,
+    predictions: Predictions,
+    kept: tuple[str, ...],
+    what: str,
+    made: Rows | None = None,
 ) -> tuple[np.ndarray, str | None]:
     """A value over the axes `kept`, and its units: a number, an array's name or a DataArray."""
     import xarray
@@ -194,16 +229,19 @@ def _value(
                 f"{known}"
             )
         given = dataset[given]
+    given = given if made is None else with_rows(given, made, predictions, what)
     if not isinstance(given, xarray.DataArray):
         given = _as_numbers(given, what)
     elif given.dtype.kind not in "fiub":
         raise RefusedValue(f"the {what} must hold real numbers; it holds {given.dtype}")
-    sizes = {name: predictions.template.sizes[name] for name in kept}
+    count = {} if made is None else {ROWS: len(made.called)}
+    sizes = {name: {**predictions.template.sizes, **count}[name] for name in kept}
     shape = tuple(sizes.values())
     if not isinstance(given, xarray.DataArray) or given.attrs.get(BY_POSITION):
         array = np.asarray(given, float)
         grid = tuple(name for name in kept if name not in predictions.batch)
-        shapes = {axes: tuple(sizes[n] for n in axes) for axes in ((), grid, kept)}
+        several = ((), kept[-1:] if made else (), grid, kept)
+        shapes = {axes: tuple(sizes[n] for n in axes) for axes in several}
         fitting = [axes for axes, size in shapes.items() if array.shape == size]
         if not fitting:
             front = f", or {shapes[kept]} with the batch in front" if kept != grid else ""
@@ -220,7 +258,7 @@ def _value(
     require_same_places(f"the {what}", given, dataset)
     values = predictions.arranged(given.astype(float))
     lengths = [sizes[name] if name in given.dims else 1 for name in kept]
-    return np.broadcast_to(values.reshape(lengths), shape), text_of(given.attrs, "units")
+    return np.broadcast_to(values.reshape(lengths), shape), units_of(given)
 
 
 def _as_numbers(given: Any, what: str) -> np.ndarray:

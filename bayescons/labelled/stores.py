@@ -52,14 +52,18 @@ def open_store(path: Path, group: str | None, stack: ExitStack) -> xarray.Datase
         name: [n for n, one in _directly_in(name, arrays).items() if _axes(one) != [n]]
         for name in ("", *inner)
     }
-    wanted = groups.chosen(path, inside, group)
+    wanted, how = groups.chosen(
+        path, inside, group, lambda where, name: _axes(_directly_in(where, arrays)[name])
+    )
     found = _directly_in(wanted, arrays)
     opened = (
         _of_xarray(path, store, wanted, found, stack)
         if all(_axes(one) is not None for one in found.values())
         else _by_position(root[wanted] if wanted else root, found)
     )
-    opened.encoding["understood"] = f"Zarr {root.metadata.zarr_format}"
+    opened.encoding["understood"] = "; ".join(
+        filter(None, [f"Zarr {root.metadata.zarr_format}", how])
+    )
     return opened
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from bayescons.axes import Index, Ring
 from bayescons.functionals import shell_volume, spherical_area
 from bayescons.grids import Grid
-from bayescons.labelled.conventions import angle, cell_measures, is_latitude, is_longitude, text_of
+from bayescons.labelled.conventions import angle, cell_measures, is_latitude, is_longitude, units_of
 from bayescons.labelled.dimensions import EARTH, is_sphere
 from bayescons.labelled.labels import file_measure, weights_of
-from bayescons.labelled.laws import Law
+from bayescons.labelled.laws import AVERAGES, Law
 from bayescons.labelled.lazy import BY_POSITION
 from bayescons.labelled.predictions import LARGEST, Predictions
 from bayescons.refusals import RefusedValue
@@ -53,7 +53,7 @@ def measure_of(law: Law, predictions: Predictions) -> tuple[dict, str, list[str 
         key = tuple(n for n in predictions.grid.names if n in axes)
         measure[key] = measure[key] * values if key in measure else values
         words.append(f"weights {name} over {', '.join(key)}")
-        units.append(text_of(array.attrs, "units"))
+        units.append(units_of(array))
     words += _not_there(law, predictions)
     covered = {n for key in measure for n in key}
     free = [n for n in law.axes if n not in covered]
@@ -71,7 +71,7 @@ def measure_of(law: Law, predictions: Predictions) -> tuple[dict, str, list[str 
         units.append(None)
         free = [n for n in free if n != RADIUS]
     degrees = [n for n in free if _is_angle(n, predictions)]
-    if degrees and law.kind == "integral":
+    if degrees and law.kind not in AVERAGES:
         unit = _unit_of_angle(degrees[0], predictions)
         raise RefusedValue(
             f"an integral over {degrees[0]!r} alone would be in {unit}. State the average over it, "
@@ -118,7 +118,7 @@ def _refuse_curvilinear(free: Sequence[str], predictions: Predictions) -> None:
             and name in array.dims
             and (is_latitude(array) or is_longitude(array))
         ]
-        if curved and numbered and not text_of(dataset[name].attrs, "units"):
+        if curved and numbered and not units_of(dataset[name]):
             raise RefusedValue(
                 f"{name!r} only numbers rows or columns of a curvilinear grid, whose places are in "
                 f"{curved[0]!r}; areas of cells are not computed from these. Name them: --weights "
