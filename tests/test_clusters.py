@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import pytest
+import xarray
 from scipy import sparse, stats
 
 import bayescons as bc
@@ -158,6 +159,58 @@ def test_the_linter_reads_clusters_as_any_rows():
     (found,) = [f for f in report.findings if "follow" in f.finding]
     assert found.where.startswith("basins")
     assert "basins[t=0, 1]" in found.finding
+
+
+ZONES = np.array([0, 0, 1, 1, 1, -1, 2, 2, 2, 2, 0, 0])
+LABELLED = xarray.DataArray(ZONES, dims="x", coords={"x": GRID["x"]})
+
+
+def test_regions_of_a_dataarray_are_read_by_the_names_of_its_axes():
+    plane = bc.Grid(x=GRID["x"], y=np.arange(3.0))
+    turned = LABELLED.expand_dims(y=plane["y"])  # (y, x)
+    masks = {name: turned == number for number, name in enumerate("abc")}
+    field = RNG.normal(size=plane.shape)
+    plain = bc.functionals.regional(plane, ("x", "y"), turned.values.T, rule="midpoint")
+    for named in (turned, masks):
+        found = bc.functionals.regional(plane, ("x", "y"), named, rule="midpoint")
+        np.testing.assert_array_equal(found(field), plain(field))
+    own = bc.functionals.rows(plane, ("x", "y"), turned.astype(float))
+    np.testing.assert_allclose(own(field), [np.sum(turned.values.T * field)], rtol=100 * EPS)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (LABELLED[::-1], "has the coordinates 11 to 0 along 'x'"),
+        (np.ma.masked_array(ZONES, ZONES == 1), "masked array with 3 masked entries"),
+        (LABELLED.rename(x="z"), "is a DataArray over"),
+        (ZONES.astype(float), "expected whole numbers"),
+        (ZONES > 0, "expected whole numbers"),
+    ],
+)
+def test_regions_in_an_order_that_is_not_known_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        bc.functionals.regional(GRID, "x", given, rule="midpoint")
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "error", "message"),
+    [
+        (LABELLED[::-1] + 2, None, ValueError, "has the coordinates 11 to 0 along 'x'"),
+        (np.ma.masked_array(ZONES, ZONES == 1), None, ValueError, "masked array with 3 masked"),
+        (np.eye(12)[:2], ["a", "a"], ValueError, "two rows are called 'a'"),
+        (np.eye(12)[:2] * 1j, None, TypeError, "complex"),
+    ],
+)
+def test_rows_in_an_order_that_is_not_known_are_refused(given, names, error, message):
+    with pytest.raises(error, match=message):
+        bc.functionals.rows(GRID, "x", given, names=names)
+
+
+def test_places_of_rows_and_regions_cannot_be_traced():
+    for build in (bc.functionals.rows, bc.functionals.regional):
+        with pytest.raises(TypeError, match="cannot be traced"):
+            jax.jit(lambda m, build=build: build(GRID, "x", m)(jnp.ones(GRID.shape)))(SHARES)
 
 
 def test_codes_of_regions_are_refused_before_anything_as_long_is_formed():

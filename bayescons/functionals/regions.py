@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayescons.arrays import KINDS, constant, finite, numbers
+from bayescons.arrays import KINDS, concrete, constant, finite, numbers
 from bayescons.descriptions import described
 from bayescons.functionals.abstract import Leaf, SingleFunctional, static
 from bayescons.functionals.clusters import Clusters, clusters_of
@@ -133,8 +133,9 @@ def regional(
     Args:
         grid: where the field lives.
         over: axes that regions are made of.
-        regions: numbers of the regions over these axes, whole and from 0, -1 for none; or a mapping
-            from names to masks or shares over these axes; or an array (r, *axes) of them; or a
+        regions: numbers of the regions over these axes, whole and from 0, below 0 for none; or a
+            mapping from names to masks or shares over these axes; or an array (r, *axes) of them,
+            each an array or an xarray.DataArray, which is read by the names of its axes; or a
             sparse matrix of SciPy, (r, points), points in row-major order of `over`.
         rule: as of `integral`, and so are
         measure: and
@@ -162,8 +163,8 @@ def regional(
     """
     names = (over,) if isinstance(over, str) else tuple(over)
     weights, told = weights_of(grid, names, rule, measure, weight)
-    lengths = tuple(len(grid[n]) for n in names)
-    called, rows, columns, shares = _entries(regions, lengths)
+    points = tuple(grid[n] for n in names)
+    called, rows, columns, shares = _entries(regions, names, points)
     about = f"{'averages' if average else 'totals'} of {len(called)} regions by {told}"
     found = sum_of_entries(
         grid, names, (rows, columns, shares), called, "region", about, weights=weights
@@ -221,22 +222,22 @@ def sum_of_entries(
 
 
 def _entries(
-    regions, shape: tuple[int, ...]
+    regions, over: tuple[str, ...], points: tuple
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray]:
     """Names of the regions, and rows, columns and shares of the points in them."""
     from scipy import sparse
 
-    names = None
+    names, shape = None, tuple(map(len, points))
     if sparse.issparse(regions):
         matrix = entries_of("the regions", regions, math.prod(shape))
         rows, columns, shares = matrix.row, matrix.col, matrix.data
         count = matrix.shape[0]
-    elif (numbered := _numbered(regions, shape)) is not None:
+    elif (numbered := _numbered(regions, over, points)) is not None:
         (columns,) = np.nonzero(numbered >= 0)
         rows, shares = numbered[columns], np.ones(columns.size)
         count = int(numbered.max(initial=-1)) + 1
     else:
-        masks, names = _masks(regions, shape)
+        masks, names = _masks(regions, over, points)
         count = len(masks)
         flat = masks.reshape(count, math.prod(shape))
         rows, columns = np.nonzero(flat)
@@ -256,11 +257,12 @@ def _entries(
     return names, rows, columns, shares.astype(np.float64)
 
 
-def _numbered(regions, shape: tuple[int, ...]) -> np.ndarray | None:
+def _numbered(regions, names: tuple[str, ...], points: tuple) -> np.ndarray | None:
     """Numbers of the regions by points, raveled; None where regions are given otherwise."""
     if isinstance(regions, Mapping):
         return None
-    array = np.asarray(numbers("regions", regions))
+    array = over_points("the array of regions", regions, names, points)
+    shape = tuple(map(len, points))
     return array.ravel() if array.shape == shape and array.dtype.kind in "iu" else None
 
 
@@ -308,10 +310,38 @@ def entries_of(what: str, matrix, points: int):
     return found
 
 
-def _masks(regions, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Shares (r, *shape) of points in regions, and their names where they have any."""
+def over_points(what: str, array, names: tuple[str, ...], points: tuple) -> np.ndarray:
+    """Known numbers over the points of some axes, with one axis in front or none; of a DataArray by
+    the names of its axes.
+
+    Args:
+        what: it is, for messages.
+        array: of numbers.
+        names: of the axes.
+        points: coordinates along these.
+
+    Raises:
+        ValueError, TypeError: as `arrays.numbers`; numbers that are being traced.
+    """
+    front = tuple(name for name in getattr(array, "dims", ()) if name not in names)
+    found = numbers(what, array, (*front, *names), (*(None for _ in front), *points))
+    if not concrete(found):
+        raise RefusedType(
+            f"{what} shapes a program and cannot be traced: make the functional outside of jit and "
+            "of the program"
+        )
+    return np.asarray(found)
+
+
+def _masks(
+    regions, names: tuple[str, ...], points: tuple
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Shares (r, *points) of points in regions, and their names where they have any."""
+    shape = tuple(map(len, points))
     if isinstance(regions, Mapping):
-        arrays = [np.asarray(numbers(f"region {n!r}", m), float) for n, m in regions.items()]
+        arrays = [
+            over_points(f"region {n!r}", m, names, points).astype(float) for n, m in regions.items()
+        ]
         for name, array in zip(regions, arrays, strict=True):
             if array.shape != shape:
                 raise RefusedValue(
@@ -319,7 +349,7 @@ def _masks(regions, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...]
                     "each point"
                 )
         return np.stack(arrays) if arrays else np.zeros((0, *shape)), tuple(map(str, regions))
-    array = np.asarray(numbers("regions", regions))
+    array = over_points("the array of regions", regions, names, points)
     if array.shape[1:] == shape and array.ndim == len(shape) + 1:
         return array.astype(float), None
     raise RefusedValue(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescons.functionals.regions import RegionalSum, entries_of, sum_of_entries
+from bayescons.functionals.regions import RegionalSum, entries_of, over_points, sum_of_entries
 from bayescons.grids import Grid
 from bayescons.refusals import RefusedValue
 
@@ -24,7 +24,8 @@ def rows(
         grid: where the field lives.
         over: axes whose points the columns are, in row-major order, the last named fastest.
         matrix: G, of shape (rows, points), a sparse matrix of SciPy or an array; of an array also
-            (rows, *axes), and one row without its axis.
+            (rows, *axes), and one row without its axis; an xarray.DataArray (rows, *axes) is read
+            by the names of its axes.
         names: of the rows, for messages; by default "row 0", "row 1", ...
 
     Returns:
@@ -51,7 +52,7 @@ def rows(
         raise RefusedValue(f"rows are over one axis or several, each named once; got {over!r}")
     shape = tuple(grid.shape[i] for i in at)
     if not sparse.issparse(matrix):
-        matrix = np.asarray(matrix)
+        matrix = over_points("the matrix of rows", matrix, over, tuple(grid[name] for name in over))
         if matrix.shape[-len(shape) :] == shape and matrix.ndim <= len(shape) + 1:
             matrix = matrix.reshape(-1, math.prod(shape))
     entries = entries_of("the rows", matrix, math.prod(shape))
@@ -61,6 +62,9 @@ def rows(
     )
     if len(called) != count:
         raise RefusedValue(f"there are {count} rows and {len(called)} names; give one for each row")
+    if len(set(called)) < count:
+        twice = next(name for name in called if called.count(name) > 1)
+        raise RefusedValue(f"two rows are called {twice!r}; names tell rows apart, so change one")
     empty = np.setdiff1d(np.arange(count), entries.row)
     if empty.size or not count:
         which = f"{called[empty[0]]!r} is zero at every point" if count else "there is no row"
