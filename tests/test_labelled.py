@@ -801,3 +801,22 @@ def test_the_door_computes_in_double_whatever_the_session_does():
     with jax.enable_x64(False):
         post = bc.labelled.condition(ds, [integral("x", 5.0)])
     assert abs(float(post["mean"].values @ trapezoid(NODES)) - 5.0) <= 16 * EPS
+
+
+@pytest.mark.parametrize(
+    ("points", "attributes", "told"),
+    [
+        ((np.arange(32) + 0.5) / 32, {}, True),
+        (np.linspace(0.0, 1.0, 32), {}, False),
+        ((np.arange(32) + 0.5) / 32 + 1.0, {}, False),
+        ((np.arange(32) + 0.5) ** 2, {}, False),
+        ((np.arange(32) + 0.5) / 32, {"cell_methods": "x: point"}, False),
+        ((np.arange(32) + 0.5) / 32, {"cell_methods": "x: mean"}, False),
+    ],
+    ids=["centres", "nodes", "elsewhere", "stretched", "said to be points", "said to be means"],
+)
+def test_points_half_a_step_from_zero_are_told_to_look_like_centres(points, attributes, told):
+    fields = {"u": ("x", np.ones(32), attributes), "sd": ("x", np.ones(32))}
+    ds = xarray.Dataset(fields, coords={"x": points})
+    found = bc.labelled.predictions(ds, mean="u", scale="sd")
+    assert ("lie as centres of cells" in " ".join(found.told())) == told

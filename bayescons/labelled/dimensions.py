@@ -136,7 +136,22 @@ def _axis(dataset, variable, name, points, order, rings, cells) -> tuple[Axis, s
                 f"their bounds: --cells {name}=NAME, or cells={{{name!r}: bounds}}"
             )
         return _around(points, _pole(dataset[name])), f"cell_methods, {method}; equal spacings"
-    return Nodes(points, name), "" if bounds is None else "cell_methods, point"
+    return Nodes(points, name), _half_a_step(
+        name, points
+    ) if method != "point" else "cell_methods, point"
+
+
+def _half_a_step(name: str, points: np.ndarray) -> str:
+    """A word where points of which the file says nothing lie as centres of cells from 0 would."""
+    if len(points) < 3 or not _equal(points):
+        return ""
+    step = np.diff(points).mean()
+    if abs(points[0] - step / 2) > EQUAL * step:
+        return ""
+    return (
+        "taken for values at points, which lie as centres of cells from 0 would: where they are "
+        f"averages, totals and walls are others, and --cells {name}=EDGES says so"
+    )
 
 
 def _longitudes(name, points, dataset, bounds, order) -> tuple[Axis, str]:
