@@ -547,3 +547,12 @@ def test_rows_whose_covariance_does_not_fit_are_refused_and_rows_apart_are_not(m
         read(ds, [rows(chain, 0.5, over="x")])
     found = read(ds, [rows(apart, 0.5, over="x")])
     np.testing.assert_allclose(found["u"].values[:count], 0.5, rtol=SLACK)
+
+
+def test_a_path_longer_than_the_terminal_is_wide_is_told_in_one_piece(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    law = f"lat,lon:{folder / 'csr.npz'}={folder / 'd.npz'}:y"
+    assert len(str(folder)) > 40
+    assert run(folder, "--rows", law, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert f"{folder / 'in.nc'}:" in said and str(folder / "csr.npz") in said

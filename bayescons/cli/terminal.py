@@ -65,9 +65,11 @@ def show_table(
 
 
 def say(line: str, *, error: bool = False) -> None:
-    """Print a line, wrapped at words; to stderr if it is about an error."""
+    """Print a line, wrapped at words; to stderr if it is about an error. A word longer than the
+    terminal is wide, as paths are, stays in one piece, to be found and copied.
+    """
     console = Console(stderr=True) if error else _stdout()
-    console.print(escape(line), highlight=False)
+    console.print(escape(line), highlight=False, overflow="ignore", crop=False)
 
 
 def watched() -> bool:
