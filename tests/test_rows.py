@@ -555,4 +555,5 @@ def test_a_path_longer_than_the_terminal_is_wide_is_told_in_one_piece(folder, ca
     assert len(str(folder)) > 40
     assert run(folder, "--rows", law, "--dry-run") == 0
     said = capsys.readouterr().out
-    assert f"{folder / 'in.nc'}:" in said and str(folder / "csr.npz") in said
+    assert f"{folder / 'in.nc'}:" in said
+    assert str(folder / "csr.npz") in said
