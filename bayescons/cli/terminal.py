@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
@@ -69,7 +70,18 @@ def say(line: str, *, error: bool = False) -> None:
     terminal is wide, as paths are, stays in one piece, to be found and copied.
     """
     console = Console(stderr=True) if error else _stdout()
-    console.print(escape(line), highlight=False, overflow="ignore", crop=False)
+    wrapped = (
+        textwrap.fill(
+            part,
+            console.width,
+            expand_tabs=False,
+            replace_whitespace=False,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for part in line.split("\n")
+    )
+    console.print(escape("\n".join(wrapped)), highlight=False, overflow="ignore", crop=False)
 
 
 def watched() -> bool:
