@@ -25,17 +25,18 @@ Places = dict[int, int]
 
 
 @functools.lru_cache(maxsize=256)
-def separate_axes(equations: Equations) -> Mapping[int, int]:
-    """The axes of the first argument that a function leaves apart, and for each the axis of its
-    first value that it becomes.
+def separate_axes(equations: Equations, argument: int = 0) -> Mapping[int, int]:
+    """The axes of an argument that a function leaves apart, and for each the axis of its first
+    value that it becomes.
 
     Args:
-        equations: of (field, *numbers) -> [value].
+        equations: of (*fields, *numbers) -> [value].
+        argument: which field; what depends on others alone does not count.
     """
     jaxpr = equations.jaxpr
-    field, *numbers = jaxpr.invars
-    apart = {axis: axis for axis in range(field.aval.ndim)}
-    (value, *_) = _followed(jaxpr, [apart, *[None for _ in numbers]])
+    apart = {axis: axis for axis in range(jaxpr.invars[argument].aval.ndim)}
+    given = [apart if i == argument else None for i in range(len(jaxpr.invars))]
+    (value, *_) = _followed(jaxpr, given)
     return MappingProxyType({} if value is None else value)
 
 
@@ -91,7 +92,7 @@ def _moved(equation, operand: int, places: Places | None, new: tuple[int, ...]) 
     if places is None:
         return None
     old = equation.invars[operand].aval.shape
-    to = dict(_destinations(equation, operand, old, new))
+    to = {int(a): int(i) for a, i in _destinations(equation, operand, old, new)}
     return {a: to[p] for a, p in places.items() if p in to and old[p] == new[to[p]]}
 
 

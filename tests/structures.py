@@ -16,16 +16,24 @@ from scipy.linalg import block_diag
 from scipy.sparse import csr_matrix
 
 import bayescons as bc
+from bayescons.functionals import Bundle, OnBundle
 from bayescons.functionals.abstract import AbstractFunctional
+from bayescons.gaussians.bundled import BlockDiagonal, OneOfSeveral, Regrouped
 from bayescons.gaussians.circulant import CirculantEmbedding
-from bayescons.gaussians.composites import BlockDiagonal, Marginal, OneOfSeveral, Scaled
+from bayescons.gaussians.composites import Marginal, Scaled
 from bayescons.gaussians.conditioning import Constraint, Update, stack, update
 from bayescons.gaussians.covariances import Dense
 from bayescons.gaussians.markov import ConditionalAutoregression, Graph, RandomWalk
 from bayescons.gaussians.plates import Plate
 
 GRID = bc.Grid(t=np.array([0.0, 0.5, 1.0]), x=np.array([0.0, 0.2, 0.45, 0.8, 1.0]))
-BESIDE = 2  # points of the second field in the belief "blocks"
+BESIDE = 2  # points of a second field
+# Beliefs that hold a second field beside that of the grid, and how.
+BUNDLES = {
+    "blocks": Bundle((GRID.shape, (BESIDE,))),
+    "blocks sharing time": Bundle((GRID.shape, (BESIDE, 3)), ((0, 1),)),
+    "regrouped": Bundle((GRID.shape, (BESIDE, 3))),
+}
 
 
 class Belief(NamedTuple):
@@ -211,6 +219,38 @@ def _blocks(rng):
     )
 
 
+def _blocks_sharing_time(rng):
+    """A field of (t, x) and one of (y, t), for each t."""
+    bundle = BUNDLES["blocks sharing time"]
+    field, mean, covariance = _diagonal(rng)
+    other, scale = rng.normal(size=bundle.shapes[1]), rng.uniform(0.3, 1, size=bundle.shapes[1])
+    own = BlockDiagonal((field.covariance, bc.diagonal(other, scale).covariance), bundle.shared)
+    dense = block_diag(covariance, np.diag(scale.ravel() ** 2))
+    order = _order(bundle)
+    joint = bc.Gaussian(bundle.join([field.mean, jnp.asarray(other)]), own)
+    return joint, np.append(mean, other)[order], dense[np.ix_(order, order)]
+
+
+def _regrouped(rng):
+    """The same two, tied together at every time, end to end."""
+    before, after = BUNDLES["blocks sharing time"], BUNDLES["regrouped"]
+    mean, roots = rng.normal(size=after.shape), rng.normal(size=(3, 7, 7))
+    joint = roots @ roots.swapaxes(-1, -2) / 7 + 0.1 * np.eye(7)
+    whole = Plate(Dense(jnp.linalg.cholesky(joint), (7,)), (3,), shared=False)
+    back = np.argsort(_order(before))
+    return (
+        bc.Gaussian(jnp.asarray(mean), Regrouped(whole, before, after)),
+        mean,
+        block_diag(*joint)[np.ix_(back, back)],
+    )
+
+
+def _order(bundle: Bundle) -> np.ndarray:
+    """Where in the fields, end to end, each point of their array comes from."""
+    counted = np.arange(sum(int(np.prod(shape)) for shape in bundle.shapes))
+    return np.asarray(bundle.join(Bundle(bundle.shapes).split(jnp.asarray(counted)))).ravel()
+
+
 def _random_walks(rng):
     mean, scales = rng.normal(size=GRID.shape), rng.uniform(0.5, 1, size=3)
     step = np.tril(np.ones((5, 5)))
@@ -237,7 +277,7 @@ def _one_of_several(rng):
     mean, roots = rng.normal(size=GRID.shape), rng.normal(size=(3, 7, 7))
     joint = roots @ roots.swapaxes(-1, -2) / 7 + 0.1 * np.eye(7)
     whole = Plate(Dense(jnp.linalg.cholesky(joint), (7,)), (3,), shared=False)
-    own = OneOfSeveral(whole, 0, ((5,), (BESIDE,)))
+    own = OneOfSeveral(whole, 0, Bundle(((3, 5), (3, BESIDE)), ((0, 0),)))
     return bc.Gaussian(jnp.asarray(mean), own), mean, block_diag(*joint[:, :5, :5])
 
 
@@ -255,6 +295,8 @@ PLAIN = {
     "random walks": _random_walks,
     "autoregressions": _autoregressions,
     "one of several": _one_of_several,
+    "blocks sharing time": _blocks_sharing_time,
+    "regrouped": _regrouped,
 }
 # Already conditioned: on what, from which belief, with which scale.
 CONDITIONED = {
@@ -324,18 +366,19 @@ def belief(structure: str) -> Belief:
 
 @cache
 def functionals(structure: str, kind: str) -> dict[str, AbstractFunctional]:
-    """The named functionals of the grid's field as those of the belief: for "blocks", of the first
-    of its fields. Made once, so that JAX compiles their update once.
+    """The named functionals of the grid's field as those of the belief: where it holds a second
+    field, of the first. Made once, so that JAX compiles their update once.
     """
-    if structure != "blocks":
+    if structure not in BUNDLES:
         return dict(FACTS[kind])
-    return {name: _of_the_first(functional) for name, functional in FACTS[kind]}
+    bundle = BUNDLES[structure]
+    if bundle.shared:
+        return {name: OnBundle((own,), (0,), bundle) for name, own in FACTS[kind]}
+    return {name: _of_the_first(own, bundle) for name, own in FACTS[kind]}
 
 
-def _of_the_first(functional: AbstractFunctional) -> AbstractFunctional:
-    return bc.functional(
-        lambda both: functional(both[: GRID.size].reshape(GRID.shape)), (GRID.size + BESIDE,)
-    )
+def _of_the_first(functional: AbstractFunctional, bundle: Bundle) -> AbstractFunctional:
+    return bc.functional(lambda both: functional(bundle.split(both)[0]), bundle.shape)
 
 
 def truth(structure: str) -> np.ndarray:
@@ -344,7 +387,11 @@ def truth(structure: str) -> np.ndarray:
     """
     rng = np.random.default_rng(7)
     whole = rng.normal(size=GRID.shape)
-    return whole if structure != "blocks" else np.append(whole.ravel(), rng.normal(size=BESIDE))
+    if structure not in BUNDLES:
+        return whole
+    bundle = BUNDLES[structure]
+    beside = jnp.asarray(rng.normal(size=bundle.shapes[1]))
+    return np.asarray(bundle.join([jnp.asarray(whole), beside]))
 
 
 @cache

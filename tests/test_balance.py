@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.linalg import block_diag
 
 import bayescons as bc
-from bayescons.functionals.joint import OnJointVector
+from bayescons.functionals import Bundle, OnBundle
 from bayescons.gaussians import BlockDiagonal
 from bayescons.problems import PorousMedium, Stefan
 from tests.structures import exponential, textbook
@@ -282,7 +282,7 @@ def test_the_error_of_its_rules_is_that_of_their_bridges():
             BlockDiagonal((belief.covariance, fluxes.covariance)),
         )
         found = bc.quadrature_scale(
-            joint, OnJointVector(law.parts, (0, 1), (GRID.shape, law.faces.shape))
+            joint, OnBundle(law.parts, (0, 1), Bundle((GRID.shape, law.faces.shape)))
         )
         variance = np.diag(covariance).reshape(GRID.shape)
         space = (

@@ -20,12 +20,20 @@ from bayescons.functionals import Domain, PointEvaluation
 from bayescons.gaussians import Constraint, Diagonal, Masked, masked
 from bayescons.gaussians.row_covariance import shared_axes
 from bayescons.refusals import Refusal
-from tests.structures import GRID, STRUCTURES, belief, exponential, second_moments, textbook
+from tests.structures import (
+    BUNDLES,
+    GRID,
+    STRUCTURES,
+    belief,
+    exponential,
+    second_moments,
+    textbook,
+)
 
 EPS = float(np.finfo(float).eps)
 INSIDE = np.array([[1, 1, 1, 1, 0], [0, 1, 1, 1, 1], [1, 1, 1, 0, 0]], bool)
 DOMAIN = Domain(GRID, INSIDE, wall="halfway")
-ON_GRID = [s for s in STRUCTURES if s != "blocks"]  # which holds a second field
+ON_GRID = [s for s in STRUCTURES if s not in BUNDLES]
 every_structure = pytest.mark.parametrize("structure", ON_GRID)
 
 X, Y = np.array([0.0, 0.1, 0.3, 0.35, 0.6, 0.8]), np.array([0.0, 0.2, 0.3, 0.5, 0.7])

@@ -204,8 +204,10 @@ def test_a_marginal_of_fields_tied_in_a_plate_keeps_members_apart():
     assert marginal.event_shape == (3, 2)
     assert np.abs(marginal.variance - posterior.variance["u"]).max() <= ROUNDING
     assert marginal.covariance.independent == {0}
-    with pytest.raises(ValueError, match="u and v are tied together for each member of a plate"):
-        posterior.observe("across", lambda u, w: u.sum() + w.sum(), ("u", "w"), 0.0)
+    across = posterior.observe("across", lambda u, w: u.sum() + w.sum(), ("u", "w"), 0.5)
+    assert abs(across.mean["u"].sum() + across.mean["w"].sum() - 0.5) <= ROUNDING
+    tied = across.mean["u"].sum(axis=1) - across.mean["v"]
+    assert np.abs(tied - np.arange(3.0)).max() <= ROUNDING
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from bayescons import (
     sampling,
     training,
 )
-from bayescons.functionals import Mapped, OnJointVector, PointEvaluation, Stack
+from bayescons.functionals import Bundle, Mapped, OnBundle, PointEvaluation, Stack
 from bayescons.gaussians import stack
 from bayescons.linting import Finding, Report
 from bayescons.solvers import ConservationLaw, Dirichlet, Outflow, Periodic
@@ -73,8 +73,8 @@ FUNCTIONALS = {
     "stack": Stack((bc.integral(GRID), bc.initial(GRID))),
     "mapped": Mapped(bc.integral(ROD), (0,), (4, 5), ("runs",)),
     "points": PointEvaluation((np.array([0, 1]), np.array([1, 1])), shape=(3, 5)),
-    "joint": OnJointVector(
-        (bc.integral(ROD), bc.dirichlet(ROD, "x", "upper")), (0, 1), ((5,), (5,))
+    "joint": OnBundle(
+        (bc.integral(ROD), bc.dirichlet(ROD, "x", "upper")), (0, 1), Bundle(((5,), (5,)))
     ),
     "balance": bc.balance(GRID),
     "cell balance": bc.cell_balance(GRID),
@@ -101,6 +101,7 @@ def examples() -> dict:
         "index": bc.axes.Index(3),
         "nodes": bc.axes.Nodes([0.0, 1.0]),
         "domain": DOMAIN,
+        "bundle": Bundle(((4, 5), (4,)), shared=((0, 0),)),
         "faces": DOMAIN.faces(),
         "masked": bc.gaussians.masked(structures.belief("kronecker").gaussian, DOMAIN).covariance,
         "fact": bc.labelled.integral("x", 1.0),

@@ -31,7 +31,7 @@ from bayescons.restrictions.walls import walls
 from bayescons.results.draws import ChainDraws
 from bayescons.results.trees import worst_mixing
 from models import positive_field
-from tests.structures import GRID, STRUCTURES, belief
+from tests.structures import BUNDLES, GRID, STRUCTURES, belief
 
 EPS = float(np.finfo(float).eps)
 SIGMAS = 5.0
@@ -379,7 +379,7 @@ def test_without_a_wall_in_reach_draws_are_those_of_the_belief():
 # Structures
 
 
-@pytest.mark.parametrize("structure", [s for s in STRUCTURES if s != "blocks"])
+@pytest.mark.parametrize("structure", [s for s in STRUCTURES if s not in BUNDLES])
 def test_pushes_move_rows_by_their_correlation(structure):
     """Rows of a push are Q a, and Q is D^-1 F K F' D^-1 of the textbook, block by block, whatever
     the structure.

@@ -12,12 +12,12 @@ from bayescons.functionals.abstract import (
 from bayescons.functionals.balances import Balance, balance, cell_balance
 from bayescons.functionals.boundary_conditions import BoundaryCondition, BoundaryConditions
 from bayescons.functionals.boundary_values import dirichlet, neumann, periodic, robin
+from bayescons.functionals.bundles import Bundle, OnBundle
 from bayescons.functionals.conservation import average, integral
 from bayescons.functionals.domains import Domain
 from bayescons.functionals.faces import Faces
 from bayescons.functionals.functions import FunctionFunctional, functional, is_affine
 from bayescons.functionals.initial_values import initial
-from bayescons.functionals.joint import OnJointVector, split_fields
 from bayescons.functionals.mapped import Mapped, mapped
 from bayescons.functionals.measures import shell_volume, spherical_area
 from bayescons.functionals.points import PointEvaluation

@@ -3,14 +3,9 @@ known of them.
 """
 
 from bayescons.gaussians.abstract import AbstractCovariance
+from bayescons.gaussians.bundled import BlockDiagonal, OneOfSeveral, Regrouped
 from bayescons.gaussians.circulant import CirculantEmbedding
-from bayescons.gaussians.composites import (
-    BlockDiagonal,
-    Conditioned,
-    Marginal,
-    OneOfSeveral,
-    Scaled,
-)
+from bayescons.gaussians.composites import Conditioned, Marginal, Scaled
 from bayescons.gaussians.conditioning import (
     Constraint,
     Update,

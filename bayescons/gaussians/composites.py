@@ -1,5 +1,4 @@
-"""Covariances made of others: several fields end to end, a part of a field, a field scaled, and a
-field after conditioning.
+"""Covariances made of others: a part of a field, a field scaled, and a field after conditioning.
 
 They offer what every covariance offers (`bayescons.gaussians.abstract`), so they nest.
 """
@@ -8,85 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from bayescons.descriptions import counted, described, span
 from bayescons.functionals.abstract import AbstractFunctional, Leaf, static
-from bayescons.functionals.joint import split_fields
 from bayescons.gaussians.abstract import LOG_2PI, AbstractCovariance, AbstractImage, no_density
 from bayescons.gaussians.row_covariance import RowCovariance
 from bayescons.refusals import RefusedOperation
-
-
-@described
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class BlockDiagonal(AbstractCovariance):
-    """Independent fields laid end to end in one vector, K = diag(K_1, K_2, ...)."""
-
-    members: tuple[AbstractCovariance, ...]
-    independent: ClassVar[frozenset[int]] = frozenset()  # the one axis runs over all fields
-
-    @property
-    def structure(self) -> str:
-        """Those of the fields."""
-        told = " | ".join(member.structure for member in self.members)
-        return f"{len(self.members)} fields end to end ({told})"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n_1 + n_2 + ...,)."""
-        return (sum(math.prod(m.shape) for m in self.members),)
-
-    @property
-    def batch_dims(self) -> int:
-        """Number of leading batch axes, that of every member."""
-        return self.members[0].batch_dims
-
-    @property
-    def noise_size(self) -> int:
-        """The members' together."""
-        return sum(m.noise_size for m in self.members)
-
-    @property
-    def unconditioned(self) -> BlockDiagonal:
-        """The members', unconditioned."""
-        members = tuple(m.unconditioned for m in self.members)
-        return (
-            self
-            if all(a is b for a, b in zip(members, self.members, strict=True))
-            else BlockDiagonal(members)
-        )
-
-    @property
-    def variance(self) -> jax.Array:
-        """The members', end to end."""
-        return jnp.concatenate([m.variance.reshape(-1) for m in self.members])
-
-    def split(self, vector) -> list:
-        """The fields that a vector holds."""
-        return split_fields(vector, [m.shape for m in self.members])
-
-    def mv(self, vector) -> jax.Array:
-        """K u, field by field."""
-        parts = zip(self.members, self.split(vector), strict=True)
-        return jnp.concatenate([m.mv(part).reshape(-1) for m, part in parts])
-
-    def root(self, noise) -> jax.Array:
-        """Draws of the members, end to end."""
-        ends = np.cumsum([m.noise_size for m in self.members])[:-1]
-        parts = zip(self.members, jnp.split(noise, ends), strict=True)
-        return jnp.concatenate([m.root(part).reshape(-1) for m, part in parts])
-
-    def log_density(self, vector) -> jax.Array:
-        """The members' summed."""
-        return sum(
-            m.log_density(part) for m, part in zip(self.members, self.split(vector), strict=True)
-        )
 
 
 @described
@@ -141,60 +70,6 @@ class Marginal(AbstractImage):
         """Not available: it would need a dense matrix."""
         del field
         raise RefusedOperation(no_density("a field restricted from a larger one"))
-
-
-@described
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class OneOfSeveral(AbstractImage):
-    """The covariance of one of several fields whose vectors lie end to end: K' = P K P', where P
-    keeps the one.
-
-    Attributes:
-        whole: covariance of all of them, the last axis of its shape that of the vectors.
-        number: which of the fields it is.
-        shapes: of the fields, without the axes that stand before the vectors.
-    """
-
-    whole: AbstractCovariance
-    number: int = static()
-    shapes: tuple[tuple[int, ...], ...] = static()
-
-    @property
-    def structure(self) -> str:
-        """That of the whole."""
-        return f"one of {len(self.shapes)} fields; {self.whole.structure}"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the field."""
-        return (*self.whole.shape[:-1], *self.shapes[self.number])
-
-    @property
-    def variance(self) -> jax.Array:
-        """That of its points."""
-        return self.map(self.whole.variance)
-
-    @property
-    def independent(self) -> frozenset[int]:
-        """Of the axes before the vectors those of the whole."""
-        return self.whole.independent - {len(self.whole.shape) - 1}
-
-    def map(self, field) -> jax.Array:
-        """P v."""
-        return split_fields(field, self.shapes)[self.number]
-
-    def adjoint(self, field) -> jax.Array:
-        """P' u: the field in its place, and zeros in those of the others."""
-        lead = self.whole.shape[:-1]
-        parts = [jnp.zeros((*lead, math.prod(s)), field.dtype) for s in self.shapes]
-        parts[self.number] = field.reshape(*lead, -1)
-        return jnp.concatenate(parts, axis=-1)
-
-    def log_density(self, field) -> jax.Array:
-        """Not available: it would need a dense matrix."""
-        del field
-        raise RefusedOperation(no_density("one of several fields that are tied together"))
 
 
 @described

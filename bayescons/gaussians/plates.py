@@ -90,16 +90,13 @@ class Plate(AbstractCovariance):
         return over_batch(function, len(self.sizes), self.shared)(self.member, array)
 
 
-def one_field(belief: Gaussian, keep: int = 0) -> Gaussian:
+def one_field(belief: Gaussian) -> Gaussian:
     """A batch of fields as one field, the axes of the batch in front: the same law, with nothing
-    but the meaning of its axes changed. The first `keep` axes stay a batch.
+    but the meaning of its axes changed.
     """
-    kept, sizes = belief.batch_shape[:keep], belief.batch_shape[keep:]
-    covariance = belief.covariance
+    sizes, covariance = belief.batch_shape, belief.covariance
     if isinstance(covariance, Diagonal):
         variances = jnp.broadcast_to(covariance.diagonal, jnp.shape(belief.loc))
-        return Gaussian(belief.loc, Diagonal(variances, variances.ndim - keep))
+        return Gaussian(belief.loc, Diagonal(variances, variances.ndim))
     shared = covariance.batch_dims == 0
-    if shared and kept:
-        covariance = jax.tree.map(lambda x: jnp.broadcast_to(x, (*kept, *jnp.shape(x))), covariance)
     return Gaussian(belief.loc, Plate(covariance, sizes, shared) if sizes else covariance)

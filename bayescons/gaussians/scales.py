@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from bayescons.arrays import over_batch
 from bayescons.functionals.abstract import AbstractFunctional
-from bayescons.functionals.joint import OnJointVector, split_fields
+from bayescons.functionals.bundles import OnBundle
 from bayescons.functionals.mapped import Mapped
 from bayescons.functionals.products import TensorProduct
 from bayescons.functionals.weighted import WeightedSum
@@ -71,8 +71,8 @@ def quadrature_scale(
         moments = tuple(functional.members_first(moment) for moment in moments)
         functional = functional.part
     parts = [(functional, moments)]
-    if isinstance(functional, OnJointVector):
-        fields = [split_fields(moment, functional.shapes) for moment in moments]
+    if isinstance(functional, OnBundle):
+        fields = [functional.bundle.split(moment) for moment in moments]
         parts = [
             (part, tuple(f[i] for f in fields))
             for part, i in zip(functional.parts, functional.indices, strict=True)

@@ -1,4 +1,4 @@
-"""NumPyro distributions as Gaussian beliefs, and several fields laid end to end as one."""
+"""NumPyro distributions as Gaussian beliefs, and several fields as one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import numpyro.distributions as dist
 
 from bayescons import tracing
-from bayescons.gaussians.composites import BlockDiagonal
+from bayescons.functionals.bundles import Bundle
+from bayescons.gaussians.bundled import BlockDiagonal
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.gaussian import Gaussian, over_batch_of
 from bayescons.gaussians.markov import ConditionalAutoregression, Graph, RandomWalk
@@ -79,15 +80,13 @@ def as_gaussian(name: str, site: dist.Distribution) -> Gaussian:
     return convert(base, site.shape(), base.event_dim or site.event_dim)
 
 
-def join(fields: list[Gaussian], lead: int = 0) -> Gaussian:
-    """Independent fields as one: for each point of the `lead` axes of their batches that they
-    share, a vector that holds theirs end to end.
-    """
-    if len(fields) == 1:
-        return one_field(fields[0])
-    members = [one_field(field, keep=lead) for field in fields]
-    mean = jnp.concatenate([m.loc.reshape(*m.batch_shape, -1) for m in members], axis=-1)
-    return one_field(Gaussian(mean, BlockDiagonal(tuple(m.covariance for m in members))))
+def join(fields: list[Gaussian], bundle: Bundle) -> Gaussian:
+    """Independent fields as one array, the axes of their batches among their own."""
+    members = [one_field(field) for field in fields]
+    if len(members) == 1:
+        return members[0]
+    covariance = BlockDiagonal(tuple(m.covariance for m in members), bundle.shared)
+    return Gaussian(bundle.join([m.loc for m in members]), covariance)
 
 
 def _normal(base, shape, event_dims) -> Gaussian:

@@ -181,7 +181,7 @@ def group_of(above: CollectStatements, layout: Layout) -> Group:
             of_all = (_of_all_members(functional, array) for array in (value, known.scale))
             constraint = Constraint(functional, *of_all, name)
             stated[known.counts_evidence].append(constraint)
-    prior = join([above.priors[name] for name in layout.names], layout.lead)
+    prior = join([above.priors[name] for name in layout.names], layout.bundle)
     imposed, observed = (stack(stated[e]) if stated[e] else None for e in (False, True))
     return Group(layout, prior, imposed, observed)
 

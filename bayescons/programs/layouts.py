@@ -4,20 +4,19 @@ all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from bayescons.functionals.abstract import AbstractFunctional, JointFunctional, SingleFunctional
+from bayescons.functionals.bundles import Bundle, OnBundle
 from bayescons.functionals.functions import (
     FunctionFunctional,
     NotProvenAffineError,
     TracedFunction,
     affine,
 )
-from bayescons.functionals.joint import OnJointVector, split_fields
 from bayescons.functionals.mapped import mapped
 from bayescons.programs.members import FieldAxes, Member, members, over_members
 from bayescons.programs.statements import (
@@ -29,17 +28,15 @@ from bayescons.refusals import RefusedValue
 
 
 class Layout(NamedTuple):
-    """How fields that are tied together are laid out: one field as it is; several as a vector that
-    holds them end to end, one for each point of the plates that they share.
+    """How fields that are tied together are laid out: one field as it is; several as a `Bundle`.
 
     Attributes:
         axes: of the values of the fields, plates included.
-        plates: whether fields lie end to end for each point of the plates that they share, or as a
-            whole.
+        shared: axes that all of several fields share, each by its place in every field.
     """
 
     axes: tuple[FieldAxes, ...]
-    plates: bool = True
+    shared: tuple[tuple[int, ...], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,17 +49,9 @@ class Layout(NamedTuple):
         return tuple(axes.shape for axes in self.axes)
 
     @property
-    def lead(self) -> int:
-        """Number of plates that several fields share, the first axes of all of them."""
-        if len(self.axes) == 1 or not self.plates:
-            return 0
-        shared = 0
-        for axis in range(min(map(len, self.shapes))):
-            plates = {dict((a, n) for n, a in axes.plates).get(axis) for axes in self.axes}
-            if len(plates) > 1 or None in plates:
-                break
-            shared += 1
-        return shared
+    def bundle(self) -> Bundle:
+        """How several fields are one array."""
+        return Bundle(self.shapes, self.shared)
 
     @property
     def name(self) -> str:
@@ -72,20 +61,41 @@ class Layout(NamedTuple):
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the one array."""
-        if len(self.axes) == 1:
-            return self.shapes[0]
-        lead = self.lead
-        return (*self.shapes[0][:lead], sum(math.prod(s[lead:]) for s in self.shapes))
+        return self.shapes[0] if len(self.axes) == 1 else self.bundle.shape
 
     def split(self, joint) -> tuple:
         """The fields in the one array, any number of axes in front."""
-        if len(self.axes) == 1:
-            return (joint,)
-        return tuple(split_fields(joint, [shape[self.lead :] for shape in self.shapes]))
+        return (joint,) if len(self.axes) == 1 else tuple(self.bundle.split(joint))
 
     def fields(self, joint) -> dict:
         """The fields in the one array, by name."""
         return dict(zip(self.names, self.split(joint), strict=True))
+
+    @property
+    def end_to_end(self) -> Layout:
+        """The same fields sharing no axes but those of plates."""
+        places = [{axis for _, axis in field.plates} for field in self.axes]
+        kept = (
+            axes
+            for axes in self.shared
+            if all(axis in own for axis, own in zip(axes, places, strict=True))
+        )
+        return Layout(self.axes, tuple(kept))
+
+    def member(self, along: tuple[int, ...]) -> Layout:
+        """One member of all fields along some of the axes of the one array."""
+        if len(self.axes) == 1:
+            return Layout((self.axes[0].member(along),))
+        gone = [{self.shared[a][i] for a in along} for i in range(len(self.axes))]
+        left = [axes for a, axes in enumerate(self.shared) if a not in along]
+        shared = (
+            tuple(
+                place - sum(g < place for g in own) for place, own in zip(axes, gone, strict=True)
+            )
+            for axes in left
+        )
+        pairs = zip(self.axes, gone, strict=True)
+        return Layout(tuple(field.member(own) for field, own in pairs), tuple(shared))
 
     def functional(self, known: FunctionalObservation, fields: tuple[str, ...]) -> SingleFunctional:
         """What a statement about some of the fields says of the one array.
@@ -94,15 +104,18 @@ class Layout(NamedTuple):
             ValueError: it is not affine, or of another shape.
         """
         places = tuple(self.names.index(field) for field in fields)
-        counted = [member.axes for member in known.members]
-        common = len(self.shape) if len(self.axes) == 1 else self.lead
-        if any(len(set(axes)) > 1 or axes[0] is None or axes[0] >= common for axes in counted):
-            # Members are counted along other axes in each field: one function of all fields.
+        along = tuple(self._counting(places, member.axes) for member in known.members)
+        if None in along:  # members are counted along axes that not all fields share
             return self._traced(known, places, known.members)
-        along = tuple(axes[0] for axes in counted)
-        one = Layout(tuple(axes.member(along) for axes in self.axes))
-        part = one._joint(known, places)
+        part = self.member(along)._joint(known, places)
         return mapped(part, along, self.shape, tuple(m.plate for m in known.members))
+
+    def _counting(self, places: tuple[int, ...], axes: tuple[int | None, ...]) -> int | None:
+        """The axis of the one array that counts members of some fields."""
+        if len(self.axes) == 1:
+            return axes[0]
+        alike = (tuple(shared[i] for i in places) == axes for shared in self.shared)
+        return next((a for a, same in enumerate(alike) if same), None)
 
     def about(self, name: str, functional, fields: tuple[str, ...]) -> SingleFunctional:
         """What a functional of some of the fields, stated outside all plates, says of the one
@@ -124,14 +137,14 @@ class Layout(NamedTuple):
         functional = known.functional
         if len(self.axes) == 1:
             return functional_of(known.name, functional, self.shape)
-        if self.lead or not isinstance(functional, JointFunctional | AbstractFunctional):
+        if not isinstance(functional, JointFunctional | AbstractFunctional):
             return self._traced(known, places, ())
         parts = functional.parts if isinstance(functional, JointFunctional) else (functional,)
         whole = tuple(
             functional_of(known.name, part, self.shapes[i])
             for part, i in zip(parts, places, strict=True)
         )
-        return OnJointVector(whole, places, self.shapes)
+        return OnBundle(whole, places, self.bundle)
 
     def _traced(
         self, known: FunctionalObservation, places: tuple[int, ...], counted: Sequence[Member]

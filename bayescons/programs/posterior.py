@@ -13,7 +13,8 @@ import numpy as np
 from bayescons import tracing
 from bayescons.arrays import sample_shape
 from bayescons.descriptions import Description, described, known, span, words
-from bayescons.gaussians.composites import BlockDiagonal, OneOfSeveral
+from bayescons.functionals.bundles import Bundle
+from bayescons.gaussians.bundled import BlockDiagonal, OneOfSeveral, Regrouped
 from bayescons.gaussians.conditioning import Constraint, update
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.programs.importance import (
@@ -157,7 +158,7 @@ class Posterior:
             )
         layout, component = self.together(wanted)
         if layout.names == wanted:
-            return component
+            return _regrouped(layout, component, layout.end_to_end)
         others = [name for name in layout.names if name not in wanted]
         if others:
             raise RefusedValue(
@@ -183,8 +184,8 @@ class Posterior:
         layout, component = self.together((name,))
         if len(layout.names) == 1:
             return component
-        shapes = tuple(shape[layout.lead :] for shape in layout.shapes)
-        part = OneOfSeveral(component.covariance, layout.names.index(name), shapes)
+        number = layout.names.index(name)
+        part = OneOfSeveral(component.covariance, number, layout.bundle)
         return Gaussian(part.map(component.mean), part)
 
     def __or__(self, constraint: Constraint) -> Posterior:
@@ -254,7 +255,6 @@ class Posterior:
 
         Raises:
             KeyError: for a field of another name.
-            ValueError: for fields that are tied for each member of a plate, and others.
         """
         self._refuse_unknown(names)
         involved = [
@@ -304,23 +304,20 @@ class Posterior:
 
 
 def _joined(parts: list[tuple[Layout, Gaussian]]) -> tuple[Layout, Gaussian]:
-    """Independent groups as one vector, plates and all.
-
-    Raises:
-        ValueError: where fields of a group lie end to end for each member of a plate.
-    """
-    for layout, _ in parts:
-        if layout.lead:
-            raise RefusedValue(
-                f"{' and '.join(layout.names)} are tied together for each member of a plate; state "
-                "in the program what ties them to other fields"
-            )
+    """Independent groups as one vector, plates and all."""
     axes = tuple(axes for layout, _ in parts for axes in layout.axes)
-    members = [component for _, component in parts]
-    batch = len(members[0].batch_shape)
-    mean = [m.mean.reshape(*m.batch_shape, -1) for m in members]
-    blocks = BlockDiagonal(tuple(m.covariance for m in members))
-    return Layout(axes, plates=False), Gaussian(jnp.concatenate(mean, axis=batch), blocks)
+    vectors = [_regrouped(layout, component, Layout(layout.axes)) for layout, component in parts]
+    bundle = Bundle(tuple(tuple(v.event_shape) for v in vectors))
+    blocks = BlockDiagonal(tuple(v.covariance for v in vectors))
+    return Layout(axes), Gaussian(bundle.join([v.mean for v in vectors]), blocks)
+
+
+def _regrouped(layout: Layout, component: Gaussian, other: Layout) -> Gaussian:
+    """A Gaussian of the fields of one layout, as it is of another of the same fields."""
+    if layout.shape == other.shape and layout.shared == other.shared:
+        return component
+    mean = other.bundle.join(layout.split(component.mean))
+    return Gaussian(mean, Regrouped(component.covariance, layout.bundle, other.bundle))
 
 
 def _listed(fields) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from bayescons.functionals.abstract import AbstractFunctional, JointFunctional
 from bayescons.functionals.functions import TracedFunction
 from bayescons.programs.fields import is_gaussian
 from bayescons.programs.members import FieldAxes, members, outside, plate_axes, seen
+from bayescons.programs.sharing import apart
 from bayescons.programs.skeletons import Skeleton, take_apart
 from bayescons.programs.statements import (
     NAMED,
@@ -56,6 +57,8 @@ class Site(NamedTuple):
         observed: whether it is a sample site with an observed value, or a parameter with a given
             one.
         fields: of a statement, names of the sites of its fields; None for all else.
+        apart: of a statement, the axes along which it holds point by point, each by its place in
+            every field.
         axes: of its value: shape, axes of an event, plates.
         gaussian: whether it is a latent whose distribution `as_gaussian` reads.
         scaled: number of leaves, the last, that make its distribution's noise: scale or root, and
@@ -68,6 +71,7 @@ class Site(NamedTuple):
     latent: bool
     observed: bool
     fields: tuple[str, ...] | None
+    apart: tuple[tuple[int, ...], ...]
     axes: FieldAxes
     gaussian: bool
     scaled: int
@@ -288,8 +292,7 @@ class _Recorder(numpyro.primitives.Messenger):
         if known is not None:
             known.name = msg["name"]  # with the scopes around it
         fields = None if known is None else self._fields(known)
-        if known is not None:
-            self._place(known, fields, msg["cond_indep_stack"])
+        own = () if known is None else self._place(known, fields, msg["cond_indep_stack"])
         original = {k: v for k, v in msg.items() if k != "stop"}
         original["cond_indep_stack"] = list(msg.get("cond_indep_stack", []))
         if known is not None:
@@ -309,6 +312,7 @@ class _Recorder(numpyro.primitives.Messenger):
                 observed=bool(msg.get("is_observed", False))
                 or (msg["type"] == "param" and original["value"] is not None),
                 fields=fields,
+                apart=own,
                 axes=_axes(name, msg, types[0][0] if one else ()),
                 gaussian=latent and known is None and is_gaussian(msg["fn"]),
                 scaled=len(scale),
@@ -362,15 +366,16 @@ class _Recorder(numpyro.primitives.Messenger):
             )
         return names
 
-    def _place(self, known: FunctionalObservation, names: tuple[str, ...], frames: list) -> None:
+    def _place(self, known: FunctionalObservation, names: tuple[str, ...], frames: list) -> tuple:
         """Find the axes of its fields over which a statement is repeated; a function becomes
-        equations and numbers.
+        equations and numbers. Returns the axes along which it holds point by point.
         """
         by_name = {site.name: site.axes for site in self.sites}
         fields = [by_name[name] for name in names]
         known.members = members(known.name, known.functional, fields, frames)
         if not isinstance(known.functional, AbstractFunctional | JointFunctional | TracedFunction):
             known.functional = _traced(known, fields)
+        return apart(known.functional, fields, known.members)
 
 
 def _traced(known: FunctionalObservation, fields: list[FieldAxes]) -> TracedFunction:

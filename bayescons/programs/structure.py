@@ -15,6 +15,7 @@ import jax
 
 from bayescons import tracing
 from bayescons.programs.layouts import Layout
+from bayescons.programs.sharing import connected, shared_axes
 from bayescons.programs.staging import Site, StagedProgram, stage
 from bayescons.refusals import Refusal, RefusedValue
 
@@ -239,14 +240,16 @@ def facts(staged: StagedProgram, implied: bool) -> Facts:
     entangled = frozenset(
         n for n in likelihoods if depends[n] & below or scales[n] & (set(fields) | below)
     )
+    laws = [(site.fields, site.apart) for _, site in drawn if site.fields is not None]
     stated = [{name} for name in fields] + [set(names) for names in statements.values()]
     read = {name: depends[name] & frozenset(fields) for name in likelihoods}
 
     def layouts(ties: list[set]) -> tuple[Layout, ...]:
         """In the order of their first fields."""
         order = [site.name for site in sites]
-        named = (tuple(name for name in order if name in members) for members in _connected(ties))
-        layouts = (Layout(tuple(by_name[name].axes for name in names)) for names in named)
+        named = (tuple(name for name in order if name in members) for members in connected(ties))
+        axes = (tuple(by_name[name].axes for name in names) for names in named)
+        layouts = (Layout(fields, shared_axes(fields, laws)) for fields in axes)
         return tuple(sorted(layouts, key=lambda layout: order.index(layout.names[0])))
 
     groups, blocks = (
@@ -293,15 +296,6 @@ def _check_names(groups: list[str], sites: dict) -> None:
             f"fields tied together by a statement go by their names joined, {_list(twice)}, which "
             "is also the name of another field; give that another name"
         )
-
-
-def _connected(ties: list[set]) -> list[set]:
-    """Connected components of the fields, in order of appearance."""
-    components: list[set] = []
-    for tie in ties:
-        touching = [c for c in components if c & tie]
-        components = [c for c in components if not c & tie] + [tie.union(*touching)]
-    return components
 
 
 def _check_latent(sites: tuple[Site, ...], statements: dict) -> None:
