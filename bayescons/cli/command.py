@@ -46,11 +46,13 @@ class Condition:
     VALUE is a number, the name of an array in INPUT or FILE:NAME, with one entry for every point of the axes
     that remain (and for every prediction of the batch, if they differ): a total over x on a
     (t, x) grid has one entry per time. It holds exactly, unless a standard deviation follows:
-    x=TOTAL+-0.01, or x=TOTAL+-quadrature for the error of the quadrature rule.
+    x=TOTAL+-0.01, or x=TOTAL+-quadrature for the error of the quadrature rule. Of several
+    variables the one that is meant stands in front: q@lat,lon=VALUE.
 
     Example:
       bayescons condition pred.npz --integral x=mass --dirichlet x:lower=1 --out post.nc
       bayescons condition tas.nc --mean tas --scale sd --average lat,lon=287 --out o.nc
+      bayescons condition in.nc --mean p,e --scale 1,1 --law "bal: p = e" --out o.nc
     """
 
     input: Annotated[Positional[Path], arg(metavar="INPUT", help_behavior_hint="")]
@@ -75,6 +77,8 @@ class Condition:
     """The slope at the end of an axis, in the direction in which the axis increases."""
     robin: Annotated[Facts, arg(metavar="AXIS:SIDE:A:B=VALUE")] = ()
     """A times the value and B times the slope at the end of an axis, together."""
+    law: Annotated[Facts, arg(metavar='"NAME: EXPRESSION = VALUE"')] = ()
+    """A law across variables, which --mean and --scale name: "water: rate(integral(q, lat, lon), time) = later(integral(e - p, lat, lon), time)". Words: integral, average, sum; step, rate, earlier, later, middle (of steps along an axis); to, quantity (units). Arrays that --mean does not name are coefficients."""
     periodic: Annotated[Facts, arg(metavar="AXIS")] = ()
     """Both ends of an axis are one point, stored twice. (An axis stored without its last point is a --ring.)"""
     rule: Literal["auto", "trapezoid", "midpoint", "simpson"] = "auto"
@@ -97,9 +101,9 @@ class Condition:
     where: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: all)")] = None
     """Mask, above zero where the field is: NAME in INPUT, or `nan` for where its arrays are no NaN."""
     mean: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: mean)")] = None
-    """Array of the means."""
+    """Array of the means; of several variables q,p,e."""
     scale: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: scale)")] = None
-    """Array of the standard deviations, or one number for all points."""
+    """Array of the standard deviations, or one number for all points; of several variables one for each: q_sd,0.1,e_sd."""
     variance: Annotated[
         str | None, arg(metavar="NAME", help_behavior_hint="(default: variance)")
     ] = None

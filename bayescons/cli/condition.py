@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,24 @@ from bayescons.cli.fronts import DRAWS, located, report
 from bayescons.cli.interrupts import check
 from bayescons.cli.output import attributes
 from bayescons.cli.terminal import say, show_table, working
-from bayescons.labelled import Law, Predictions, SurprisingLawWarning, predictions, solved
+from bayescons.labelled import (
+    Equation,
+    JointPredictions,
+    Law,
+    Predictions,
+    SurprisingLawWarning,
+    law,
+    predictions,
+    several,
+    solved,
+)
 from bayescons.labelled.earlier import require_same_reading, restored
 from bayescons.labelled.files import opened, values
 from bayescons.labelled.labels import require_same_places
 from bayescons.labelled.laws import OF_ROWS, TOTALS
+from bayescons.labelled.lazy import BY_POSITION
 from bayescons.labelled.matrix_files import matrix_of, parted
-from bayescons.labelled.outcome import Conditioned, as_dataset, spread_of
+from bayescons.labelled.outcome import Conditioned, as_dataset, spreads_of
 from bayescons.labelled.positions import named
 from bayescons.labelled.predictions import drawn_field
 from bayescons.labelled.refusing import require_memory
@@ -51,12 +62,13 @@ def run(options: Condition, command: Sequence[str]) -> None:
     """
     with own_refusals():
         laws = [parse(kind, text, options) for kind in EXPECTED for text in getattr(options, kind)]
-        laws += [Law("periodic", (axis.strip(),)) for axis in options.periodic]
+        laws += [_periodic(text) for text in options.periodic]
+        laws += [law(text) for text in options.law]
     if not laws:
         raise InputError(
             "nothing to condition on; state at least one of --integral x=TOTAL, --average, "
             "--regions, --region-averages, --rows, --dirichlet x:lower=VALUE, --neumann, --robin, "
-            "--periodic"
+            "--periodic, --law"
         )
     if options.draws < 0:
         raise InputError(f"--draws must be zero or more; got {options.draws}")
@@ -111,6 +123,7 @@ def parse(kind: str, text: str, options: Condition) -> Law:
             f"cannot read --{option} {text!r}; expected {EXPECTED[kind]} (a number, the name of an "
             "array in INPUT, or FILE:NAME), with a standard deviation behind it or not: +-0.01"
         )
+    variable, _, axes = axes.rpartition("@")
     total, of = kind in TOTALS, further[0] if named else ""
     names = tuple(name.strip() for name in axes.split(","))
     return Law(
@@ -124,7 +137,13 @@ def parse(kind: str, text: str, options: Condition) -> Law:
         rule=options.rule if total and options.rule != "auto" else None,
         made_of=of or None,
         source=of if kind == "rows" else "",
+        variable=variable.strip() or None,
     )
+
+
+def _periodic(text: str) -> Law:
+    variable, _, axis = text.rpartition("@")
+    return Law("periodic", (axis.strip(),), variable=variable.strip() or None)
 
 
 def _number(text: str) -> float | None:
@@ -143,12 +162,14 @@ def _value(text: str, what: str) -> float | str:
 
 
 def _understood(
-    file: Any, options: Condition, laws: Sequence[Law]
-) -> tuple[Predictions, tuple[Law, ...], list[Law]]:
+    file: Any, options: Condition, laws: Sequence[Law | Equation]
+) -> tuple[Predictions | JointPredictions, tuple[Law | Equation, ...], list[Law | Equation]]:
     """The predictions of a file, all laws to be stated of them, and those that were typed or held
     already, as they are told.
     """
     file, laws, earlier = restored(_loaded(file.copy()), laws)
+    if _of_several(options, file, laws):
+        return _several(file, options, laws, earlier), laws, list(laws)
     names = [options.mean or "mean", options.scale or "scale", options.variance or "variance"]
     ensemble = options.ensemble or (drawn_field(file) if options.mean is None else None)
     fields = [name for name in (*names, ensemble) if name is not None and name in file.variables]
@@ -158,10 +179,7 @@ def _understood(
     known: dict[str, str] = {}
     resolved = [_resolved(law, dataset, known) for law in laws]
     scale = _scale(options.scale, dataset)
-    cells = dict(_split("cells", text) for text in options.cells)
-    bounds = {name: _array(text, dataset, "cells") for name, text in cells.items()}
-    rings = [text.partition("=") for text in options.ring]
-    periods = {name.strip(): _period(period) for name, _, period in rings}
+    periods, bounds = _rings_and_cells(options, dataset)
     before = predictions(
         dataset,
         mean=options.mean,
@@ -178,6 +196,75 @@ def _understood(
     )
     require_same_reading(before, earlier)
     return before, tuple(resolved), list(laws)
+
+
+def _rings_and_cells(options: Condition, dataset: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    cells = dict(_split("cells", text) for text in options.cells)
+    bounds = {name: _array(text, dataset, "cells") for name, text in cells.items()}
+    rings = [text.partition("=") for text in options.ring]
+    return {name.strip(): _period(period) for name, _, period in rings}, bounds
+
+
+def _of_several(options: Condition, file: Any, laws: Sequence[Law | Equation]) -> bool:
+    """Whether several variables are meant, or laws that are equations."""
+    named = [text for text in (options.mean, options.ensemble) if text and text not in file]
+    listed = any("," in text for text in named)
+    return listed or any(isinstance(each, Equation) or each.variable for each in laws)
+
+
+def _several(
+    file: Any, options: Condition, laws: Sequence[Law | Equation], earlier: Mapping[str, Any]
+) -> JointPredictions:
+    """The predictions of several variables of a file."""
+    if options.axes is not None:
+        raise InputError(
+            "--axes is of one variable; in laws across variables all axes are of the grid. Leave "
+            "it out"
+        )
+    if options.weights and all(isinstance(each, Equation) for each in laws):
+        raise InputError(
+            "--weights is of --integral and its like; in --law write the weights into the sum: "
+            f"sum(q * {options.weights[0]}, lat, lon)"
+        )
+    if options.front is not None:
+        raise InputError("--front is of one variable. Condition, and look at OUT with --front")
+    unnamed = [name for name in file.variables if file[name].attrs.get(BY_POSITION)]
+    if unnamed:
+        raise InputError(
+            f"the axes of {unnamed[0]!r} have no names, by which laws across variables tell them. "
+            "Write a NetCDF file: xarray.Dataset({'q': (('t', 'x'), q)}).to_netcdf('in.nc')"
+        )
+    periods, bounds = _rings_and_cells(options, file)
+    understood = several(
+        file,
+        mean=_listed(options.mean, file),
+        scale=_numbers(_listed(options.scale, file), file),
+        variance=_numbers(_listed(options.variance, file), file),
+        ensemble=_listed(options.ensemble, file),
+        laws=laws,
+        members=options.members,
+        where=earlier.get("where") if options.where is None else options.where,
+        rings=periods,
+        cells=bounds,
+        nugget=options.nugget,
+    )
+    require_same_reading(understood, earlier)
+    return understood
+
+
+def _listed(text: str | None, file: Any) -> tuple[str, ...] | None:
+    """Names with commas between them, or one that is an array."""
+    if text is None:
+        return None
+    return (text,) if text in file else tuple(part.strip() for part in text.split(","))
+
+
+def _numbers(given: tuple[str, ...] | None, file: Any) -> tuple[str | float, ...] | None:
+    """Names of arrays, and numbers."""
+    if given is None:
+        return None
+    numbers = [None if one in file.variables else _number(one) for one in given]
+    return tuple(a if b is None else b for a, b in zip(given, numbers, strict=True))
 
 
 def _scale(given: str | None, dataset: Any) -> str | None:
@@ -313,20 +400,26 @@ def _dataset(done: Conditioned, options: Condition, command: Sequence[str], plac
     dataset.attrs |= attributes(command, input=str(options.input), **told)
     if not options.draws:
         return dataset
-    known = done.predictions
     key = jax.random.key(options.seed)
-    drawn = np.asarray(done.result.posterior.sample(key, (options.draws,)))
-    if known.mask is not None:
-        drawn = np.where(known.mask, drawn, np.nan)
-    axes = ("chain", "draw", *known.axes)
-    field = known.ascending(xarray.DataArray(drawn[None], dims=axes))
-    places = {n: c for n, c in dataset.coords.items() if c.dims and {*c.dims} <= {*known.axes}}
-    field = field.assign_coords(**places, chain=[0], draw=np.arange(options.draws))
-    posterior = xarray.Dataset({known.template.name: field})
+    drawn = done.predictions.split(done.result.posterior.sample(key, (options.draws,)))
+    each = zip(done.predictions.each, drawn, strict=True)
+    posterior = xarray.Dataset({k.template.name: _drawn(k, a, dataset, options) for k, a in each})
     return xarray.DataTree.from_dict({"/": dataset, "/posterior": posterior})
 
 
-def _require_drawable(known: Predictions, draws: int) -> None:
+def _drawn(known: Predictions, values: Any, dataset: Any, options: Condition) -> Any:
+    """Draws of one variable, with chain and draw in front as ArviZ has them."""
+    import xarray
+
+    values = np.asarray(values)
+    if known.mask is not None:
+        values = np.where(known.mask, values, np.nan)
+    field = known.ascending(xarray.DataArray(values[None], dims=("chain", "draw", *known.axes)))
+    places = {n: c for n, c in dataset.coords.items() if c.dims and {*c.dims} <= {*known.axes}}
+    return field.assign_coords(**places, chain=[0], draw=np.arange(options.draws))
+
+
+def _require_drawable(known: Predictions | JointPredictions, draws: int) -> None:
     """Refuse draws that do not fit into memory, or beside axes of their names."""
     taken = [n for n in ("chain", "draw") if n in {*known.dataset.dims, *known.dataset.variables}]
     if draws and taken:
@@ -338,11 +431,11 @@ def _require_drawable(known: Predictions, draws: int) -> None:
     require_memory(size, f"what --draws {draws} writes")
 
 
-def _report(done: Conditioned, typed: Sequence[Law]) -> None:
+def _report(done: Conditioned, typed: Sequence[Law | Equation]) -> None:
     """Print each law before and after, the evidence, and what else is worth a look."""
     before, result = done.predictions, done.result
     rows = []
-    for law, fact, distance in zip(typed, done.laws, done.surprise, strict=True):
+    for typed_law, fact, distance in zip(typed, done.laws, done.surprise, strict=True):
         errors = [
             np.nanmax(np.abs(fact.values(b) - fact.stated_values()), initial=0.0)
             for b in (before.belief, result.posterior)
@@ -350,9 +443,9 @@ def _report(done: Conditioned, typed: Sequence[Law]) -> None:
         exact = fact.scale is None
         rows.append(
             (
-                law.name,
-                law.value if isinstance(law.value, str) else _told(law.value),
-                "exact" if exact else str(law.scale),
+                typed_law.name,
+                typed_law.value if isinstance(typed_law.value, str) else _told(typed_law.value),
+                "exact" if exact else str(typed_law.scale),
                 str(math.prod(fact.functional.value_shape)),
                 "" if distance is None else f"{distance:.2g}",
                 *(f"{error:.2e}" for error in errors),
@@ -373,8 +466,11 @@ def _report(done: Conditioned, typed: Sequence[Law]) -> None:
         say(f"{count} of {np.size(result.redundant)} follow from the others and change nothing.")
     say(f"log evidence: {_spread(np.asarray(result.log_evidence))}")
     _note_directions(done)
-    share = spread_of(done)
-    say(f"standard deviation (root mean square): {100 * share:.4g} % of what it was")
+    shares = ", ".join(
+        f"{100 * share:.4g} % of what it was" + (f" for {name}" if len(before.each) > 1 else "")
+        for name, share in spreads_of(done).items()
+    )
+    say(f"standard deviation (root mean square): {shares}")
 
 
 def _told(value: Any) -> str:

@@ -15,7 +15,8 @@ from bayescons.gaussians.conditioning import stack, update
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.gaussians.scales import functional_scale
 from bayescons.labelled.earlier import require_same_reading, restored
-from bayescons.labelled.laws import Law
+from bayescons.labelled.joint import JointPredictions, several, stated_jointly
+from bayescons.labelled.laws import Equation, Law
 from bayescons.labelled.outcome import Conditioned, as_dataset
 from bayescons.labelled.predictions import LARGEST, Predictions, predictions
 from bayescons.labelled.stating import Stated, stated
@@ -30,7 +31,12 @@ class SurprisingLawWarning(UserWarning):
 
 
 @in_double
-def solved(predictions: Predictions, laws: Sequence[Law], *, anyway: bool = False) -> Conditioned:
+def solved(
+    predictions: Predictions | JointPredictions,
+    laws: Sequence[Law | Equation],
+    *,
+    anyway: bool = False,
+) -> Conditioned:
     """Carry out the update.
 
     Raises:
@@ -44,7 +50,8 @@ def solved(predictions: Predictions, laws: Sequence[Law], *, anyway: bool = Fals
         raise RefusedValue(
             "nothing to condition on; state at least one law: labelled.integral('x', total)"
         )
-    facts = tuple(stated(law, predictions) for law in laws)
+    state = stated_jointly if isinstance(predictions, JointPredictions) else stated
+    facts = tuple(state(law, predictions) for law in laws)
     surprise = tuple(_surprise(fact, predictions.belief) for fact in facts)
     for fact, distance in zip(facts, surprise, strict=True):
         _judge(fact, distance, predictions, anyway)
@@ -53,7 +60,7 @@ def solved(predictions: Predictions, laws: Sequence[Law], *, anyway: bool = Fals
     return Conditioned(predictions, facts, result, surprise)
 
 
-def _refuse_overflow(predictions: Predictions, facts: Sequence[Stated]) -> None:
+def _refuse_overflow(predictions: Predictions | JointPredictions, facts: Sequence[Stated]) -> None:
     """Refuse numbers whose squares double precision does not hold."""
     belief = predictions.belief
     given = {"the mean": belief.mean, "the variance": belief.variance}
@@ -82,7 +89,12 @@ def _surprise(fact: Stated, belief: Gaussian) -> float | None:
     return float(np.max(missed / np.where(known, spread, np.inf), initial=0.0))
 
 
-def _judge(fact: Stated, distance: float | None, predictions: Predictions, anyway: bool) -> None:
+def _judge(
+    fact: Stated,
+    distance: float | None,
+    predictions: Predictions | JointPredictions,
+    anyway: bool,
+) -> None:
     if distance is None or distance <= SURPRISING:
         return
     causes = (
@@ -102,7 +114,12 @@ def _judge(fact: Stated, distance: float | None, predictions: Predictions, anywa
 
 @in_double
 def condition(
-    dataset: Any, laws: Sequence[Law], *, anyway: bool = False, seed: int = 0, **reading: Any
+    dataset: Any,
+    laws: Sequence[Law | Equation],
+    *,
+    anyway: bool = False,
+    seed: int = 0,
+    **reading: Any,
 ) -> Any:
     """The predictions of a dataset, given laws.
 
@@ -113,7 +130,8 @@ def condition(
     Args:
         dataset: an xarray.Dataset.
         laws: `integral`, `average`, `regions`, `rows`, `dirichlet`, `neumann`, `robin`, `periodic`
-            of this package.
+            of this package; and `law`, equations across several variables, which are named as
+            mean=("q", "p") with scale=("q_sd", "p_sd"), arrays or numbers.
         anyway: carry out laws that are more than 1,000 prior standard deviations away.
         seed: of the noise that members of an ensemble are given by laws with a scale.
         reading: mean, scale, variance, ensemble, axes, members, where, rings, cells, nugget, as of
@@ -143,14 +161,22 @@ def condition(
         >>> print(post["u"].values.round(3), float(post["integral_x_after"]))
         [1.333 1.667 1.333] 1.5
     """
-    if isinstance(laws, Law) or not all(isinstance(law, Law) for law in laws):
+    if isinstance(laws, Law | Equation) or not all(isinstance(law, Law | Equation) for law in laws):
         raise RefusedType(
             f"expected a list of laws, [labelled.integral('x', total), ...]; got {laws!r:.100}"
         )
     before, laws, earlier = restored(dataset, laws)
-    understood = predictions(before, laws=laws, **_reading(reading, earlier))
+    read = several if is_joint(laws, reading) else predictions
+    understood = read(before, laws=laws, **_reading(reading, earlier))
     require_same_reading(understood, earlier)
     return as_dataset(solved(understood, laws, anyway=anyway), seed=seed)
+
+
+def is_joint(laws: Sequence[Law | Equation], reading: Mapping[str, Any]) -> bool:
+    """Whether several variables are meant, or laws that are equations."""
+    named = (reading.get("mean"), reading.get("ensemble"))
+    several = any(name is not None and not isinstance(name, str) for name in named)
+    return several or any(isinstance(law, Equation) or law.variable for law in laws)
 
 
 def _reading(reading: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,23 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from bayescons.labelled.laws import Law
+from bayescons.labelled.joint import JointPredictions
+from bayescons.labelled.laws import Equation, Law, law
 from bayescons.labelled.predictions import Predictions
 from bayescons.refusals import RefusedValue
 
 RECORD = "bayescons_conditioned"  # attribute that says what a dataset was conditioned on
 ROW, ENTRY = "row", "entry"  # behind a law's name: axes that count its rows, and their entries
 KEPT = {"kind", "axes", "value", "scale", "side", "weights", "coefficients", "order", "rule"}
+KEPT_EQUATION = {"kind", "axes", "value", "text"}
 
 
-def reading_of(known: Predictions) -> dict[str, Any]:
+def reading_of(known: Predictions | JointPredictions) -> dict[str, Any]:
     """How the dataset was read: laws mean the same only where it is read so again."""
     axes = {d.name: d.axis.told for d in known.dimensions}
     turned = [d.name for d in known.dimensions if d.descending]
     return {"belief": known.form, "axes": axes, "where": known.where, "turned": turned}
 
 
-def require_same_reading(known: Predictions, record: dict[str, Any]) -> None:
+def require_same_reading(known: Predictions | JointPredictions, record: dict[str, Any]) -> None:
     """Refuse a dataset that was conditioned earlier, and of which the axes of a law, the belief or
     the mask are understood otherwise now.
     """
@@ -60,7 +62,9 @@ def entries_names(name: str) -> tuple[str, str, str]:
     return f"{name}_{ENTRY}_value", f"{name}_{ENTRY}_{ROW}", f"{name}_{ENTRY}_column"
 
 
-def restored(dataset: Any, laws: Sequence[Law]) -> tuple[Any, tuple[Law, ...], dict[str, Any]]:
+def restored(
+    dataset: Any, laws: Sequence[Law | Equation]
+) -> tuple[Any, tuple[Law | Equation, ...], dict[str, Any]]:
     """The dataset before it was conditioned, and all laws, where it has been conditioned earlier:
     what holds already is stated again together with what is new, since a mean and variances alone
     do not keep it.
@@ -76,27 +80,32 @@ def restored(dataset: Any, laws: Sequence[Law]) -> tuple[Any, tuple[Law, ...], d
     if text is None:
         return dataset, laws, {}
     record = _read(text, dataset)
-    earlier = []
-    for law in record["laws"]:
-        if "not kept" in (law["scale"], law["weights"], law.get("regions")):
+    earlier: list[Law | Equation] = []
+    for kept in record["laws"]:
+        if kept["kind"] == "equation":
+            earlier.append(law(kept["text"]))
+            continue
+        if "not kept" in (kept["scale"], kept["weights"], kept.get("regions")):
             raise RefusedValue(
-                f"the dataset was conditioned on {law['kind']} {','.join(law['axes'])} with arrays "
-                "that it does not hold, so that law would be lost. State all laws in one call"
+                f"the dataset was conditioned on {kept['kind']} {','.join(kept['axes'])} with "
+                "arrays that it does not hold, so that law would be lost. State all laws in one "
+                "call"
             )
-        weights = None if law["weights"] is None else tuple(law["weights"])
+        weights = None if kept["weights"] is None else tuple(kept["weights"])
         earlier.append(
             Law(
-                law["kind"],
-                tuple(law["axes"]),
-                dataset[law["value"]],
-                law["scale"],
-                law["side"],
+                kept["kind"],
+                tuple(kept["axes"]),
+                dataset[kept["value"]],
+                kept["scale"],
+                kept["side"],
                 weights,
-                tuple(law["coefficients"]),
-                law["order"],
-                rule=law["rule"],
-                made_of=_made_of(law, dataset),
-                source=law.get("source", ""),
+                tuple(kept["coefficients"]),
+                kept["order"],
+                rule=kept["rule"],
+                made_of=_made_of(kept, dataset),
+                source=kept.get("source", ""),
+                variable=kept.get("variable"),
             )
         )
     _refuse_changed(record, dataset)
@@ -134,7 +143,10 @@ def _read(text: Any, dataset: Any) -> dict[str, Any]:
             if law["kind"] == "rows"
             for part in entries_names(law["value"])
         ]
-        whole = parts <= {*record} and all({*law} >= KEPT for law in record["laws"])
+        whole = parts <= {*record} and all(
+            {*law} >= (KEPT_EQUATION if law["kind"] == "equation" else KEPT)
+            for law in record["laws"]
+        )
         missing = [name for name in needed if name not in dataset.variables]
     except (TypeError, ValueError, KeyError, AttributeError):
         whole, missing = False, []

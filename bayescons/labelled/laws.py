@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from bayescons.descriptions import Description, described, words
+from bayescons.labelled.expressions import Along, Parsed, parsed
 from bayescons.refusals import RefusedValue
 
 Kind = Literal[
@@ -48,6 +49,7 @@ class Law:
         made_of: of rows the matrix; of regions the array that says which points are in them.
         called: names of the rows; None for numbers, or what the arrays say.
         source: of rows, where the matrix is from, in words.
+        variable: which of several variables it is about.
     """
 
     kind: Kind
@@ -63,6 +65,7 @@ class Law:
     made_of: Any = None
     called: tuple[str, ...] | None = None
     source: str = ""
+    variable: str | None = None
 
     def __post_init__(self):
         if self.kind not in get_args(Kind):
@@ -87,13 +90,122 @@ class Law:
     @property
     def name(self) -> str:
         """What messages and tables call it: "integral x,y", "dirichlet x:lower"."""
-        return f"{self.kind} {','.join(self.axes)}" + (f":{self.side}" if self.side else "")
+        about = f" of {self.variable}" if self.variable else ""
+        side = f":{self.side}" if self.side else ""
+        return f"{self.kind} {','.join(self.axes)}{side}{about}"
+
+    def of(self, variable: str) -> Law:
+        """The law about one of several variables.
+
+        Example:
+            >>> bc.labelled.dirichlet("x", "lower", 1.0).of("t").name
+            'dirichlet x:lower of t'
+        """
+        return dataclasses.replace(self, variable=variable)
 
     def description(self) -> Description:
         """What is known, its value and its noise."""
         value = self.value if isinstance(self.value, str | int | float) else "an array"
         noise = "exact" if self.scale is None else f"standard deviation {_told(self.scale)}"
         return Description(f"Law, {self.name}", (("value", str(value)), ("noise", noise)))
+
+
+@described
+@dataclasses.dataclass(frozen=True, eq=False)
+class Equation:
+    """A law about several labelled fields, or one, as it was written; made by `law`.
+
+    Attributes:
+        text: "NAME: LEFT = RIGHT", with "+- SCALE" behind it or not.
+        parsed: what it says.
+        made_of: None; as `Law` has it.
+        weights: None; likewise.
+    """
+
+    text: str
+    parsed: Parsed
+    made_of: None = None
+    weights: None = None
+
+    @property
+    def name(self) -> str:
+        """What messages and tables call it: its own name, or its text."""
+        return self.parsed.name or self.text.partition("+-")[0].strip()
+
+    @property
+    def kind(self) -> str:
+        """What kind of law it is."""
+        return "equation"
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Those that it names: summed over or stepped along."""
+        sides = (self.parsed.left, self.parsed.right)
+        named = [a for s in sides for e in s.every() if isinstance(e, Along) for a in e.axes]
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def value(self) -> str:
+        """The right side, in words."""
+        return self.parsed.right.text
+
+    @property
+    def scale(self) -> str | None:
+        """The standard deviation, in words; None for an exact law."""
+        return self.parsed.scale and self.parsed.scale.text
+
+    def description(self) -> Description:
+        """What is known, its value and its noise."""
+        noise = "exact" if self.scale is None else f"standard deviation {self.scale}"
+        sides = f"{self.parsed.left.text} = {self.parsed.right.text}"
+        return Description(f"Law, {self.name}", (("equation", sides), ("noise", noise)))
+
+
+def law(text: str) -> Equation:
+    """A law across the variables of a dataset, or of one, written as an equation.
+
+        NAME: LEFT = RIGHT        or        NAME: LEFT = RIGHT +- SCALE
+
+    Both sides are made of names of arrays, numbers, + - * / ** and the words below; SCALE, the
+    standard deviation of a law that is not exact, of what is known. Arrays that the belief is about
+    are unknown, all others of the dataset are coefficients. A law holds at every point of the axes
+    that are left, and names of arrays that are no words stand in quotes, '2t'.
+
+    ==========================  ====================================================================
+    `integral(E, axis, ...)`    ∫ E over axes, summed as the dataset says: cells, areas of a sphere,
+                                its `cell_measures`
+    `average(E, axis, ...)`     the same, divided by the size
+    `sum(E, axis, ...)`         Σ E, as it stands: `sum(q * dp, level)`
+    `step(E, axis)`             E at the later point less E at the earlier, for each step along an
+                                axis, in ascending order
+    `rate(E, axis)`             the same, divided by the step; along a time per second
+    `later`, `earlier`,         E where the step ends, where it begins, and the mean of both: what
+    `middle(E, axis)`           flows over a step is one of these
+    `to(E, "UNIT")`             E in another unit (needs pint)
+    `quantity(2.5e6, "J/kg")`   a number with a unit; those without are dimensionless, but for one
+                                that is all of a side, which has the other side's
+    ==========================  ====================================================================
+
+    What is multiplied or divided must have been stated over the same axes as what it is added to:
+    units are compared, and refused where they do not fit. A product of unknowns is linearised at
+    the belief's mean, which is told; what is left of the law then is in the result.
+
+    Raises:
+        ValueError: what is no law, with the place and what was expected there.
+
+    Example:
+        >>> law = bc.labelled.law("land energy: rn = h + le + g")
+        >>> ds = xarray.Dataset(
+        ...     {n: ("t", [v, v]) for n, v in dict(rn=100.0, h=30.0, le=50.0).items()}
+        ... )
+        >>> ds["g"] = ("t", [5.0, 20.0])
+        >>> mean, scale = ("rn", "h", "le", "g"), (10.0, 10.0, 10.0, 5.0)
+        >>> closed = bc.labelled.condition(ds, [law], mean=mean, scale=scale)
+        >>> print(closed["g"].values.round(2))
+        [ 6.15 20.  ]
+    """
+    found = parsed(text)
+    return Equation(text, found)
 
 
 def _told(scale) -> str:

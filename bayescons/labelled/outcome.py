@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,11 +27,14 @@ from bayescons.labelled.earlier import (
     reading_of,
     size_and_sum,
 )
+from bayescons.labelled.joint import JointPredictions
+from bayescons.labelled.laws import Equation
 from bayescons.labelled.predictions import Predictions
 from bayescons.labelled.stating import Stated
 from bayescons.refusals import RefusedValue
 from bayescons.tracing import in_double
 
+Known = Predictions | JointPredictions
 PACKED = ("scale_factor", "add_offset", "valid_range", "valid_min", "valid_max")
 
 
@@ -46,7 +50,7 @@ class Conditioned:
             standard deviations; None for laws with a scale.
     """
 
-    predictions: Predictions
+    predictions: Known
     laws: tuple[Stated, ...]
     result: Update
     surprise: tuple[float | None, ...]
@@ -57,19 +61,28 @@ def as_dataset(done: Conditioned, *, seed: int = 0) -> Any:
     """The dataset of `condition`."""
     known, posterior = done.predictions, done.result.posterior
     dataset = known.dataset.copy()
-    field = known.template
-    replaced = {}
     _refuse_taken(done)
-    if "ensemble" in known.names:
-        members = _members(done, seed)
-        replaced[known.names["ensemble"]] = _labelled(known, members, field, known.members)
-        for what, values in (("mean", posterior.mean), ("variance", posterior.variance)):
-            dataset[f"{field.name}_{what}"] = _labelled(known, values, field)
-    else:
-        word, name = next((w, n) for w, n in known.names.items() if w != "mean")
-        spread = posterior.variance if word == "variance" else jnp.sqrt(posterior.variance)
-        replaced[known.names["mean"]] = _labelled(known, posterior.mean, field)
-        replaced[name] = _labelled(known, spread, known.dataset[name], like=field)
+    drawn = known.draws is not None
+    members = known.split(_members(done, seed)) if drawn else [None] * len(known.each)
+    each = zip(
+        known.each,
+        known.split(posterior.mean),
+        known.split(posterior.variance),
+        members,
+        strict=True,
+    )
+    replaced = {}
+    for one, mean, variance, own in each:
+        field = one.template
+        if drawn:
+            replaced[one.names["ensemble"]] = _labelled(one, own, field, one.members)
+            dataset[f"{field.name}_mean"] = _labelled(one, mean, field)
+            dataset[f"{field.name}_variance"] = _labelled(one, variance, field)
+        else:
+            word, name = next((w, n) for w, n in one.names.items() if w != "mean")
+            spread = variance if word == "variance" else jnp.sqrt(variance)
+            replaced[one.names["mean"]] = _labelled(one, mean, field)
+            replaced[name] = _labelled(one, spread, known.dataset[name], like=field)
     for name, array in replaced.items():
         dataset[f"{name}_prior"] = known.dataset[name]
         dataset[name] = array
@@ -78,18 +91,23 @@ def as_dataset(done: Conditioned, *, seed: int = 0) -> Any:
     dataset["independent_rows"] = (batch, np.asarray(done.result.rank, int))
     for name, fact in zip(variable_names(done.laws), done.laws, strict=True):
         _add_law(dataset, known, name, fact, posterior)
-    sums = {name: size_and_sum(dataset[name]) for name in known.names.values()}
+    sums = {name: size_and_sum(dataset[name]) for name in _arrays(done)}
     dataset.attrs[RECORD] = json.dumps({**_record(done), "sums": sums})
     return dataset
 
 
-def _add_law(dataset, known: Predictions, name: str, fact: Stated, posterior: Gaussian) -> None:
+def _arrays(done: Conditioned) -> list[str]:
+    """Names of the arrays that the belief was made of."""
+    return [name for one in done.predictions.each for name in one.names.values()]
+
+
+def _add_law(dataset, known: Known, name: str, fact: Stated, posterior: Gaussian) -> None:
     """A law's value, and what the mean says of it before and after."""
-    axes = (*known.batch, *fact.functional.names)
+    axes = (*known.batch, *fact.names)
     if fact.rows is not None:
         axes = (*axes[:-1], f"{name}_{ROW}")
         _add_rows(dataset, name, fact)
-    attrs = {"long_name": fact.functional.about} | ({"units": fact.units} if fact.units else {})
+    attrs = {"long_name": fact.about} | ({"units": fact.units} if fact.units else {})
     for suffix, values in (
         ("", fact.stated_values()),
         ("_before", fact.values(known.belief)),
@@ -112,7 +130,7 @@ def _add_rows(dataset, name: str, fact: Stated) -> None:
             dataset[part] = (f"{name}_{ENTRY}", np.array(values))
 
 
-def _unturned(known: Predictions, axes: tuple[str, ...], values: np.ndarray) -> np.ndarray:
+def _unturned(known: Known, axes: tuple[str, ...], values: np.ndarray) -> np.ndarray:
     """Values in the order of the file again."""
     turned = {d.name for d in known.dimensions if d.descending}
     return np.asarray(values[tuple(slice(None, None, -1 if n in turned else 1) for n in axes)])
@@ -168,7 +186,7 @@ def variable_names(laws: Sequence[Stated]) -> list[str]:
     """Names of the laws' arrays: integral_x, dirichlet_x_lower; a repeated one is numbered."""
     names: list[str] = []
     for fact in laws:
-        plain = fact.law.name.replace(" ", "_").replace(",", "_").replace(":", "_")
+        plain = re.sub(r"[^\w.-]+", "_", fact.law.name).strip("_") or "law"
         numbered = (f"{plain}_{i}" for i in itertools.count(2))
         names.append(
             next(n for n in (plain, *itertools.islice(numbered, len(laws))) if n not in names)
@@ -179,9 +197,10 @@ def variable_names(laws: Sequence[Stated]) -> list[str]:
 def _added(done: Conditioned) -> dict[str, Any]:
     """Names of what is added to the dataset -> the law's value that it holds, or None."""
     known, added = done.predictions, {"log_evidence": None, "independent_rows": None}
-    added |= dict.fromkeys(f"{name}_prior" for name in known.names.values())
-    if "ensemble" in known.names:
-        added |= {f"{known.template.name}_{what}": None for what in ("mean", "variance")}
+    added |= dict.fromkeys(f"{name}_prior" for name in _arrays(done))
+    if known.draws is not None:
+        fields = [one.template.name for one in known.each]
+        added |= {f"{field}_{what}": None for field in fields for what in ("mean", "variance")}
     for name, fact in zip(variable_names(done.laws), done.laws, strict=True):
         added |= {name: fact.law.value, f"{name}_before": None, f"{name}_after": None}
         if fact.rows is not None:
@@ -206,6 +225,9 @@ def _record(done: Conditioned) -> dict:
     laws = []
     for name, fact in zip(variable_names(done.laws), done.laws, strict=True):
         law = fact.law
+        if isinstance(law, Equation):
+            laws.append({"kind": law.kind, "axes": law.axes, "value": name, "text": law.text})
+            continue
         by_name = law.weights is None or all(isinstance(w, str) for w in law.weights)
         kept = law.scale is None or isinstance(law.scale, int | float | str)
         laws.append(
@@ -219,10 +241,11 @@ def _record(done: Conditioned) -> dict:
                 "coefficients": law.coefficients,
                 "order": law.order,
                 "rule": law.rule,
+                "variable": law.variable,
                 **({} if fact.rows is None else _made_of(fact)),
             }
         )
-    names = [*done.predictions.names.values()]
+    names = _arrays(done)
     added = [name for name in _added(done) if not name.endswith("_prior")]
     return {"arrays": names, "added": added, "laws": laws, **reading_of(done.predictions)}
 
@@ -234,9 +257,12 @@ def _made_of(fact: Stated) -> dict:
     return {"regions": fact.law.made_of if isinstance(fact.law.made_of, str) else "not kept"}
 
 
-def spread_of(done: Conditioned) -> float:
-    """Root mean square standard deviation after, as a share of that before."""
-    before, after = (
-        np.asarray(b.variance) for b in (done.predictions.belief, done.result.posterior)
-    )
-    return math.sqrt(after.mean() / before.mean())
+def spreads_of(done: Conditioned) -> dict[str, float]:
+    """By variable, root mean square standard deviation after, as a share of that before."""
+    known = done.predictions
+    before, after = (known.split(b.variance) for b in (known.belief, done.result.posterior))
+    names = [one.template.name for one in known.each]
+    return {
+        name: math.sqrt(np.mean(np.asarray(new)) / np.mean(np.asarray(old)))
+        for name, old, new in zip(names, before, after, strict=True)
+    }

@@ -51,6 +51,15 @@ class Predictions(Labels):
     notes: tuple[str, ...]
     where: str | None = None
 
+    @property
+    def each(self) -> tuple[Predictions, ...]:
+        """Itself: one variable."""
+        return (self,)
+
+    def split(self, array) -> list:
+        """The variables that an array holds: one."""
+        return [array]
+
     def told(self) -> list[str]:
         """What was understood, line by line."""
         sizes = ", ".join(f"{name} ({self.template.sizes[name]})" for name in self.batch)
@@ -152,6 +161,11 @@ def _possible_widths(about: Labels) -> list[str]:
 
 def _names(dataset, mean, scale, variance, ensemble) -> dict[str, str]:
     """Which arrays the belief is made of."""
+    if not all(isinstance(name, str | None) for name in (mean, scale, variance, ensemble)):
+        raise RefusedType(
+            "the arrays of one belief are given by their names, mean='tas' and scale='sd'; several "
+            "variables are read by labelled.several, and by labelled.condition"
+        )
     if scale is not None and variance is not None:
         raise RefusedValue("both --scale and --variance are given; write one of them")
     if ensemble is not None and (mean is not None or scale is not None or variance is not None):

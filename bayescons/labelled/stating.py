@@ -26,7 +26,7 @@ from bayescons.gaussians.conditioning import Constraint
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.labelled.conventions import units_of
 from bayescons.labelled.labels import require_same_places
-from bayescons.labelled.laws import AVERAGES, OF_ROWS, TOTALS, Law
+from bayescons.labelled.laws import AVERAGES, OF_ROWS, TOTALS, Equation, Law
 from bayescons.labelled.lazy import BY_POSITION
 from bayescons.labelled.matrices import ROWS, Rows, functional_of, rows_of, with_rows
 from bayescons.labelled.predictions import LARGEST, Predictions
@@ -49,9 +49,11 @@ class Stated:
         told: how it was understood.
         units: of the value.
         rows: of a law of many, what they are made of; otherwise None.
+        names: of the axes of its values, where these have names.
+        about: what it is, in words.
     """
 
-    law: Law
+    law: Law | Equation
     functional: SingleFunctional
     value: np.ndarray
     scale: Any
@@ -60,6 +62,8 @@ class Stated:
     told: str
     units: str | None
     rows: Rows | None = None
+    names: tuple[str, ...] = ()
+    about: str = ""
 
     @property
     def constraint(self) -> Constraint:
@@ -84,7 +88,7 @@ def stated(law: Law, predictions: Predictions) -> Stated:
             functional refuses.
     """
     total = law.kind in TOTALS
-    measure, told, units = measure_of(law, predictions) if total else ({}, "", [])
+    measure, told, units = measure_of(law, predictions, predictions.mask) if total else ({}, "", [])
     units = units if total else _slope_units(law, predictions)
     made = rows_of(law, predictions) if law.kind in OF_ROWS else None
     functional = _functional(law, predictions, measure, made)
@@ -125,7 +129,19 @@ def stated(law: Law, predictions: Predictions) -> Stated:
     scale = scale * total if isinstance(scale, np.ndarray) else scale
     unit = law.units or " ".join(u for u in expected if u) or None
     words = "; ".join(filter(None, notes))
-    return Stated(law, functional, value, scale, total, void, words, unit, made)
+    return Stated(
+        law,
+        functional,
+        value,
+        scale,
+        total,
+        void,
+        words,
+        unit,
+        made,
+        functional.names,
+        functional.about,
+    )
 
 
 def _check_scale(scale: Any, void: np.ndarray, law: Law) -> None:

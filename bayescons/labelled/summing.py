@@ -14,10 +14,10 @@ from bayescons.functionals import shell_volume, spherical_area
 from bayescons.grids import Grid
 from bayescons.labelled.conventions import angle, cell_measures, is_latitude, is_longitude, units_of
 from bayescons.labelled.dimensions import EARTH, is_sphere
-from bayescons.labelled.labels import file_measure, weights_of
+from bayescons.labelled.labels import Labels, file_measure, weights_of
 from bayescons.labelled.laws import AVERAGES, Law
 from bayescons.labelled.lazy import BY_POSITION
-from bayescons.labelled.predictions import LARGEST, Predictions
+from bayescons.labelled.predictions import LARGEST
 from bayescons.refusals import RefusedValue
 
 ROUND = {"spherical": 3, "polar": 2, "cylindrical": 2}
@@ -26,8 +26,16 @@ ROUND = {"spherical": 3, "polar": 2, "cylindrical": 2}
 RADIUS = "r"
 
 
-def measure_of(law: Law, predictions: Predictions) -> tuple[dict, str, list[str | None]]:
-    """Measures by axes for a total, how they were found, and the units of what is summed over."""
+def measure_of(
+    law: Law, predictions: Labels, mask: np.ndarray | None
+) -> tuple[dict, str, list[str | None]]:
+    """Measures by axes for a total, how they were found, and the units of what is summed over.
+
+    Args:
+        law: a total.
+        predictions: what is summed up.
+        mask: where it is, over its axes; None for everywhere.
+    """
     measure, words, units = {}, [], []
     for array, name in _weights(law, predictions):
         if array.attrs.get(BY_POSITION):
@@ -49,7 +57,7 @@ def measure_of(law: Law, predictions: Predictions) -> tuple[dict, str, list[str 
                 "other units"
             )
         known = np.isfinite(values)
-        values = _without_land(values, known, axes, name, predictions)
+        values = _without_land(values, known, axes, name, predictions, mask)
         key = tuple(n for n in predictions.grid.names if n in axes)
         measure[key] = measure[key] * values if key in measure else values
         words.append(f"weights {name} over {', '.join(key)}")
@@ -93,7 +101,7 @@ def measure_of(law: Law, predictions: Predictions) -> tuple[dict, str, list[str 
     return measure, ", ".join(words), [*units, *(by_name[n] for n in free)]
 
 
-def _not_there(law: Law, predictions: Predictions) -> list[str]:
+def _not_there(law: Law, predictions: Labels) -> list[str]:
     """A word about measures that the file names and does not hold."""
     if law.weights is not None:
         return []
@@ -105,7 +113,7 @@ def _not_there(law: Law, predictions: Predictions) -> list[str]:
     ]
 
 
-def _refuse_curvilinear(free: Sequence[str], predictions: Predictions) -> None:
+def _refuse_curvilinear(free: Sequence[str], predictions: Labels) -> None:
     """Refuse to sum by numbers of rows and columns where latitudes and longitudes are in 2-D."""
     dataset = predictions.dataset
     for name in free:
@@ -126,7 +134,7 @@ def _refuse_curvilinear(free: Sequence[str], predictions: Predictions) -> None:
             )
 
 
-def _weights(law: Law, predictions: Predictions) -> list[tuple[Any, str]]:
+def _weights(law: Law, predictions: Labels) -> list[tuple[Any, str]]:
     """Arrays that weigh a total, and what they are called: those stated, or the file's."""
     dataset = predictions.dataset
     if law.weights is not None:
@@ -139,13 +147,14 @@ def _weights(law: Law, predictions: Predictions) -> list[tuple[Any, str]]:
     return [(dataset[name], f"{name!r} (cell_measures, {what})")]
 
 
-def _without_land(values, known, axes, name, predictions: Predictions) -> np.ndarray:
+def _without_land(values, known, axes, name, predictions: Labels, mask) -> np.ndarray:
     """Weights with zero where the field is not; NaN elsewhere is refused."""
     if known.all():
         return values
-    inside = True if predictions.mask is None else predictions.mask
+    inside = True if mask is None else mask
     over = tuple(i for i, n in enumerate(predictions.axes) if n not in axes)
-    needed = np.broadcast_to(inside, predictions.belief.mean.shape).any(axis=over)
+    sizes = tuple(predictions.template.sizes[n] for n in predictions.axes)
+    needed = np.broadcast_to(inside, sizes).any(axis=over)
     if (needed & ~known).any():
         raise RefusedValue(
             f"the weights {name} hold NaN at {int((needed & ~known).sum())} places where the field "
@@ -154,7 +163,7 @@ def _without_land(values, known, axes, name, predictions: Predictions) -> np.nda
     return np.where(known, values, 0.0)
 
 
-def _on_sphere(sphere: tuple[str, str], predictions: Predictions) -> dict:
+def _on_sphere(sphere: tuple[str, str], predictions: Labels) -> dict:
     units = [_unit_of_angle(name, predictions) for name in sphere]
     if units[0] != units[1]:
         raise RefusedValue(
@@ -164,7 +173,7 @@ def _on_sphere(sphere: tuple[str, str], predictions: Predictions) -> dict:
     return {(name,): values for name, values in area.items()}
 
 
-def _is_angle(name: str, predictions: Predictions) -> bool:
+def _is_angle(name: str, predictions: Labels) -> bool:
     """Whether an axis is a latitude or a longitude; refused for another angle in degrees."""
     if name not in predictions.dataset.coords:
         return False
@@ -180,7 +189,7 @@ def _is_angle(name: str, predictions: Predictions) -> bool:
     return False
 
 
-def _unit_of_angle(name: str, predictions: Predictions) -> str:
+def _unit_of_angle(name: str, predictions: Labels) -> str:
     """Degrees or radians of a latitude or a longitude; refused where numbers may be either."""
     coordinate = predictions.dataset[name]
     said = angle(coordinate)
@@ -193,7 +202,7 @@ def _unit_of_angle(name: str, predictions: Predictions) -> str:
     return said or "degrees"
 
 
-def _along_sphere(name: str, predictions: Predictions) -> dict:
+def _along_sphere(name: str, predictions: Labels) -> dict:
     """Weights of an average along a latitude or a longitude alone."""
     along, degrees = predictions.grid.along(name), _unit_of_angle(name, predictions) == "degrees"
     if is_longitude(predictions.dataset[name]):
@@ -202,7 +211,7 @@ def _along_sphere(name: str, predictions: Predictions) -> dict:
     return {(name,): spherical_area(grid, degrees=degrees)["lat"]}
 
 
-def _shells(free: list[str], predictions: Predictions) -> dict:
+def _shells(free: list[str], predictions: Labels) -> dict:
     """Volumes of the shells of a radius, where the file says that its grid is round."""
     dimensions = ROUND.get(str(predictions.dataset.attrs.get("grid_type")))
     if dimensions is None or RADIUS not in free:

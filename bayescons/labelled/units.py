@@ -70,6 +70,87 @@ def compared(
     return None
 
 
+def conversion(what: str, given: str | None, wanted: str) -> float:
+    """How many of one unit the other is.
+
+    Raises:
+        ValueError: units that are none, other quantities, or begin at another zero; without pint.
+    """
+    if given is None:
+        raise RefusedValue(
+            f"the units of {what} are not known, so that it cannot be converted to {wanted!r}. "
+            "State them: ds[name].attrs['units'] = ..."
+        )
+    if _same_text(given, wanted):
+        return 1.0
+    if importlib.util.find_spec("pint") is None:
+        raise RefusedValue(
+            f"{what} is in {given!r}; converting it to {wanted!r} needs pint, pip install "
+            "'bayescons[units]'"
+        )
+    factor = _factor(given, [wanted], differences=False)
+    if factor is None or factor is OTHER_ZERO:
+        reason = "begins at another zero" if factor is OTHER_ZERO else "is another quantity"
+        raise RefusedValue(f"{what} is in {given!r}, and {wanted!r} {reason}")
+    return factor
+
+
+def added(what: str, one: str | None, other: str | None) -> str | None:
+    """Refuse to add what is in other units; a sentence about units that could not be compared.
+
+    Raises:
+        ValueError: units that are others.
+    """
+    if one is None or other is None or _same_text(one, other):
+        return None
+    if importlib.util.find_spec("pint") is None:
+        if any(mark in unit for unit in (one, other) for mark in "( "):
+            return (
+                f"the units of {what}, {one!r} and {other!r}, were not compared; "
+                "pip install 'bayescons[units]' compares them"
+            )
+        raise RefusedValue(
+            f"{what} are in {one!r} and {other!r}. Convert one; or install pint, pip install "
+            "'bayescons[units]', if these are two words for one unit"
+        )
+    factor = _factor(other, [one], differences=False)
+    told = f"{what} are in {one or 'no unit'!r} and {other or 'no unit'!r}"
+    if factor is None:
+        raise RefusedValue(
+            f"{told}: these are other quantities, or pint does not know them. Multiply by what "
+            "converts them, with its unit, as in quantity(2.5e6, 'J kg-1') * E"
+        )
+    if factor is OTHER_ZERO:
+        raise RefusedValue(f"{told}, which begin at another zero. Convert one of the arrays")
+    if abs(factor - 1) > 1e-9:
+        raise RefusedValue(f"{told}. Convert the second: to(E, {one!r})")
+    return None
+
+
+def as_differences(unit: str | None) -> str | None:
+    """The unit of a difference: kelvin where the unit's zero is another's."""
+    if unit is None:
+        return None
+    for name, words in SCALES.items():
+        kelvin = "K" if name.endswith("Celsius") else "rankine"
+        unit = re.sub(rf"\b(?:{words})\b", kelvin, unit, flags=re.IGNORECASE)
+    return unit
+
+
+def multiplied(*units: str | None) -> str | None:
+    """The unit of a product; None where one is not known."""
+    if any(unit is None for unit in units):
+        return None
+    return " ".join(unit for unit in units if unit not in ("", "1"))
+
+
+def raised(unit: str | None, exponent: int) -> str | None:
+    """The unit of a power."""
+    if not unit or exponent == 1:
+        return unit if exponent else unit and ""
+    return f"1/({unit})" if exponent == -1 else f"({unit})**{exponent}"
+
+
 def _factor(given: str, expected: Sequence[str | None], differences: bool) -> float | None:
     """How many of the expected unit one of the given is; None where they are other quantities, or
     one of them is not known; `OTHER_ZERO` where a factor alone does not convert them.
@@ -106,6 +187,7 @@ def _as_steps(text: str) -> tuple[str, tuple[str, ...]]:
 def _for_pint(text: str) -> str:
     """UDUNITS as pint reads it: "kg m-2" is kg * m**-2."""
     text = re.sub(r"degrees?_(north|east|N|E)", "degree", text.strip())
+    text = re.sub(r"\s*/\s*", "/", text)
     parts = (_POWER.sub(r"\1**\2", part) for part in re.split(r"[\s.]+", text) if part)
     return " * ".join(parts) or "1"
 

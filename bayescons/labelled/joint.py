@@ -1,0 +1,472 @@
+"""Predictions of several variables as one belief, and laws across them as functionals of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayescons.descriptions import Description, described
+from bayescons.functionals import Bundle, FunctionFunctional, OnBundle
+from bayescons.gaussians.bundled import BlockDiagonal
+from bayescons.gaussians.ensembles import ensemble as ensemble_belief
+from bayescons.gaussians.gaussian import Gaussian
+from bayescons.labelled.dimensions import Dimension
+from bayescons.labelled.expressions import Name, Number
+from bayescons.labelled.labels import found, listed
+from bayescons.labelled.laws import Equation, Law
+from bayescons.labelled.predictions import LARGEST, NUGGET, Predictions, predictions
+from bayescons.labelled.stating import Stated, stated
+from bayescons.labelled.terms import STEPS, Setting, Term, combined, term
+from bayescons.labelled.units import added
+from bayescons.refusals import RefusedType, RefusedValue
+
+
+@described
+@dataclasses.dataclass(frozen=True, eq=False)
+class JointPredictions:
+    """A belief about several variables of a dataset, and how it was understood.
+
+    Attributes:
+        dataset: where they are from.
+        each: what is believed about each.
+        bundle: how all are one array: axes that all have and no law names stand in front, so that
+            laws hold for each point of them by itself.
+        belief: about that array.
+        axes_of_laws: all axes that laws may name, of coefficients too.
+        draws: of ensembles, the members as such arrays; otherwise None.
+        form: what the belief was made of, in words.
+        notes: what else was decided.
+        where: how the mask was named, if it was.
+        rings: as they were given, and
+        cells: likewise.
+    """
+
+    dataset: Any
+    each: tuple[Predictions, ...]
+    bundle: Bundle
+    belief: Gaussian
+    draws: jax.Array | None
+    form: str
+    notes: tuple[str, ...]
+    where: str | None
+    rings: Mapping[str, Any]
+    cells: Mapping[str, Any]
+
+    batch = ()
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The axes of all variables."""
+        return tuple({d.name: d for known in self.each for d in known.dimensions}.values())
+
+    @property
+    def units(self) -> str:
+        """Of each variable."""
+        return ", ".join(f"{k.template.name} in {k.units or 'no unit'}" for k in self.each)
+
+    def split(self, array) -> list[jax.Array]:
+        """The variables that an array holds, any number of axes in front."""
+        return self.bundle.split(jnp.asarray(array))
+
+    def told(self) -> list[str]:
+        """What was understood, line by line."""
+        lines = [f"belief: {self.form}"]
+        lines += [f"grid axis {d.told()}" for d in self.dimensions]
+        for known in self.each:
+            over = ", ".join(known.axes) or "no axis"
+            lines.append(f"{known.template.name}: over {over}, in {known.units or 'no unit'}")
+            if known.mask is not None:
+                out = int(known.mask.size - known.mask.sum())
+                lines.append(f"mask: {out} of {known.mask.size} values of it are outside")
+        lead = [self.each[0].grid.names[places[0]] for places in self.bundle.shared]
+        if lead:
+            lines.append(f"each point of {', '.join(lead)} by itself, as no law names these axes")
+        return [*lines, *(f"note: {note}" for note in self.notes)]
+
+    def description(self) -> Description:
+        """What was understood."""
+        rows = (line.partition(": ")[::2] for line in self.told())
+        return Description("Predictions of several variables", tuple(rows))
+
+    @property
+    def setting(self) -> Setting:
+        """The arrays that laws are about."""
+        unknowns = {
+            known.names.get("mean", known.names.get("ensemble")): known for known in self.each
+        }
+        axes = dict.fromkeys(name for known in self.each for name in known.axes)
+        beyond = [d for d in map(str, self.dataset.dims) if d not in axes]
+        return Setting(self.dataset, unknowns, (*axes, *beyond), self.rings, self.cells)
+
+
+def several(
+    dataset: Any,
+    *,
+    mean: Any = None,
+    scale: Any = None,
+    variance: Any = None,
+    ensemble: Any = None,
+    laws: Sequence[Equation | Law] = (),
+    members: str | None = None,
+    where: str | None = None,
+    rings: Mapping[str, float | None] = {},
+    cells: Mapping[str, Any] = {},
+    nugget: float = NUGGET,
+) -> JointPredictions:
+    """Understand arrays of a dataset as one belief about several variables, independent of each
+    other, or of one ensemble of all. Arguments as of `predictions`, a sequence where that has one.
+
+    Raises:
+        ValueError: for what is missing, does not fit, or is not clear; with the remedy.
+    """
+    names = _names("ensemble" if ensemble is not None else "mean", ensemble or mean)
+    if ensemble is not None and (mean is not None or scale is not None or variance is not None):
+        raise RefusedValue(
+            "an ensemble stands in place of mean and scale; give one of them, and not both"
+        )
+    _refuse_unused(names, dataset, rings=rings, cells=cells)
+    dataset, spreads = _spreads(dataset, names, scale, variance, ensemble is not None)
+    each = []
+    for name, spread in zip(names, spreads, strict=True):
+        dims = [d for d in found(dataset, name, "field").dims if d != members]
+        own = {} if ensemble is None else {"members": members}
+        if ensemble is not None and members is None:
+            raise RefusedValue(
+                "which axis counts the members of the ensembles is not said: --members NAME, or "
+                "members=NAME"
+            )
+        each.append(
+            predictions(
+                dataset,
+                **({"ensemble": name} if ensemble is not None else {"mean": name}),
+                **spread,
+                **own,
+                axes=dims,
+                where=_mask_of(dataset, where, dims),
+                rings={axis: period for axis, period in rings.items() if axis in dims},
+                cells={axis: given for axis, given in cells.items() if axis in dims},
+                nugget=nugget,
+            )
+        )
+    return _joined(dataset, tuple(each), laws, where, rings, cells, nugget)
+
+
+def _names(what: str, given) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given or ())
+    if not names or not all(isinstance(name, str) for name in names):
+        raise RefusedType(
+            f"expected the names of the variables, {what}=('q', 'p'); got {given!r:.60}"
+        )
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise RefusedValue(f"{what} names {twice[0]!r} twice")
+    return names
+
+
+def _refuse_unused(names, dataset, **given: Mapping[str, Any]) -> None:
+    """Refuse rings and cells of axes that there are not."""
+    for what, each in given.items():
+        unused = [axis for axis in each if axis not in dataset.dims]
+        if unused:
+            raise RefusedValue(
+                f"{what} names {unused[0]!r}, which is no axis of {', '.join(names)}; there are "
+                f"{', '.join(map(str, dataset.dims))}"
+            )
+
+
+def _spreads(dataset, names, scale, variance, of_ensemble: bool):
+    """Which array says how uncertain each variable is; a number becomes an array."""
+    if of_ensemble:
+        return dataset, [{} for _ in names]
+    if (scale is None) == (variance is None):
+        raise RefusedValue(
+            "how uncertain the variables are is said by standard deviations, scale=(...), or by "
+            "variances, variance=(...), one for each of "
+            f"{', '.join(names)}: names of arrays or numbers"
+        )
+    word, given = ("scale", scale) if variance is None else ("variance", variance)
+    given = (given,) if isinstance(given, str | int | float) else tuple(given)
+    if len(given) != len(names):
+        raise RefusedValue(
+            f"{word} has {len(given)} entries for the {len(names)} variables {', '.join(names)}; "
+            "give one for each, the name of an array or a number"
+        )
+    named = [one for one in given if isinstance(one, str)]
+    twice = [one for one in named if named.count(one) > 1]
+    if twice:
+        raise RefusedValue(
+            f"{word} names {twice[0]!r} for two variables, and each gets its own after the laws. "
+            f"Copy it: ds['other_sd'] = ds[{twice[0]!r}]"
+        )
+    dataset, spreads = dataset.copy(), []
+    for name, one in zip(names, given, strict=True):
+        if not isinstance(one, str):
+            if isinstance(one, bool) or not isinstance(one, int | float | np.number):
+                raise RefusedType(
+                    f"{word} of {name!r} is the name of an array or a number; got "
+                    f"{type(one).__name__}"
+                )
+            if f"{name}_{word}" in dataset.variables:
+                raise RefusedValue(
+                    f"the dataset has an array {name}_{word}; the {word} {one:g} of {name!r} "
+                    f"would replace it. Name it: {word}='{name}_{word}'"
+                )
+            like = found(dataset, name, "mean")
+            dataset[f"{name}_{word}"] = (like.dims, np.full(like.shape, float(one)))
+            one = f"{name}_{word}"
+        spreads.append({word: one})
+    return dataset, spreads
+
+
+def _mask_of(dataset, where: str | None, dims) -> str | None:
+    """The mask, where a variable has its axes."""
+    if where is None or where == "nan":
+        return where
+    return where if {*found(dataset, where, "mask").dims} <= {*dims} else None
+
+
+def _joined(dataset, each, laws, where, rings, cells, nugget: float) -> JointPredictions:
+    named = {axis for law in laws for axis in law.axes}
+    lead = [a for a in each[0].axes if a not in named and all(a in k.axes for k in each)]
+    shared = tuple(tuple(known.axes.index(axis) for known in each) for axis in lead)
+    shapes = tuple(tuple(known.belief.mean.shape) for known in each)
+    bundle = Bundle(shapes, shared)
+    forms = "; ".join(k.form.removeprefix("independent points, mean ") for k in each)
+    notes = [note for known in each for note in known.notes]
+    about = {name for law in laws for name in _named(law)}
+    idle = [k.template.name for k in each if k.template.name not in about]
+    if about and idle:
+        notes.append(
+            f"no law names {', '.join(idle)}, which stays as it is; left out of the variables it "
+            "costs nothing"
+        )
+    draws = None
+    if each[0].draws is None:
+        mean = bundle.join([known.belief.mean for known in each])
+        members = tuple(known.belief.covariance for known in each)
+        belief = Gaussian(mean, BlockDiagonal(members, shared))
+        form = f"{len(each)} variables, independent of each other at independent points: {forms}"
+    else:
+        draws = bundle.join([jnp.asarray(known.draws) for known in each])
+        belief = _of_members(draws, each, bundle, nugget)
+        form = f"{len(each)} variables of one ensemble: {forms}"
+    return JointPredictions(
+        dataset, each, bundle, belief, draws, form, tuple(notes), where, dict(rings), dict(cells)
+    )
+
+
+def _of_members(draws, each, bundle: Bundle, nugget: float) -> Gaussian:
+    """The members' covariance, across variables too, with an independent part where there are
+    fields.
+    """
+    belief = ensemble_belief(draws, nugget=nugget)
+    masks = [np.ones(k.belief.mean.shape) if k.mask is None else k.mask * 1.0 for k in each]
+    diagonal = belief.covariance.diagonal * bundle.join([jnp.asarray(m) for m in masks])
+    return Gaussian(belief.mean, dataclasses.replace(belief.covariance, diagonal=diagonal))
+
+
+# --- Laws
+# -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StatedEquation(Stated):
+    """A law across variables as it is stated of their array.
+
+    Attributes:
+        itself: the law where `functional` is its linearisation; otherwise None.
+    """
+
+    itself: Any = None
+
+    def values(self, belief: Gaussian) -> np.ndarray:
+        """What the belief's mean says of the law itself."""
+        found = (self.itself or self.functional)(belief.mean)
+        return np.where(self.void, np.nan, np.asarray(found))
+
+
+def stated_jointly(law: Equation | Law, known: JointPredictions) -> Stated:
+    """A law about one variable or several as a functional of the array of all."""
+    return _of_one(law, known) if isinstance(law, Law) else _equation(law, known)
+
+
+def _of_one(law: Law, known: JointPredictions) -> Stated:
+    """A law about one variable."""
+    names = [k.template.name for k in known.each]
+    if law.variable is None and len(names) > 1:
+        raise RefusedValue(
+            f"{law.name!r} does not say which of {', '.join(names)} it is about. Write "
+            f"labelled.{law.kind}(...).of({names[0]!r}), or an equation: labelled.law('NAME: ...')"
+        )
+    if law.variable not in (None, *names):
+        raise RefusedValue(
+            f"{law.name!r} is about {law.variable!r}, which is none of the variables "
+            f"{', '.join(names)}"
+        )
+    number = 0 if law.variable is None else names.index(law.variable)
+    fact = stated(law, known.each[number])
+    functional = OnBundle((fact.functional,), (number,), known.bundle)
+    return dataclasses.replace(fact, functional=functional)
+
+
+def _equation(law: Equation, known: JointPredictions) -> StatedEquation:
+    """A law across variables as a functional of their array.
+
+    Raises:
+        ValueError: names that are no arrays, axes and units that do not fit, a law without
+            unknowns, or values that vary along more axes than what they are the value of.
+    """
+    setting = known.setting
+    _require_names(law, setting)
+    left, right = (term(side, setting) for side in (law.parsed.left, law.parsed.right))
+    if left.degree == 0 and right.degree > 0:
+        left, right = right, left
+    unit = left.units
+    if any(_bare(side) for side in (law.parsed.left, law.parsed.right)):
+        right = dataclasses.replace(right, units=unit)
+    if left.degree == 0:
+        names = ", ".join(setting.unknowns)
+        raise RefusedValue(
+            f"{law.name!r} is about no unknown variable; these are {names}, by mean=(...)"
+        )
+    both = combined("-", left, right, dataclasses.replace(law.parsed.left, text=law.text))
+    names = tuple(axis for axis in setting.axes if axis in both.places)
+    shape = tuple(_length(axis, both, setting) for axis in names)
+    if right.degree == 0:
+        beyond = [axis for axis in right.places if axis not in left.places]
+        if beyond:
+            raise RefusedValue(
+                f"the value of {law.name!r} varies along {beyond[0]!r}, and what it is the value "
+                f"of does not. Sum or average it, as in average(E, {beyond[0]})"
+            )
+    of, value = (left, right) if right.degree == 0 else (both, None)
+    void = np.asarray(~_spread_out(both.domain, shape, setting, names))
+    inside = jnp.asarray(~void)
+
+    def function(array):
+        fields = known.bundle.split(array)
+        return jnp.where(inside, jnp.reshape(of.value(fields), shape), 0.0)
+
+    notes = list(dict.fromkeys(both.notes))
+    functional = FunctionFunctional.of(function, known.bundle.shape)
+    itself = None
+    if of.degree > 1:
+        itself, functional = functional, _linearised(functional, known)
+        notes.append(
+            'linearised at the belief\'s mean, as unknowns are multiplied in it; "after" is of '
+            "the law itself"
+        )
+    if void.any():
+        notes.append(
+            f"{int(void.sum())} rows rest on what is masked or not known, and nothing is "
+            "stated there"
+        )
+    value = (
+        np.zeros(shape)
+        if value is None
+        else _spread_out(np.asarray(value.value(())), shape, setting, names)
+    )
+    scale, note = _scale(law, both, setting, shape, names)
+    notes += [note] if note else []
+    _refuse_large(law, value)
+    names = tuple(f"{axis}_step" if both.places[axis] == STEPS else axis for axis in names)
+    return StatedEquation(
+        law=law,
+        functional=functional,
+        value=np.where(void, 0.0, value),
+        scale=scale,
+        total=1.0,
+        void=void,
+        told="; ".join(notes),
+        units=unit,
+        names=names,
+        about=f"{law.parsed.left.text} = {law.parsed.right.text}",
+        itself=itself,
+    )
+
+
+def _bare(side) -> bool:
+    """Whether a side is one number without a unit, which has the other side's."""
+    inner = side.parts[0] if len(side.parts) == 1 and isinstance(side.parts[0], Number) else side
+    return isinstance(inner, Number) and inner.units is None
+
+
+def _named(law: Equation | Law) -> list[str]:
+    """Names of the arrays that a law is made of, and of the variable that it is about."""
+    if isinstance(law, Law):
+        return [law.variable] if law.variable else []
+    sides = (law.parsed.left, law.parsed.right)
+    return [e.name for side in sides for e in side.every() if isinstance(e, Name)]
+
+
+def _require_names(law: Equation, setting: Setting) -> None:
+    for name in _named(law):
+        if name not in setting.dataset.variables:
+            raise RefusedValue(
+                f"{law.name!r} names {name!r}, which is no array; there is "
+                f"{listed(setting.dataset)}"
+            )
+    beyond = [axis for axis in law.axes if axis not in setting.dataset.dims]
+    if beyond:
+        raise RefusedValue(
+            f"{law.name!r} is along {beyond[0]!r}, which is no axis; these are "
+            f"{', '.join(map(str, setting.dataset.dims))}"
+        )
+
+
+def _length(axis: str, both: Term, setting: Setting) -> int:
+    return setting.dataset.sizes[axis] - (both.places[axis] == STEPS)
+
+
+def _spread_out(array, shape, setting: Setting, names) -> np.ndarray:
+    """An array with all axes, over those of the law's values."""
+    lengths = [array.shape[setting.place(axis)] for axis in names]
+    return np.broadcast_to(np.reshape(array, lengths), shape)
+
+
+def _linearised(law: FunctionFunctional, known: JointPredictions) -> FunctionFunctional:
+    """f(m) + f'(m)(v - m)."""
+    mean = known.belief.mean
+
+    def function(array):
+        value, tangent = jax.jvp(law, (mean,), (array - mean,))
+        return value + tangent
+
+    return FunctionFunctional.of(function, known.bundle.shape)
+
+
+def _scale(law: Equation, both: Term, setting: Setting, shape, names):
+    """Standard deviations of the values, None for an exact law; and a sentence on their units."""
+    if law.parsed.scale is None:
+        return None, None
+    told = f"the scale of {law.name!r}"
+    scale = term(law.parsed.scale, setting)
+    if scale.degree:
+        raise RefusedValue(f"{told} holds an unknown variable; give what is known")
+    beyond = [a for a in scale.places if both.places.get(a) != scale.places[a]]
+    if beyond:
+        raise RefusedValue(f"{told} varies along {beyond[0]!r}, and the law's values do not")
+    note = (
+        None if _bare(law.parsed.scale) else added(f"{told} and its value", both.units, scale.units)
+    )
+    values = _spread_out(scale.constant(), shape, setting, names)
+    inside = _spread_out(both.domain, shape, setting, names)
+    if not ((values[inside] >= 0) & (values[inside] < LARGEST)).all():
+        raise RefusedValue(
+            f"{told} must be standard deviations, zero or more and below {LARGEST:g}, wherever the "
+            f"law is stated; the smallest is {np.nanmin(values):g}"
+        )
+    return np.where(inside, values, 1.0), note
+
+
+def _refuse_large(law: Equation, value: np.ndarray) -> None:
+    if np.abs(value).max(initial=0.0) > LARGEST:
+        raise RefusedValue(
+            f"the numbers overflow: the value of {law.name!r} is beyond {LARGEST:g}. Give it in "
+            "other units"
+        )
