@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 import bayescons as bc
 from bayescons.functionals import Bundle, OnBundle
 from bayescons.functionals.abstract import AbstractFunctional
-from bayescons.gaussians.bundled import BlockDiagonal, OneOfSeveral, Regrouped
+from bayescons.gaussians.bundled import BlockDiagonal, Merged, OneOfSeveral, Regrouped, correlated
 from bayescons.gaussians.circulant import CirculantEmbedding
 from bayescons.gaussians.composites import Marginal, Scaled
 from bayescons.gaussians.conditioning import Constraint, Update, stack, update
@@ -251,6 +251,22 @@ def _order(bundle: Bundle) -> np.ndarray:
     return np.asarray(bundle.join(Bundle(bundle.shapes).split(jnp.asarray(counted)))).ravel()
 
 
+def _correlated(rng):
+    """What is at the three times are three variables."""
+    mean, scale = rng.normal(size=GRID.shape), rng.uniform(0.5, 1, size=GRID.shape)
+    correlation = np.array([[1.0, 0.5, -0.2], [0.5, 1.0, 0.1], [-0.2, 0.1, 1.0]])
+    spread = scale.ravel()
+    covariance = spread[:, None] * np.kron(correlation, np.eye(5)) * spread
+    return correlated(mean, scale, correlation), mean, covariance
+
+
+def _merged(rng):
+    """Five variables at every time, and one point of each."""
+    mean, along_x = rng.normal(size=GRID.shape), exponential(GRID["x"], 0.3)
+    whole = bc.kronecker(mean[..., None], (None, along_x, None), scale=0.7, jitter=0.0).covariance
+    return bc.Gaussian(jnp.asarray(mean), Merged(whole)), mean, 0.49 * np.kron(np.eye(3), along_x)
+
+
 def _random_walks(rng):
     mean, scales = rng.normal(size=GRID.shape), rng.uniform(0.5, 1, size=3)
     step = np.tril(np.ones((5, 5)))
@@ -297,6 +313,8 @@ PLAIN = {
     "one of several": _one_of_several,
     "blocks sharing time": _blocks_sharing_time,
     "regrouped": _regrouped,
+    "correlated": _correlated,
+    "merged": _merged,
 }
 # Already conditioned: on what, from which belief, with which scale.
 CONDITIONED = {
@@ -316,6 +334,8 @@ WITH_DENSITY = (
     "scaled",
     "random walks",
     "autoregressions",
+    "correlated",
+    "merged",
     "conditioned with noise",
 )
 

@@ -314,6 +314,55 @@ def test_a_quotient_by_an_unknown_is_its_tangent():
     np.testing.assert_allclose(found.p, right.transpose(*p.dims), rtol=SLACK, atol=SLACK)
 
 
+@pytest.mark.parametrize(
+    "text", ["p = e + flow", "average(p - e, lat, lon) = average(flow, lat, lon)"]
+)
+def test_errors_that_are_correlated_share_what_a_law_says(text):
+    ds = dataset()
+    ds = ds.assign(e=ds.e.transpose(*ds.p.dims))
+    correlation = np.array([[1.0, 0.6], [0.6, 1.0]])
+    spread = {"scale": ("p_sd", "e_sd"), "correlation": correlation}
+    found = condition(ds, [law(text)], mean=("p", "e"), anyway=True, **spread)
+    p, e, s_p, s_e = (ds[n].values for n in ("p", "e", "p_sd", "e_sd"))
+    weights = np.ones(1)
+    if "average" in text:
+        weights = np.broadcast_to(AREA.values[:, None], p.shape[1:])
+        weights = weights / weights.sum()
+    flow = ds.flow.transpose("lat", "lon").values
+    to_p, to_e = (  # K G'
+        weights * (s_p**2 - 0.6 * s_p * s_e),
+        weights * (0.6 * s_p * s_e - s_e**2),
+    )
+    gap, s = weights * (p - e - flow), weights * (to_p - to_e)
+    if "average" in text:
+        gap, s = (a.sum(axis=(1, 2), keepdims=True) for a in (gap, s))
+    np.testing.assert_allclose(found.p, p - to_p * gap / s, rtol=SLACK, atol=SLACK)
+    np.testing.assert_allclose(found.e, e - to_e * gap / s, rtol=SLACK, atol=SLACK)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "message"),
+    [
+        ([[1.0, 2.0], [2.0, 1.0]], "positive definite"),
+        ([[1.0, 1.0], [1.0, 1.0]], "positive definite"),
+        ([[2.0, 0.0], [0.0, 2.0]], "ones in its diagonal"),
+        ([[1.0, 0.5], [0.4, 1.0]], "symmetric"),
+        (np.eye(3), "correlation of 2 variables"),
+        ("corr", "no array 'corr'"),
+    ],
+)
+def test_what_is_no_correlation_is_refused(correlation, message):
+    ds = dataset()
+    ds = ds.assign(e=ds.e.transpose(*ds.p.dims))
+    spread = {"scale": ("p_sd", "e_sd"), "correlation": correlation}
+    with pytest.raises(ValueError, match=message):
+        condition(ds, [law("p = e")], mean=("p", "e"), **spread)
+    with pytest.raises(ValueError, match="have the same axes"):
+        condition(
+            ds, [law("p = store")], mean=("p", "store"), scale=(1.0, 1.0), correlation=np.eye(2)
+        )
+
+
 # --- Units
 # -----------------------------------------------------------------------------
 

@@ -3,7 +3,13 @@ known of them.
 """
 
 from bayescons.gaussians.abstract import AbstractCovariance
-from bayescons.gaussians.bundled import BlockDiagonal, OneOfSeveral, Regrouped
+from bayescons.gaussians.bundled import (
+    BlockDiagonal,
+    Merged,
+    OneOfSeveral,
+    Regrouped,
+    correlated,
+)
 from bayescons.gaussians.circulant import CirculantEmbedding
 from bayescons.gaussians.composites import Conditioned, Marginal, Scaled
 from bayescons.gaussians.conditioning import (

@@ -1,5 +1,5 @@
 """Covariances of several fields in one array: independent fields, one of several that are tied
-together, and the same fields in another order.
+together, the same fields in another order, and fields with a given correlation at each point.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayescons.arrays import concrete, finite, positive, real
 from bayescons.descriptions import described
 from bayescons.functionals.abstract import static
 from bayescons.functionals.bundles import Bundle
 from bayescons.gaussians.abstract import AbstractCovariance, AbstractImage, no_density
-from bayescons.refusals import RefusedOperation
+from bayescons.gaussians.composites import Scaled
+from bayescons.gaussians.covariances import Kronecker
+from bayescons.gaussians.gaussian import Gaussian
+from bayescons.refusals import RefusedOperation, RefusedValue
 
 
 @described
@@ -201,3 +205,111 @@ class Regrouped(AbstractImage):
     def log_density(self, field) -> jax.Array:
         """That of the whole: a permutation changes no volume."""
         return self.whole.log_density(self.adjoint(field))
+
+
+@described
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Merged(AbstractImage):
+    """The covariance of an array whose last two axes are taken for one.
+
+    Attributes:
+        whole: K, over (*left, k, m); here over (*left, k m).
+    """
+
+    whole: AbstractCovariance
+
+    @property
+    def structure(self) -> str:
+        """That of the whole."""
+        return f"{self.whole.structure}, the last two axes as one"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        *left, k, m = self.whole.shape
+        return (*left, k * m)
+
+    @property
+    def variance(self) -> jax.Array:
+        """That of the same points."""
+        variance = self.whole.variance
+        return variance.reshape(*variance.shape[:-2], -1)
+
+    @property
+    def independent(self) -> frozenset[int]:
+        """Axes left alone along which the whole is."""
+        return frozenset(axis for axis in self.whole.independent if axis < len(self.shape) - 1)
+
+    def map(self, field) -> jax.Array:
+        """The array in its new shape."""
+        return field.reshape(self.shape)
+
+    def adjoint(self, field) -> jax.Array:
+        """The array in its old one."""
+        return field.reshape(self.whole.shape)
+
+    def log_density(self, field) -> jax.Array:
+        """That of the whole."""
+        return self.whole.log_density(self.adjoint(field))
+
+
+def correlated(mean, scale, correlation) -> Gaussian:
+    """Several variables with a given correlation at each point, independent between points:
+    u_ki ~ N(mean_ki, scale_ki²), corr(u_ki, u_lj) = C_kl δ_ij; K = D (C ⊗ I) D.
+
+    Args:
+        mean: shape (k, *points), the first axis counts the variables.
+        scale: standard deviations > 0, of the same shape, or (k, 1, ...), or a number.
+        correlation: C, symmetric and positive definite with ones in its diagonal, shape (k, k).
+
+    Raises:
+        ValueError: what is no correlation, or other shapes.
+
+    Example:
+        >>> errors = jnp.array([[1.0, -0.5], [-0.5, 1.0]])  # of two fluxes
+        >>> belief = bc.gaussians.correlated(jnp.zeros((2, 3)), 2.0, errors)
+        >>> print(bc.condition(belief, bc.Constraint(lambda u: u[0] - u[1], 3.0)).mean)
+        [[ 1.5  1.5  1.5]
+         [-1.5 -1.5 -1.5]]
+    """
+    mean = real("mean", mean)
+    if mean.ndim < 2:
+        raise RefusedValue(
+            "the mean of correlated variables has shape (k, *points), the variables first; got "
+            f"{mean.shape}"
+        )
+    root = correlation_root(correlation, len(mean))
+    scale = positive("scale", scale, mean.shape)
+    points = (None,) * (mean.ndim - 1)
+    whole = Kronecker((root, *points), jnp.ones((), mean.dtype), mean.shape)
+    return Gaussian(finite("mean", mean), Scaled(whole, jnp.asarray(scale)))
+
+
+def correlation_root(correlation, count: int) -> jax.Array:
+    """A with A A' = C, lower triangular.
+
+    Raises:
+        ValueError: what is no correlation of so many variables.
+    """
+    matrix = finite("correlation", real("correlation", correlation))
+    if matrix.shape != (count, count):
+        raise RefusedValue(
+            f"the correlation of {count} variables has shape {(count, count)}; got {matrix.shape}"
+        )
+    if concrete(matrix):
+        given = np.asarray(matrix, float)
+        slack = 1e-6
+        if not (np.allclose(given, given.T, atol=slack) and np.allclose(np.diag(given), 1)):
+            raise RefusedValue(
+                "a correlation is symmetric, with ones in its diagonal; a covariance is divided by "
+                "its standard deviations first: c / np.sqrt(np.outer(c.diagonal(), c.diagonal()))"
+            )
+        least = float(np.linalg.eigvalsh(given)[0])
+        if least < 1e-10:
+            raise RefusedValue(
+                "the correlation must be positive definite: its least eigenvalue is "
+                f"{least:.3g}. Variables that follow from others are no variables of their own; "
+                "leave them out, and state laws of the others"
+            )
+    return jnp.linalg.cholesky(matrix)

@@ -135,7 +135,7 @@ def condition(
         anyway: carry out laws that are more than 1,000 prior standard deviations away.
         seed: of the noise that members of an ensemble are given by laws with a scale.
         reading: mean, scale, variance, ensemble, axes, members, where, rings, cells, nugget, as of
-            `predictions`.
+            `predictions`; of several variables as of `several`, with their correlation.
 
     Returns:
         The dataset with the conditioned arrays under the names of the given ones, which are kept as
@@ -175,8 +175,9 @@ def condition(
 def is_joint(laws: Sequence[Law | Equation], reading: Mapping[str, Any]) -> bool:
     """Whether several variables are meant, or laws that are equations."""
     named = (reading.get("mean"), reading.get("ensemble"))
-    several = any(name is not None and not isinstance(name, str) for name in named)
-    return several or any(isinstance(law, Equation) or law.variable for law in laws)
+    listed = any(name is not None and not isinstance(name, str) for name in named)
+    listed |= reading.get("correlation") is not None
+    return listed or any(isinstance(law, Equation) or law.variable for law in laws)
 
 
 def _reading(reading: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:

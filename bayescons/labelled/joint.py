@@ -12,7 +12,9 @@ import numpy as np
 
 from bayescons.descriptions import Description, described
 from bayescons.functionals import Bundle, FunctionFunctional, OnBundle
-from bayescons.gaussians.bundled import BlockDiagonal
+from bayescons.gaussians.bundled import BlockDiagonal, Merged, correlation_root
+from bayescons.gaussians.composites import Scaled
+from bayescons.gaussians.covariances import Kronecker
 from bayescons.gaussians.ensembles import ensemble as ensemble_belief
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.labelled.dimensions import Dimension
@@ -117,9 +119,25 @@ def several(
     rings: Mapping[str, float | None] = {},
     cells: Mapping[str, Any] = {},
     nugget: float = NUGGET,
+    correlation: Any = None,
 ) -> JointPredictions:
     """Understand arrays of a dataset as one belief about several variables, independent of each
-    other, or of one ensemble of all. Arguments as of `predictions`, a sequence where that has one.
+    other, with a given correlation at each point, or of one ensemble of all.
+
+    Args:
+        dataset: an xarray.Dataset.
+        mean: names of the means, one for each variable; or one name.
+        scale: names of the standard deviations, or numbers; or
+        variance: of the variances.
+        ensemble: names of ensembles, in place of these.
+        laws: what will be stated: axes that none of them names stay apart.
+        members: axis that counts the members of all ensembles.
+        where: as of `predictions`, and so are
+        rings: and
+        cells: and
+        nugget.
+        correlation: of the variables' errors at one point, (k, k), or the name of an array; the
+            variables must have the same axes. Points are independent of each other.
 
     Raises:
         ValueError: for what is missing, does not fit, or is not clear; with the remedy.
@@ -153,7 +171,8 @@ def several(
                 nugget=nugget,
             )
         )
-    return _joined(dataset, tuple(each), laws, where, rings, cells, nugget)
+    known = _joined(dataset, tuple(each), laws, where, rings, cells, nugget)
+    return known if correlation is None else _tied(known, correlation)
 
 
 def _names(what: str, given) -> tuple[str, ...]:
@@ -258,6 +277,36 @@ def _joined(dataset, each, laws, where, rings, cells, nugget: float) -> JointPre
     return JointPredictions(
         dataset, each, bundle, belief, draws, form, tuple(notes), where, dict(rings), dict(cells)
     )
+
+
+def _tied(known: JointPredictions, correlation) -> JointPredictions:
+    """With errors that are correlated at each point."""
+    names = [k.template.name for k in known.each]
+    if known.draws is not None:
+        raise RefusedValue(
+            "an ensemble has the correlation of its members; leave correlation=... out, or give "
+            "means and standard deviations"
+        )
+    axes = [k.axes for k in known.each]
+    odd = [name for name, own in zip(names, axes, strict=True) if own != axes[0]]
+    if odd:
+        raise RefusedValue(
+            f"correlated variables have the same axes, in the same order, and {odd[0]!r} is over "
+            f"({', '.join(axes[names.index(odd[0])])}), {names[0]!r} over ({', '.join(axes[0])}). "
+            "Transpose it, or bring it to the same points"
+        )
+    if isinstance(correlation, str):
+        correlation = found(known.dataset, correlation, "correlation")
+    root = correlation_root(np.asarray(correlation), len(names))
+    *lead, size = known.bundle.shape
+    shape = (*lead, len(names), size // len(names))
+    whole = Kronecker((*[None] * len(lead), root, None), jnp.ones(()), shape)
+    spread = jnp.sqrt(known.belief.variance).reshape(shape)
+    belief = Gaussian(known.belief.mean, Merged(Scaled(whole, spread)))
+    form = known.form.replace(
+        "independent of each other at independent points", "correlated at each point"
+    )
+    return dataclasses.replace(known, belief=belief, form=form)
 
 
 def _of_members(draws, each, bundle: Bundle, nugget: float) -> Gaussian:
