@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from bayescons.gaussians import LowRank, ensemble
+from bayescons.gaussians import LowRank, ensemble, gaspari_cohn
 from experiments.dry_atmosphere import Atmosphere, totals
 from experiments.emulators import Scales
 
@@ -231,15 +231,6 @@ def conditioned(law: Callable, covariance: Callable, prepare: Callable = lambda 
         return jax.lax.map(each, (prepared, states, values))
 
     return lambda states, values: run(prepare(states), states, values)
-
-
-def gaspari_cohn(distance: np.ndarray) -> np.ndarray:
-    """Their fifth-order correlation (Quarterly Journal 125, 1999, eq. 4.10), zero from 2 on."""
-    r = np.abs(distance)
-    near = 1 - 5 / 3 * r**2 + 5 / 8 * r**3 + r**4 / 2 - r**5 / 4
-    safe = np.where(r > 0, r, 1.0)
-    far = 4 - 5 * r + 5 / 3 * r**2 + 5 / 8 * r**3 - r**4 / 2 + r**5 / 12 - 2 / (3 * safe)
-    return np.where(r <= 1, near, np.where(r < 2, far, 0.0))
 
 
 def taper(air: Atmosphere, reach: float, *, degree: int = 10) -> np.ndarray:

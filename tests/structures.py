@@ -23,6 +23,7 @@ from bayescons.gaussians.circulant import CirculantEmbedding
 from bayescons.gaussians.composites import Marginal, Scaled
 from bayescons.gaussians.conditioning import Constraint, Update, stack, update
 from bayescons.gaussians.covariances import Dense
+from bayescons.gaussians.ensembles import gaspari_cohn, localised_ensemble
 from bayescons.gaussians.markov import ConditionalAutoregression, Graph, RandomWalk
 from bayescons.gaussians.plates import Plate
 
@@ -260,6 +261,17 @@ def _correlated(rng):
     return correlated(mean, scale, correlation), mean, covariance
 
 
+def _localised(rng):
+    """Three members, their correlations along x ending at half of it."""
+    draws = rng.normal(size=(4, *GRID.shape))
+    gaussian = localised_ensemble(draws, GRID, {"x": 0.3}, nugget=0.2)
+    flat = (draws - draws.mean(axis=0)).reshape(4, -1) / np.sqrt(3)
+    spread = 0.04 * draws.var(axis=0, ddof=1).mean()
+    taper = gaspari_cohn(np.abs(GRID["x"][:, None] - GRID["x"]) / 0.3)
+    dense = flat.T @ flat * np.kron(np.ones((3, 3)), taper) + spread * np.eye(GRID.size)
+    return gaussian, draws.mean(axis=0), dense
+
+
 def _merged(rng):
     """Five variables at every time, and one point of each."""
     mean, along_x = rng.normal(size=GRID.shape), exponential(GRID["x"], 0.3)
@@ -315,6 +327,7 @@ PLAIN = {
     "regrouped": _regrouped,
     "correlated": _correlated,
     "merged": _merged,
+    "localised": _localised,
 }
 # Already conditioned: on what, from which belief, with which scale.
 CONDITIONED = {

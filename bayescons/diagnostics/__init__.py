@@ -14,6 +14,7 @@ from bayescons.diagnostics.calibration import (
     sharpness,
     uniformity,
 )
+from bayescons.diagnostics.choosing import Candidate, Choice, choose
 from bayescons.diagnostics.conformal import (
     conformal_factor,
     largest_residual,
@@ -50,12 +51,15 @@ from bayescons.diagnostics.simulation_based import SBC, sbc
 __all__ = [
     "SBC",
     "Calibration",
+    "Candidate",
+    "Choice",
     "ContourPosition",
     "ContourSummary",
     "CoverageCurve",
     "EcdfDifference",
     "FrontSummary",
     "calibration_of",
+    "choose",
     "closed_form",
     "conformal_factor",
     "conservation_error",

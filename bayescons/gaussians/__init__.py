@@ -23,7 +23,13 @@ from bayescons.gaussians.conditioning import (
 from bayescons.gaussians.consistency import InconsistentConstraintsError
 from bayescons.gaussians.covariances import Dense, Diagonal, Kronecker, LowRank
 from bayescons.gaussians.dependence import NearlyDependentWarning
-from bayescons.gaussians.ensembles import ensemble
+from bayescons.gaussians.ensembles import (
+    LocalisedEnsemble,
+    ensemble,
+    gaspari_cohn,
+    localised_ensemble,
+)
+from bayescons.gaussians.fixers import OneFactor, in_sequence, ratio, shift
 from bayescons.gaussians.gaussian import Gaussian, dense, diagonal, kronecker, low_rank
 from bayescons.gaussians.masks import Masked, masked
 from bayescons.gaussians.scales import functional_scale, quadrature_scale

@@ -269,7 +269,8 @@ def correlated(mean, scale, correlation) -> Gaussian:
     Example:
         >>> errors = jnp.array([[1.0, -0.5], [-0.5, 1.0]])  # of two fluxes
         >>> belief = bc.gaussians.correlated(jnp.zeros((2, 3)), 2.0, errors)
-        >>> print(bc.condition(belief, bc.Constraint(lambda u: u[0] - u[1], 3.0)).mean)
+        >>> gap = bc.functional(lambda u: u[0] - u[1], (2, 3))
+        >>> print(bc.condition(belief, bc.Constraint(gap, 3.0)).mean)
         [[ 1.5  1.5  1.5]
          [-1.5 -1.5 -1.5]]
     """

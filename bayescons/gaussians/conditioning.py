@@ -68,7 +68,7 @@ class Constraint:
         [0.  1.6 0.8]
     """
 
-    functional: AbstractFunctional
+    functional: Any
     value: Any
     scale: Any = None
     name: str | tuple = dataclasses.field(default="constraint", metadata={"static": True})
@@ -84,6 +84,11 @@ class Constraint:
     @property
     def members(self) -> list[Constraint]:
         """The single constraints it is made of."""
+        if callable(self.functional) and not isinstance(self.functional, AbstractFunctional):
+            raise RefusedType(
+                f"{self.name!r} states a plain function; a constraint takes a functional, which "
+                "knows its field: bc.Constraint(bc.functional(f, on=grid), value), or on=u.shape"
+            )
         if not isinstance(self.functional, Stack):
             return [self]
         parts = zip(self.functional.members, self.value, self.scale, self.name, strict=True)

@@ -192,14 +192,14 @@ class Kronecker(AbstractPrior):
     def mv(self, field) -> jax.Array:
         """K u, one axis after another."""
         for axis, root in enumerate(self.roots):
-            field = field if root is None else _along(root, _along(root.T, field, axis), axis)
+            field = field if root is None else along(root, along(root.T, field, axis), axis)
         return self.scale**2 * field
 
     def root(self, noise) -> jax.Array:
         """Scale (⊗ A_a) z."""
         field = noise.reshape(self.shape)
         for axis, root in enumerate(self.roots):
-            field = field if root is None else _along(root, field, axis)
+            field = field if root is None else along(root, field, axis)
         return self.scale * field
 
     def log_density(self, field) -> jax.Array:
@@ -258,7 +258,8 @@ class Dense(AbstractPrior):
         )
 
 
-def _along(matrix, field, axis: int) -> jax.Array:
+def along(matrix, field, axis: int) -> jax.Array:
+    """A matrix times a field along one axis."""
     return jnp.moveaxis(jnp.tensordot(matrix, field, axes=((1,), (axis,))), 0, axis)
 
 
