@@ -148,6 +148,8 @@ def _destinations(equation, operand: int, old, new) -> Iterable[tuple[int, int]]
             return enumerate(params["broadcast_dimensions"])
         case "stack":
             return enumerate(i for i in range(len(new)) if i != params["axis"])
+        case "unstack":
+            return _numbered(a for a in axes if a != params["axis"])
         case "reshape":
             return _reshaped(old, new)
         case "dot_general":

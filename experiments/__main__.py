@@ -53,6 +53,7 @@ EXPERIMENTS = {
     "resolution": "one network on finer grids than it was trained on",
     "operator_speed": "what a correction costs, forward and in a training step",
     "boundary_uq": "intervals next to a boundary, before and after it is known",
+    "land_closure": "energy and water of the land closed cell by cell, and the term at fault",
 }
 Name = Literal[
     "speed",
@@ -78,6 +79,7 @@ Name = Literal[
     "resolution",
     "operator_speed",
     "boundary_uq",
+    "land_closure",
     "page",
 ]
 PUBLISHED = Path(__file__).resolve().parent.parent / "docs" / "results"

@@ -347,6 +347,8 @@ WITH_DENSITY = (
     "scaled",
     "random walks",
     "autoregressions",
+    "blocks sharing time",
+    "regrouped",
     "correlated",
     "merged",
     "conditioned with noise",

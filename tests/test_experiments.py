@@ -33,6 +33,7 @@ from experiments import (
     heteroskedastic,
     hyperbolic_tables,
     insulator,
+    land_closure,
     limiting_precision,
     mass_over_time,
     mass_update,
@@ -129,6 +130,9 @@ TINY = {
         latents=3,
         cases=(("stefan", 0.6), ("burgers", 3.0)),
         points=21,
+    ),
+    "land_closure": land_closure.Settings(
+        cells=(6, 12), months=2, stations=20, region=(6, 12), trials=2, streamed=(1,)
     ),
     "heteroskedastic": heteroskedastic.Settings(
         functions=2, latents=3, cases=(("burgers", 3.0),), points=21

@@ -109,6 +109,8 @@ def examples() -> dict:
             alone=bc.diagonal(jnp.zeros((2, 3)), 1.0, batch_dims=1),
             folds=2,
         ),
+        "suspects": bc.diagnostics.suspects(BELIEF, MASS, ("a", "b", "c")),
+        "term": bc.diagnostics.TermEvidence(-3.0, 1.0),
         "candidate": bc.diagnostics.Candidate(1.0, 0.1, -0.5, 0.1, 1.0),
         "bundle": Bundle(((4, 5), (4,)), shared=((0, 0),)),
         "faces": DOMAIN.faces(),

@@ -42,6 +42,7 @@ FOUND = {
     "rolled": (lambda u: jnp.roll(u, 1, 0), {1: 1, 2: 2}),
     "padded": (lambda u: jnp.pad(u, ((0, 0), (1, 1), (0, 0))), {0: 0, 2: 2}),
     "side by side": (lambda u: jnp.concatenate([u[:, 1:], u[:, :1]], 1), {0: 0, 2: 2}),
+    "unpacked": (lambda u: (lambda a, b, c: a - 2 * b + c)(*u), {1: 0, 2: 1}),
     "stacked": (lambda u: jnp.stack([u[:, 0], u[:, 1]]), {0: 1, 2: 2}),
     "parts": (lambda u: jnp.split(u, 2, axis=1)[1], {0: 0, 2: 2}),
     "tiled": (lambda u: jnp.tile(u, (1, 2, 1)), {0: 0, 2: 2}),

@@ -47,6 +47,7 @@ from bayescons.diagnostics.scoring import (
     scores,
 )
 from bayescons.diagnostics.simulation_based import SBC, sbc
+from bayescons.diagnostics.suspicion import Suspects, TermEvidence, suspects
 
 __all__ = [
     "SBC",
@@ -58,6 +59,8 @@ __all__ = [
     "CoverageCurve",
     "EcdfDifference",
     "FrontSummary",
+    "Suspects",
+    "TermEvidence",
     "calibration_of",
     "choose",
     "closed_form",
@@ -96,5 +99,6 @@ __all__ = [
     "sharpness",
     "simultaneous_coverage",
     "simultaneous_width",
+    "suspects",
     "uniformity",
 ]

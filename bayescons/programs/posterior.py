@@ -314,7 +314,8 @@ def _joined(parts: list[tuple[Layout, Gaussian]]) -> tuple[Layout, Gaussian]:
 
 def _regrouped(layout: Layout, component: Gaussian, other: Layout) -> Gaussian:
     """A Gaussian of the fields of one layout, as it is of another of the same fields."""
-    if layout.shape == other.shape and layout.shared == other.shared:
+    alone = len(layout.axes) == 1  # a field by itself is its own array
+    if alone or (layout.shape == other.shape and layout.shared == other.shared):
         return component
     mean = other.bundle.join(layout.split(component.mean))
     return Gaussian(mean, Regrouped(component.covariance, layout.bundle, other.bundle))
