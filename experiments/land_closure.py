@@ -470,4 +470,6 @@ def _gains(settings: Settings, key: jax.Array) -> Figure:
         pane.set_xscale("symlog", linthresh=10.0)
         panels.finish(pane, title=title, xlabel="log evidence gained, nats")
         pane.set_yticks(np.arange(7), TERMS[::-1], fontsize=FONT)
+        pane.set_xticks([-1e4, -1e2, 0, 1e2])
+        pane.set_xlim(-5e4, 1e3)
     return figure
