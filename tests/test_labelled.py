@@ -820,3 +820,9 @@ def test_points_half_a_step_from_zero_are_told_to_look_like_centres(points, attr
     ds = xarray.Dataset(fields, coords={"x": points})
     found = bc.labelled.predictions(ds, mean="u", scale="sd")
     assert ("lie as centres of cells" in " ".join(found.told())) == told
+
+
+def test_laws_of_one_name_are_told_apart_where_they_contradict_each_other():
+    laws = [bc.labelled.average("lat,lon", value) for value in (280.0, 281.0)]
+    with pytest.raises(ValueError, match=r"\(law 2 of this name\) contradicts .*\(law 1 of this"):
+        bc.labelled.condition(weather(), laws, mean="tas", scale="sd", anyway=True)

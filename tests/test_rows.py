@@ -557,3 +557,15 @@ def test_a_path_longer_than_the_terminal_is_wide_is_told_in_one_piece(folder, ca
     said = capsys.readouterr().out
     assert f"{folder / 'in.nc'}:" in said
     assert str(folder / "csr.npz") in said
+
+
+def test_a_file_of_rows_may_have_an_equals_sign_in_its_name(folder, capsys):
+    other = folder / "run=3" / "G=a.npz"
+    other.parent.mkdir()
+    other.write_bytes((folder / "csr.npz").read_bytes())
+    said = []
+    for path in (folder / "csr.npz", other):
+        law = f"lat,lon:{path}={folder / 'd.npz'}:y"
+        assert run(folder, "--rows", law, "--dry-run") == 0
+        said.append(" ".join(capsys.readouterr().out.replace(str(path), "FILE").split()))
+    assert said[0] == said[1]

@@ -110,7 +110,7 @@ def run(options: Condition, command: Sequence[str]) -> None:
 
 def parse(kind: str, text: str, options: Condition) -> Law:
     """Read AXES=VALUE or AXIS:SIDE=VALUE, with +-SCALE behind it or not, as a law."""
-    place, equals, right = text.partition("=")
+    place, equals, right = _halves(kind, text)
     named = kind in OF_ROWS
     axes, *further = (part.strip() for part in place.split(":", 1 if named else -1))
     value, plus_minus, scale = (part.strip() for part in right.partition("+-"))
@@ -139,6 +139,17 @@ def parse(kind: str, text: str, options: Condition) -> Law:
         source=of if kind == "rows" else "",
         variable=variable.strip() or None,
     )
+
+
+def _halves(kind: str, text: str) -> tuple[str, str, str]:
+    """What stands before the value and behind it: at the first sign, but where the file of rows or
+    regions has one in its name.
+    """
+    for at, sign in enumerate(text):
+        path, _ = parted(text[:at].partition(":")[2].strip())
+        if sign == "=" and kind in OF_ROWS and path.is_file():
+            return text[:at], "=", text[at + 1 :]
+    return text.partition("=")
 
 
 def _periodic(text: str) -> Law:
@@ -280,7 +291,7 @@ def _scale(given: str | None, dataset: Any) -> str | None:
 
 def _others(options: Condition) -> list[Path]:
     """Files other than INPUT that are read: FILE of FILE:NAME."""
-    stated = [text.partition("=") for kind in EXPECTED for text in getattr(options, kind)]
+    stated = [_halves(kind, text) for kind in EXPECTED for text in getattr(options, kind)]
     texts = [*options.weights, *(text.partition("=")[2] for text in options.cells)]
     texts += [part for _, _, right in stated for part in right.split("+-")]
     texts += [place.partition(":")[2] for place, _, _ in stated]

@@ -4,7 +4,9 @@ and what it leaves as a dataset.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,8 +58,24 @@ def solved(
     for fact, distance in zip(facts, surprise, strict=True):
         _judge(fact, distance, predictions, anyway)
     _refuse_overflow(predictions, facts)
-    result = update(predictions.belief, stack([fact.constraint for fact in facts]))
+    names = _told_apart([law.name for law in laws])
+    stated_facts = [
+        dataclasses.replace(fact.constraint, name=name)
+        for fact, name in zip(facts, names, strict=True)
+    ]
+    result = update(predictions.belief, stack(stated_facts))
     return Conditioned(predictions, facts, result, surprise)
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names of laws, in messages about several of them: those of one name are counted."""
+    seen: Counter[str] = Counter()
+    several = Counter(names)
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(f"{name} (law {seen[name]} of this name)" if several[name] > 1 else name)
+    return told
 
 
 def _refuse_overflow(predictions: Predictions | JointPredictions, facts: Sequence[Stated]) -> None:
