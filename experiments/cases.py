@@ -24,6 +24,7 @@ FAMILIES: dict[str, type[Any]] = {
 }
 # The letter of each parameter in the published tables.
 LETTERS = {"stefan": "u*", "porous_medium": "m", "diffusion": "k", "advection": "b", "burgers": "a"}
+INSIDE = 400  # points of a cell whose average is taken
 # The height of the jump, where there is one.
 JUMPS = {
     "stefan": lambda p: p.threshold,
@@ -64,6 +65,19 @@ class Slice:
     def truth(self, value) -> jax.Array:
         """Its exact solution, shape (1, points)."""
         return self.problem(value).solution(**self.grid.mesh())
+
+    def averages(self, value) -> np.ndarray:
+        """Averages of the exact solution over the cells about the points, by `INSIDE` points in
+        each; shape (1, points). Weighted by the trapezoid rule these add up to the exact total,
+        which values at the points do not where the profile is steep.
+        """
+        x = self.grid["x"]
+        edges = np.concatenate([x[:1], (x[1:] + x[:-1]) / 2, x[-1:]])
+        share = (np.arange(INSIDE) + 0.5) / INSIDE
+        inside = (edges[:-1, None] + np.diff(edges)[:, None] * share).ravel()
+        fine = bc.Grid(t=self.grid["t"], x=inside)
+        values = np.asarray(self.problem(value).solution(**fine.mesh()))
+        return values.reshape(1, len(x), INSIDE).mean(axis=-1)
 
     def total(self, value) -> jax.Array:
         """Its exact total, shape (1,)."""

@@ -8,7 +8,11 @@ has a shock at 0.25. `front error` is the distance of the mean front of the draw
 one. The published tables of these problems are not at hand, so nothing stands beside our numbers;
 what is asked is whether conditioning on the total is ahead of the network alone, of one trained
 with a penalty on the equation's residual (SoftC) and of moving the mean alone (HardC): the last
-table has differences, function by function, with standard errors.
+table has differences, function by function, with standard errors. For b = 1 and a = 3 a node lies
+on the jump, where the solution has two values and either is right: up to 93 % of `MSE` is that one
+point, and `MSE, cells`, the error of averages over cells, has no such tie. As in `gpme_tables`,
+that is the measure in which the total is exact, and conditioning should never be worse than leaving
+the network alone.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ FAMILIES = ("advection", "burgers")
 RIVALS = {"ProbConserv-ANP": ("ANP", SOFTC, "HardC-ANP")}
 SETTINGS = {
     "quick": Settings(functions=4, held_out=4, families=("advection",), latents=30, few=4),
-    "paper": Settings(functions=50, held_out=50, families=FAMILIES),
+    "paper": Settings(functions=50, held_out=100, families=FAMILIES),
 }
 
 

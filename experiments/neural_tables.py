@@ -18,7 +18,7 @@ from bayescons.restrictions.shape_constraints import monotone
 from experiments.black_boxes import ensemble, neural_process, stretched_neural_process, trained
 from experiments.cases import Slice, held_out
 from experiments.corrections import corrections
-from experiments.predictions import Prediction, judged, predictor
+from experiments.predictions import CELLS_ENERGY, CELLS_ERROR, Prediction, judged, predictor
 from experiments.rows import Row, averaged
 from experiments.tables import LEFT_OUT, Table, against_targets, left_out, pivot
 
@@ -26,6 +26,7 @@ METRICS = {
     "conservation error": "CE",
     "largest |conservation error| of a draw": "worst draw",
     "mean squared error": "MSE",
+    CELLS_ERROR: "MSE, cells",
     "log likelihood": "LL",
     "log likelihood of the mixture": "LL, mixture",
     "CRPS": "CRPS",
@@ -114,6 +115,7 @@ def rows(
                 out += _rows(
                     where, value, method, judgement, stated.get((family, value, method), {}), note
                 )
+            out.append(_beside_the_network(where, value, judgements))
             out += [
                 row
                 for method, others in (rivals or {}).items()
@@ -138,8 +140,8 @@ def without_weights(family: str, value: float, why: str) -> Row:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What functions of the training range have said is best: a correction, whether to make it
-    monotone, and by how much to rescale.
+    """What functions of the training range have said is best of their averages over cells, of which
+    a total is exact: a correction, whether to make it monotone, and by how much to rescale.
 
     Attributes:
         where: family and grid.
@@ -178,8 +180,8 @@ def chosen(where: Slice, values: np.ndarray, found: Mapping[str, Prediction]) ->
         for name, j in judgements.items()
         if j["largest |conservation error| of a draw"].max() < EXACT
     }
-    method = min(scores, key=lambda name: scores[name]["energy score"].mean())
-    truth = np.stack([np.asarray(where.truth(v))[0] for v in values])
+    method = min(scores, key=lambda name: scores[name][CELLS_ENERGY].mean())
+    truth = np.stack([where.averages(v)[0] for v in values])
     prediction, better = found[method], False
     if where.family in DECREASING:
         tried = shaped(where, prediction, found["ANP"].variance, values)
@@ -310,6 +312,15 @@ def _rows(
         )
         for metric, values in judgement.items()
     ]
+
+
+def _beside_the_network(where: Slice, value: float, judgements: Mapping) -> Row:
+    """The chosen one's error over that of leaving the network alone."""
+    own, alone = (judgements[method][CELLS_ERROR].mean() for method in (CHOSEN, "ANP"))
+    metric = f"{CELLS_ERROR} over the network's"
+    return Row(
+        where.family, where.label(value), CHOSEN, metric, float(own / alone), reference="≤ 1.02"
+    )
 
 
 def _against(

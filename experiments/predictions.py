@@ -29,6 +29,8 @@ from experiments.corrections import Components, Correction
 
 # variance, in units of u²: a standard deviation of 1e-6 is rounding beside fields of order one
 KNOWN_BELOW = 1e-12
+CELLS_ERROR = "mean squared error of cell averages"
+CELLS_ENERGY = "energy score of cell averages"
 BATCH = 10  # functions predicted at once
 
 Box = Callable[[jax.Array, jax.Array], Ensemble]
@@ -119,7 +121,7 @@ def _resampled(draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def judged(where: Slice, values: Sequence[float], prediction: Prediction) -> dict[str, np.ndarray]:
     """Metrics of F functions, each an array of shape (F,)."""
-    truth, total, fronts = _facts(where, tuple(float(v) for v in values))
+    truth, averages, total, fronts = _facts(where, tuple(float(v) for v in values))
     mean, variance, draws = prediction.mean, prediction.variance, prediction.draws
     weights = _weights(where)
     known = variance <= KNOWN_BELOW
@@ -136,6 +138,8 @@ def judged(where: Slice, values: Sequence[float], prediction: Prediction) -> dic
         "CRPS": crps(mean, variance, truth),
         "energy score": energy_score(np.moveaxis(draws, 1, 0), truth),
         "coverage of 95 %": coverage(mean, variance, truth),
+        CELLS_ERROR: mean_squared_error(mean, averages),
+        CELLS_ENERGY: energy_score(np.moveaxis(draws, 1, 0), averages),
         "effective draws": prediction.effective,
     }
     if where.family in JUMPS:
@@ -149,12 +153,16 @@ def judged(where: Slice, values: Sequence[float], prediction: Prediction) -> dic
 
 
 @functools.cache
-def _facts(where: Slice, values: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Exact solutions (F, n), totals (F,) and fronts (F,)."""
+def _facts(
+    where: Slice, values: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Exact solutions (F, n), their averages over cells (F, n), totals (F,) and fronts (F,)."""
+    each = {v: where.averages(v)[0] for v in dict.fromkeys(values)}
+    averages = np.stack([each[v] for v in values])
     truth = np.stack([np.asarray(where.truth(v))[0] for v in values])
     total = np.array([float(where.total(v)[0]) for v in values])
     fronts = np.array([float(where.problem(v).front(where.kind.time_of_interest)) for v in values])
-    return truth, total, fronts
+    return truth, averages, total, fronts
 
 
 def _weights(where: Slice) -> np.ndarray:
