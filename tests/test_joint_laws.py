@@ -13,7 +13,7 @@ import xarray
 import bayescons as bc
 from bayescons.cli import main
 from bayescons.labelled import condition, law, several
-from bayescons.labelled.joint import stated_jointly
+from bayescons.labelled.equations import stated_jointly
 
 # What is drawn for these tests is about no field, and often far from its laws.
 pytestmark = pytest.mark.filterwarnings("ignore::bayescons.labelled.SurprisingLawWarning")

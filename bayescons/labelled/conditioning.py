@@ -17,7 +17,8 @@ from bayescons.gaussians.conditioning import stack, update
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.gaussians.scales import functional_scale
 from bayescons.labelled.earlier import require_same_reading, restored
-from bayescons.labelled.joint import JointPredictions, several, stated_jointly
+from bayescons.labelled.equations import stated_jointly
+from bayescons.labelled.joint import JointPredictions, several
 from bayescons.labelled.laws import Equation, Law
 from bayescons.labelled.outcome import Conditioned, as_dataset
 from bayescons.labelled.predictions import LARGEST, Predictions, predictions
