@@ -541,6 +541,7 @@ def test_at_least_sixty_are_tried():
         ({"mean": ("p", "e"), "scale": (1.0, True)}, "is the name of an array or a number"),
         ({"mean": ("p", "e"), "scale": (1.0, 0.0)}, "above zero everywhere"),
         ({"ensemble": ("p", "e")}, "which axis counts the members"),
+        ({"mean": ("p", "e"), "scale": (1.0, 1.0), "members": "time"}, "is of ensembles"),
         ({"ensemble": ("p", "e"), "scale": (1.0, 1.0), "members": "time"}, "in place of mean"),
         ({"mean": ("p", "e"), "scale": (1.0, 1.0), "where": "land"}, "no array 'land'"),
         ({"mean": ("p", "store"), "scale": (1.0, "store_sd"), "rings": {"x": None}}, "'x'"),
@@ -604,3 +605,22 @@ def test_the_command_line_takes_a_law_about_one_of_several(tmp_path, capsys):
     command = ["condition", str(tmp_path / "in.nc"), "--mean", "p,e", "--scale", "1,1"]
     assert main([*command, "--average", "p@lat,lon=2", "--dry-run"]) == 0
     assert "average lat,lon of p" in capsys.readouterr().out
+
+
+def test_an_equation_about_one_variable_finds_it_by_its_usual_names(tmp_path, capsys):
+    ds = xarray.Dataset(
+        {"mean": ("x", np.ones(5)), "scale": ("x", np.full(5, 0.5))},
+        coords={"x": np.linspace(0, 1, 5)},
+    )
+    found = condition(ds, [law("integral(mean, x) = 1.5")])
+    plain = condition(ds, [bc.labelled.integral("x", 1.5)])
+    np.testing.assert_allclose(found["mean"], plain["mean"], rtol=SLACK)
+    ds.to_netcdf(tmp_path / "in.nc")
+    command = ["condition", str(tmp_path / "in.nc"), "--law", "integral(mean, x) = 1.5"]
+    assert main([*command, "--out", str(tmp_path / "o.nc")]) == 0
+    with xarray.open_dataset(tmp_path / "o.nc") as written:
+        np.testing.assert_allclose(written["mean"], plain["mean"], rtol=SLACK)
+    np.savez(tmp_path / "in.npz", mean=np.ones(5), scale=np.ones(5), x=np.linspace(0, 1, 5))
+    command = ["condition", str(tmp_path / "in.npz"), "--law", "integral(mean, x) = 1.5"]
+    assert main([*command, "--out", str(tmp_path / "p.nc")]) == 2
+    assert "have no names" in capsys.readouterr().err

@@ -123,7 +123,7 @@ def several(
 
     Args:
         dataset: an xarray.Dataset.
-        mean: names of the means, one for each variable; or one name.
+        mean: names of the means, one for each variable; or one name, by default "mean".
         scale: names of the standard deviations, or numbers; or
         variance: of the variances.
         ensemble: names of ensembles, in place of these.
@@ -139,10 +139,17 @@ def several(
     Raises:
         ValueError: for what is missing, does not fit, or is not clear; with the remedy.
     """
+    if mean is None and ensemble is None:
+        mean = "mean"
     names = _names("ensemble" if ensemble is not None else "mean", ensemble or mean)
     if ensemble is not None and (mean is not None or scale is not None or variance is not None):
         raise RefusedValue(
             "an ensemble stands in place of mean and scale; give one of them, and not both"
+        )
+    if members is not None and ensemble is None:
+        raise RefusedValue(
+            f"members={members!r} is of ensembles, and means with their spread are given. Name the "
+            "ensembles, --ensemble q,p or ensemble=('q', 'p'), or leave --members out"
         )
     _refuse_unused(names, dataset, rings=rings, cells=cells)
     dataset, spreads = _spreads(dataset, names, scale, variance, ensemble is not None)
@@ -197,8 +204,8 @@ def _refuse_unused(names, dataset, **given: Mapping[str, Any]) -> None:
 
 def _spreads(dataset, names, scale, variance, of_ensemble: bool):
     """Which array says how uncertain each variable is; a number becomes an array."""
-    if of_ensemble:
-        return dataset, [{} for _ in names]
+    if of_ensemble or (len(names) == 1 and scale is None and variance is None):
+        return dataset, [{} for _ in names]  # of one variable it is found by its usual names
     if (scale is None) == (variance is None):
         raise RefusedValue(
             "how uncertain the variables are is said by standard deviations, scale=(...), or by "
