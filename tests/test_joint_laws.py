@@ -296,12 +296,22 @@ def test_a_product_of_unknowns_is_linearised_at_the_mean_and_said_to_be():
     known = several(ds, mean=("p", "e"), scale=("p_sd", "e_sd"), laws=[product])
     fact = stated_jointly(product, known)
     assert "linearised at the belief's mean" in fact.told
-    found = condition(ds, [product], mean=("p", "e"), scale=("p_sd", "e_sd"), anyway=True)
+    with pytest.warns(bc.labelled.LinearisedLawWarning, match="of what it was off is left"):
+        found = condition(ds, [product], mean=("p", "e"), scale=("p_sd", "e_sd"), anyway=True)
     p, e = ds.p, ds.e.transpose(*ds.p.dims)
     s = e**2 * ds.p_sd**2 + p**2 * ds.e_sd**2
     np.testing.assert_allclose(found.p, p + ds.p_sd**2 * e * (6 - p * e) / s, rtol=SLACK)
     left = found["flux_after"].transpose(*p.dims)
     np.testing.assert_allclose(left, found.p * found.e, rtol=SLACK)
+
+
+def test_a_law_that_is_nearly_linear_between_belief_and_value_is_no_reason_to_warn():
+    ds = dataset()
+    ds["e"] = (0 * ds.p + 3).transpose(*ds.e.dims)
+    ds["p"] = 0 * ds.p + 2
+    found = condition(ds, [law("p * e = 6.1")], mean=("p", "e"), scale=("p_sd", "e_sd"))
+    off = (found.p * found.e - 6.1).transpose(*found.p.dims)
+    assert 0 < np.abs(off).max() < 0.01
 
 
 def test_a_quotient_by_an_unknown_is_its_tangent():

@@ -23,6 +23,7 @@ from bayescons.labelled import (
     Equation,
     JointPredictions,
     Law,
+    LinearisedLawWarning,
     Predictions,
     SurprisingLawWarning,
     law,
@@ -85,7 +86,8 @@ def run(options: Condition, command: Sequence[str]) -> None:
             understood = before.dataset.encoding["understood"]
         _require_drawable(before, options.draws)
     with warnings.catch_warnings(record=True) as caught, own_refusals():
-        warnings.simplefilter("always", SurprisingLawWarning)
+        for category in (SurprisingLawWarning, LinearisedLawWarning):
+            warnings.simplefilter("always", category)
         with working("conditioning"):
             done = solved(before, laws, anyway=options.anyway)
             places = _front(done, options)
@@ -97,7 +99,7 @@ def run(options: Condition, command: Sequence[str]) -> None:
     if places is not None:
         report(places, independent=done.predictions.draws is None)
     for warning in caught:
-        if issubclass(warning.category, SurprisingLawWarning):
+        if issubclass(warning.category, SurprisingLawWarning | LinearisedLawWarning):
             say(f"warning: {warning.message}")
     if dataset is None:
         say("nothing is written: --dry-run")

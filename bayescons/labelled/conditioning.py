@@ -17,7 +17,7 @@ from bayescons.gaussians.conditioning import stack, update
 from bayescons.gaussians.gaussian import Gaussian
 from bayescons.gaussians.scales import functional_scale
 from bayescons.labelled.earlier import require_same_reading, restored
-from bayescons.labelled.equations import stated_jointly
+from bayescons.labelled.equations import StatedEquation, stated_jointly
 from bayescons.labelled.joint import JointPredictions, several
 from bayescons.labelled.laws import Equation, Law
 from bayescons.labelled.outcome import Conditioned, as_dataset
@@ -26,11 +26,16 @@ from bayescons.labelled.stating import Stated, stated
 from bayescons.refusals import RefusedType, RefusedValue
 from bayescons.tracing import in_double
 
+CURVED = 0.1  # share of its error that a linearised law may leave
 SURPRISING, ABSURD = 5.0, 1000.0  # prior standard deviations between a value and the belief
 
 
 class SurprisingLawWarning(UserWarning):
     """A law states a value many prior standard deviations away from what is believed."""
+
+
+class LinearisedLawWarning(UserWarning):
+    """A law with a product of unknowns is far from linear between the belief and what it says."""
 
 
 @in_double
@@ -48,6 +53,7 @@ def solved(
 
     Warns:
         SurprisingLawWarning: more than 5.
+        LinearisedLawWarning: a tenth or more of a law's error is left, as it is not linear.
     """
     if not laws:
         raise RefusedValue(
@@ -65,7 +71,27 @@ def solved(
         for fact, name in zip(facts, names, strict=True)
     ]
     result = update(predictions.belief, stack(stated_facts))
+    _warn_of_curvature(facts, predictions.belief, result.posterior)
     return Conditioned(predictions, facts, result, surprise)
+
+
+def _warn_of_curvature(facts: Sequence[Stated], before: Gaussian, after: Gaussian) -> None:
+    """Warn of exact laws that hold only where they were linearised."""
+    for fact in facts:
+        if not isinstance(fact, StatedEquation) or fact.itself is None or fact.scale is not None:
+            continue
+        missed, left = (
+            np.nanmax(np.abs(fact.values(b) - fact.stated_values()), initial=0.0)
+            for b in (before, after)
+        )
+        if left > CURVED * missed:
+            warnings.warn(
+                f"{fact.law.name!r} multiplies unknowns and is linearised at the belief's mean; "
+                f"{left / missed:.2g} of what it was off is left. Give it a scale, or state it "
+                "exactly in a program (bc.restrictions.constrained)",
+                LinearisedLawWarning,
+                stacklevel=4,
+            )
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:
@@ -168,6 +194,7 @@ def condition(
 
     Warns:
         SurprisingLawWarning: a law more than 5 prior standard deviations away.
+        LinearisedLawWarning: a law with a product of unknowns that is far from linear.
 
     Example:
         >>> import xarray
