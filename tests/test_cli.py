@@ -204,7 +204,7 @@ def test_the_table_names_each_fact_and_its_error_before_and_after(source, capsys
         (["--dirichlet", "x:lower=1+-quadrature"], "this functional is none"),
         (
             ["--dirichlet", "x:lower=1", "--dirichlet", "x:lower=2"],
-            "dirichlet x:lower[t=0] contradicts dirichlet x:lower[t=0] by 1.0e+00",
+            "(law 2 of this name)[t=0] contradicts dirichlet x:lower (law 1 of this name)[t=0] by 1",
         ),
         (["--integral", "x=1", "--draws", "-1"], "--draws must be zero or more"),
         (["--integral", "x=1", "--draws", "many"], "Error parsing --draws"),

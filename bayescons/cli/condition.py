@@ -15,7 +15,6 @@ import numpy as np
 from bayescons.arrays import ALIKE
 from bayescons.cli.command import Condition
 from bayescons.cli.errors import InputError, own_refusals
-from bayescons.cli.fronts import DRAWS, located, report
 from bayescons.cli.interrupts import check
 from bayescons.cli.output import attributes
 from bayescons.cli.terminal import say, show_table, working
@@ -97,6 +96,8 @@ def run(options: Condition, command: Sequence[str]) -> None:
         say(line)
     _report(done, stated)
     if places is not None:
+        from bayescons.cli.fronts import report
+
         report(places, independent=done.predictions.draws is None)
     for warning in caught:
         if issubclass(warning.category, SurprisingLawWarning | LinearisedLawWarning):
@@ -399,6 +400,8 @@ def _front(done: Conditioned, options: Condition) -> Any:
     """Where the field crosses a threshold, as a dataset; None where that is not asked for."""
     if options.front is None:
         return None
+    from bayescons.cli.fronts import DRAWS, located  # which needs much that nothing else does
+
     return located(done, options.front, options.draws or DRAWS, options.seed)
 
 

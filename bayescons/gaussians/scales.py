@@ -7,6 +7,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from bayescons import tracing
 from bayescons.arrays import over_batch
 from bayescons.functionals.abstract import AbstractFunctional
 from bayescons.functionals.bundles import OnBundle
@@ -28,14 +29,18 @@ def functional_scale(prior: Gaussian, functional: AbstractFunctional):
         >>> round(float(bc.gaussians.functional_scale(belief, bc.integral(grid, over="x"))), 4)
         0.6124
     """
+    return _spread(prior.covariance, functional)
 
-    def spread(covariance):
-        axes = gram.shared_axes(covariance, functional)
-        blocks = gram.form(functional, covariance, axes)
+
+@tracing.compiled
+def _spread(covariance, functional: AbstractFunctional):
+    def one(own):
+        axes = gram.shared_axes(own, functional)
+        blocks = gram.form(functional, own, axes)
         deviation = jnp.sqrt(jnp.maximum(jnp.diagonal(blocks, axis1=-2, axis2=-1), 0.0))
         return functional.unpack(deviation, axes)
 
-    return over_batch(spread, prior.covariance.batch_dims)(prior.covariance)
+    return over_batch(one, covariance.batch_dims)(covariance)
 
 
 def quadrature_scale(

@@ -40,11 +40,13 @@ def field_values(
     sizes = {n: about.template.sizes[n] for n in wanted}
     values = np.asarray(ordered).astype(np.float64)
     values = values.reshape([sizes[n] if n in array.dims else 1 for n in wanted])
-    values = np.broadcast_to(values, tuple(sizes.values()))
     low, high = _valid(array)
-    invalid = (values < low) | (values > high) | np.isin(values, fills_of(array))
-    invalid = invalid if stated is None else invalid | ~stated
-    values = np.where(invalid, np.nan, values)
+    fills = fills_of(array)
+    if stated is not None:  # of an array without all axes too, where one of its points is inside
+        values = np.where(stated, values, np.nan)
+    if np.isfinite([low, high]).any() or fills.size:
+        invalid = (values < low) | (values > high) | np.isin(values, fills)
+        values = np.where(invalid, np.nan, values)
     if np.isinf(values).any():
         raise RefusedValue(
             f"the {what} {name!r} holds {int(np.isinf(values).sum())} infinite values"
@@ -58,7 +60,7 @@ def field_values(
             f"{fill:g}), or name a mask: --where NAME. If it is a value, say what is valid: "
             f"ds[{name!r}].attrs['valid_min'] or ['valid_max'] = {fill:g}"
         )
-    return values
+    return np.broadcast_to(values, tuple(sizes.values()))
 
 
 def _valid(array) -> tuple[float, float]:

@@ -300,26 +300,25 @@ def _pointwise(about: Labels, stated: np.ndarray | None, nugget: float) -> Predi
     spread = np.broadcast_to(field_values(about, name, what, stated), mean.shape)
     known = np.isfinite(mean) & np.isfinite(spread)
     mask = _inside(about, (about.names["mean"], name), stated, known)
-    inside = np.ones(mean.shape, bool) if mask is None else mask
-    if not (spread[inside] > 0).all():
+    least = float(spread.min() if mask is None else spread[mask].min())
+    if not least > 0:
         raise RefusedValue(
             f"the {what} {name!r} must be above zero everywhere; the smallest is "
-            f"{spread[inside].min():g}. State what is known exactly as a law instead, as in "
+            f"{least:g}. State what is known exactly as a law instead, as in "
             "--dirichlet x:lower=1"
         )
     units, squared = about.units, (2 if word == "variance" else 1)
     given = units_of(about.dataset[name])
     told = compared(f"{name!r}", given, [units] * squared, differences=True)
-    variance = np.where(inside, spread**2 if word == "scale" else spread, 0.0)
-    if variance[inside].min() < SMALLEST:
+    variance = spread**2 if word == "scale" else spread
+    if (least**2 if word == "scale" else least) < SMALLEST:
         raise RefusedValue(
             f"the numbers underflow: of the {what} {name!r} the smallest, "
-            f"{spread[inside].min():g}, is a variance below {SMALLEST:g}. Give other units"
+            f"{least:g}, is a variance below {SMALLEST:g}. Give other units"
         )
-    belief = Gaussian(
-        jnp.asarray(np.where(inside, mean, 0.0)),
-        Diagonal(jnp.asarray(variance), len(about.dimensions)),
-    )
+    if mask is not None:
+        mean, variance = np.where(mask, mean, 0.0), np.where(mask, variance, 0.0)
+    belief = Gaussian(jnp.asarray(mean), Diagonal(jnp.asarray(variance), len(about.dimensions)))
     form = f"independent points, mean {about.names['mean']!r} and {what} {name!r}"
     notes = tuple(filter(None, [told]))
     return Predictions(**vars(about), belief=belief, mask=mask, draws=None, form=form, notes=notes)
