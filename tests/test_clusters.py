@@ -226,3 +226,12 @@ def test_walls_of_a_domain_are_blocks_where_they_do_not_meet():
     posterior = bc.condition(bc.diagonal(np.zeros(grid.shape), 1.0), bc.Constraint(sides, 1.0))
     assert posterior.covariance.row_covariance.block_std.shape == (60, 1)
     np.testing.assert_allclose(sides(posterior.mean), 1.0, atol=100 * EPS)
+
+
+@pytest.mark.parametrize("name", BELIEFS)
+def test_the_scale_of_each_region_is_that_of_dense_algebra(name):
+    belief, functional = BELIEFS[name], _regions()
+    rows, prior = _dense(belief, functional)
+    found = bc.gaussians.functional_scale(belief, functional)
+    expected = np.sqrt(np.diag(rows @ prior @ rows.T))
+    np.testing.assert_allclose(np.asarray(found).ravel(), expected, rtol=1e-12)

@@ -36,9 +36,10 @@ def functional_scale(prior: Gaussian, functional: AbstractFunctional):
 def _spread(covariance, functional: AbstractFunctional):
     def one(own):
         axes = gram.shared_axes(own, functional)
-        blocks = gram.form(functional, own, axes)
+        clusters = gram.clusters_within(own, functional, axes)
+        blocks = gram.form(functional, own, axes, clusters)
         deviation = jnp.sqrt(jnp.maximum(jnp.diagonal(blocks, axis1=-2, axis2=-1), 0.0))
-        return functional.unpack(deviation, axes)
+        return functional.unpack(gram.joined(deviation, clusters), axes)
 
     return over_batch(one, covariance.batch_dims)(covariance)
 
