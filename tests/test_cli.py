@@ -181,7 +181,9 @@ def test_the_table_names_each_fact_and_its_error_before_and_after(source, capsys
     assert 0 < float(mass[5]) < 5  # standard deviations away
     assert float(mass[6]) > 0.01 > 1e-12 > float(mass[7])
     assert any(line.startswith("log evidence: ") for line in lines)
-    assert all(len(line) <= 100 for line in lines)
+    assert all(
+        len(line) <= 100 for line in lines if str(source.parent) not in line
+    )  # a path is whole
 
 
 @pytest.mark.parametrize(
