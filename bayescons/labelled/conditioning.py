@@ -111,7 +111,9 @@ def _refuse_overflow(predictions: Predictions | JointPredictions, facts: Sequenc
     given = {"the mean": belief.mean, "the variance": belief.variance}
     given |= {f"the value of {fact.law.name!r}": fact.value for fact in facts}
     for what, array in given.items():
-        if not np.abs(np.asarray(array)).max(initial=0.0) < LARGEST:
+        values = np.asarray(array)
+        ends = np.abs([values.min(initial=0.0), values.max(initial=0.0)])
+        if not ends.max() < LARGEST:
             raise RefusedValue(
                 f"the numbers overflow: {what} is beyond {LARGEST:g}, and its square beyond double "
                 "precision. Give it in other units"

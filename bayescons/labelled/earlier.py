@@ -161,7 +161,10 @@ def _read(text: Any, dataset: Any) -> dict[str, Any]:
 
 def size_and_sum(array) -> list:
     """Number of values and their sum, by which a changed array is told."""
-    return [int(array.size), float(np.nansum(np.asarray(array, float)))]
+    values = np.asarray(array)
+    total = values.sum(dtype=float)  # of one pass and no copy, where nothing is NaN
+    total = total if np.isfinite(total) else np.nansum(values.astype(float))
+    return [int(array.size), float(total)]
 
 
 def _refuse_changed(record: dict[str, Any], dataset: Any) -> None:
