@@ -58,7 +58,7 @@ class ForcedHeat(OperatorProblem):
 
     Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through
         physics-based boundary constraints", ICLR 2023
-    (arXiv 2212.07477): equation, U, k and the initial states. The series is Fourier's.
+        (arXiv 2212.07477): equation, U, k and the initial states. The series is Fourier's.
     """
 
     amplitude: float | int = 5.0

@@ -100,7 +100,7 @@ class BurgersWave(_Front, OperatorProblem):
 
     Source: Saad, Gupta, Alizadeh and Maddix, "Guiding continuous operator learning through
         physics-based boundary constraints", ICLR 2023
-    (arXiv 2212.07477). The wave: Whitham, "Linear and Nonlinear Waves", Wiley 1974, § 4.3.
+        (arXiv 2212.07477). The wave: Whitham, "Linear and Nonlinear Waves", Wiley 1974, § 4.3.
     """
 
     name: ClassVar[str] = "burgers_wave"

@@ -72,9 +72,9 @@ def conjugate(
     Returns:
         A function of the program's arguments that returns a `Posterior`.
 
-    Raises (when run):
-        TypeError: a field, or a likelihood below it, is not Gaussian; names the site and the way
-            out.
+    Raises:
+        TypeError: when it is run: a field, or a likelihood below it, is not Gaussian; names the
+            site and the way out.
         ValueError: as `exact`; no statement at all; or latents and no key.
 
     Warns:

@@ -43,8 +43,8 @@ def exact(program: Callable) -> Callable:
     Returns:
         A program with the same arguments and return value.
 
-    Raises (when run):
-        TypeError: a constrained field is not Gaussian.
+    Raises:
+        TypeError: when it is run: a constrained field is not Gaussian.
         ValueError: a functional is not affine, a statement depends on something below its field, or
             its shape does not fit.
         InconsistentConstraintsError: statements contradict each other.

@@ -46,7 +46,7 @@ def choose(program: Callable, *args, rows: float | int = ROWS, **kwargs) -> Choi
        Normal and affine, and there is no latent above them, or none that anything observed bears
        on.
     2. "collapsed": as before, with latents above the fields to be learnt. The fields are integrated
-      out and NUTS moves the latents alone.
+       out and NUTS moves the latents alone.
     3. "nuts", on the exact reading.
 
     Args:
